@@ -1,0 +1,33 @@
+/**
+ * The table of error codes. `docs/errors.md` documents each; a test compares the two.
+ * A code's exit code says whether a supervisor may try again: 2 never, 75 yes, 1 unknown.
+ */
+export const ERROR_CODES = {
+  CONFIG_UNREADABLE: { exitCode: 2, meaning: 'The configuration file is missing or is not valid JSON.' },
+  CONFIG_INVALID: { exitCode: 2, meaning: 'A configuration key is unknown, has the wrong type or value.' },
+  CONFIG_UNSUPPORTED: { exitCode: 2, meaning: 'A known key asks for something that is not supported yet.' },
+  CONFIG_CONFLICT: { exitCode: 2, meaning: 'Two settings cannot hold together (batch arithmetic, layouts).' },
+  USAGE: { exitCode: 2, meaning: 'A command was called with wrong arguments.' },
+  MODEL_UNREADABLE: { exitCode: 2, meaning: 'A model folder is missing or incomplete.' },
+  MODEL_UNSUPPORTED: { exitCode: 2, meaning: 'A model configuration asks for something we do not compute.' },
+  SAFETENSORS_INVALID: { exitCode: 2, meaning: 'A safetensors file breaks a rule of the format.' },
+  DATA_UNREADABLE: { exitCode: 2, meaning: 'A data path matches nothing or cannot be read.' },
+  DATA_INVALID: { exitCode: 2, meaning: 'A line or row of the data is malformed.' },
+  TOKENIZER_INVALID: { exitCode: 2, meaning: 'A tokenizer is unreadable or does not fit the model.' },
+  LIBTORCH_MISSING: { exitCode: 2, meaning: 'The native add-on or libtorch was not found; run the set-up.' },
+  SETUP_FAILED: { exitCode: 2, meaning: 'The set-up could not finish: a tool, the network or disk is missing.' },
+  TENSOR_OPERATOR: { exitCode: 1, meaning: 'libtorch refused an operator call (shapes, dtypes, arguments).' },
+  TENSOR_FREED: { exitCode: 1, meaning: 'A tensor was used after its scope or owner freed it.' },
+  PROGRAM_INVALID: { exitCode: 1, meaning: 'A step program failed its check; it would not have run.' },
+  COLLECTIVE_FAILED: { exitCode: 75, meaning: 'A collective failed or passed its deadline: a peer is gone.' },
+  RENDEZVOUS_FAILED: { exitCode: 75, meaning: 'The ranks could not find each other in time.' },
+  RANK_LOST: { exitCode: 75, meaning: 'A rank died; the run was stopped.' },
+} as const satisfies Record<string, { readonly exitCode: 1 | 2 | 75; readonly meaning: string }>;
+
+/** A key of the table above. */
+export type ErrorCode = keyof typeof ERROR_CODES;
+
+/** The process exit code that an error with this code leads to. */
+export function exitCodeOf(code: ErrorCode): number {
+  return ERROR_CODES[code].exitCode;
+}

@@ -1,0 +1,154 @@
+/**
+ * The typed face of the C++ add-on (`native/addon.cc`), function by function. Nothing above this floor sees
+ * a `.node` file.
+ *
+ * A tensor crosses the border as a `Handle`: a positive 31-bit integer (slot and generation in the add-on's
+ * table), so that an operator call costs neither an object nor a finalizer. `src/tensor` owns handles.
+ */
+export type Handle = number;
+
+/** A value that may be an argument of an operator, after `Tensor` objects have become handles. */
+export type NativeArgument =
+  | Handle
+  | bigint
+  | boolean
+  | string
+  | null
+  | undefined
+  | readonly (number | boolean | null | undefined)[];
+
+/** What an operator returns: handles for tensors, plain values else, an array where the schema has several. */
+export type NativeResult = Handle | boolean | string | null | undefined | readonly NativeResult[];
+
+/** Called with gradient handles on the JavaScript thread; returns a replacement's handle or undefined. */
+export type NativeHook = (gradient: Handle) => Handle | undefined;
+
+/** An opaque native object held by JavaScript until it is collected (store, process group, work). */
+export interface NativeObject {
+  readonly native: unique symbol;
+}
+
+export interface OperatorBinding {
+  /** Looks an operator up ("aten::add", "Tensor"); throws when there is none. The number is valid for the process. */
+  findOperator(name: string, overload: string): number;
+  /** The schema as libtorch prints it. */
+  operatorSchema(operator: number): string;
+  /** Every registered operator as "namespace::name.overload". */
+  listOperators(): readonly string[];
+  /** Calls an operator; missing trailing arguments take their schema defaults. */
+  call(operator: number, ...values: NativeArgument[]): NativeResult;
+}
+
+export interface TensorBinding {
+  /** Copies bytes into a new contiguous tensor. `dtype` is a libtorch scalar-type code. */
+  fromBytes(bytes: Uint8Array, shape: readonly number[], dtype: number): Handle;
+  /** A tensor over memory that JavaScript (or a file mapping) owns; the buffer stays alive with the tensor. */
+  fromExternal(bytes: Uint8Array, shape: readonly number[], dtype: number): Handle;
+  /** Copies the tensor (made contiguous, on the host) into `target`, whose length must fit exactly. */
+  copyToBytes(tensor: Handle, target: Uint8Array): void;
+  shapeOf(tensor: Handle): number[];
+  stridesOf(tensor: Handle): number[];
+  dtypeOf(tensor: Handle): number;
+  /** "cpu" or "cuda:0". */
+  deviceOf(tensor: Handle): string;
+  /** The scalar value of a one-element tensor. */
+  itemOf(tensor: Handle): number;
+  /** Address of the first element, for tests of aliasing. */
+  addressOf(tensor: Handle): bigint;
+  free(tensor: Handle): void;
+  /** Frees `count` handles from the start of the array. */
+  freeMany(tensors: Int32Array, count: number): void;
+  liveHandles(): number;
+}
+
+export interface AutogradBinding {
+  setGradEnabled(enabled: boolean): boolean;
+  requiresGrad(tensor: Handle): boolean;
+  setRequiresGrad(tensor: Handle, value: boolean): void;
+  gradOf(tensor: Handle): Handle | undefined;
+  setGrad(tensor: Handle, gradient: Handle | undefined): void;
+  /** Runs backward from `outputs`; hooks run on this thread while it waits. */
+  backward(outputs: readonly Handle[], gradients: readonly (Handle | null)[], retainGraph: boolean): void;
+  /** Gradients of `outputs` with respect to `inputs`, without touching `.grad`. */
+  gradients(
+    outputs: readonly Handle[],
+    inputs: readonly Handle[],
+    gradients: readonly (Handle | null)[],
+    retainGraph: boolean,
+    allowUnused: boolean,
+  ): (Handle | null)[];
+  /** Calls `hook` with the gradient of `tensor` when it is known; returns an identifier for `removeHook`. */
+  addHook(tensor: Handle, hook: NativeHook): number;
+  removeHook(tensor: Handle, hook: number): void;
+  /** Records a function written in TypeScript: `outputs` (made without grad) get a node whose backward is `backward`. */
+  customFunction(
+    inputs: readonly Handle[],
+    outputs: readonly Handle[],
+    backward: (gradients: readonly (Handle | null)[]) => readonly (Handle | null)[],
+  ): Handle[];
+}
+
+export interface RandomBinding {
+  manualSeed(seed: bigint): void;
+  /** The state of the device's default generator, as a byte tensor's contents. */
+  randomState(device: string): Uint8Array;
+  setRandomState(device: string, state: Uint8Array): void;
+}
+
+export interface EnvironmentBinding {
+  libtorchVersion(): string;
+  setThreads(count: number): void;
+  threads(): number;
+  cudaDeviceCount(): number;
+  /** Shows C++ stacks in operator errors. */
+  setDebug(enabled: boolean): void;
+  /** Asks the kernel to end this process when its parent dies (Linux; elsewhere false). */
+  dieWithParent(): boolean;
+  /** Maps a file read-only; the pages belong to the page cache. */
+  mapFile(path: string): ArrayBuffer;
+}
+
+export interface CommunicationBinding {
+  /** A TCPStore client, or its server as well. Throws when the peers do not appear before the deadline. */
+  createStore(options: {
+    readonly host: string;
+    readonly port: number;
+    readonly isServer: boolean;
+    readonly worldSize: number;
+    readonly timeoutMs: number;
+  }): NativeObject;
+  /** The port a server listens on (asked for 0: the one the system gave). */
+  storePort(store: NativeObject): number;
+  storeSet(store: NativeObject, key: string, value: Uint8Array): void;
+  storeGet(store: NativeObject, key: string, timeoutMs: number): Uint8Array;
+  storeAdd(store: NativeObject, key: string, amount: number): number;
+  createGlooGroup(options: {
+    readonly store: NativeObject;
+    readonly prefix: string;
+    readonly rank: number;
+    readonly worldSize: number;
+    readonly timeoutMs: number;
+    /** Network interface such as "lo"; empty: the host name's. */
+    readonly networkInterface: string;
+  }): NativeObject;
+  /** Starts a collective on the tensors in place and returns its pending work. */
+  allReduce(group: NativeObject, tensor: Handle, reduction: number): NativeObject;
+  broadcast(group: NativeObject, tensor: Handle, root: number): NativeObject;
+  allGather(group: NativeObject, output: Handle, input: Handle): NativeObject;
+  reduceScatter(group: NativeObject, output: Handle, input: Handle, reduction: number): NativeObject;
+  send(group: NativeObject, tensor: Handle, peer: number, tag: number): NativeObject;
+  receive(group: NativeObject, tensor: Handle, peer: number, tag: number): NativeObject;
+  barrier(group: NativeObject): NativeObject;
+  /** Blocks until done; throws on failure or after the deadline. */
+  waitWork(work: NativeObject, timeoutMs: number): void;
+  isWorkDone(work: NativeObject): boolean;
+}
+
+/** Everything the add-on exports. */
+export interface NativeBinding
+  extends OperatorBinding,
+    TensorBinding,
+    AutogradBinding,
+    RandomBinding,
+    EnvironmentBinding,
+    CommunicationBinding {}
