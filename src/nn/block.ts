@@ -1,0 +1,54 @@
+import type { Tensor } from '../tensor/tensor.js';
+import type { Parameter, ParameterDeclaration } from './parameter.js';
+
+/** The named tensors that flow from one block to the next ("hidden", and from the last block "loss"). */
+export type Activations = Readonly<Record<string, Tensor>>;
+
+/** One micro-batch on the device. Every tensor is int64 of shape [rows, length]. */
+export interface MicroBatch {
+  readonly inputIds: Tensor;
+  /** The target of each position: already shifted, -100 where there is none. Absent for generation. */
+  readonly labels?: Tensor;
+}
+
+/** What a block may know beyond its parameters and its input. */
+export interface BlockContext {
+  readonly batch: MicroBatch;
+  /** The factor on the summed token losses that makes the gradient of the global mean. */
+  readonly lossScale: number;
+  /** Dropout is active. */
+  readonly training: boolean;
+  /** The last block also returns "logits" ([rows, length, vocabulary]), readable until its backward. */
+  readonly wantLogits: boolean;
+}
+
+/** A block's parameters by the names of its declarations. */
+export interface BlockParameters {
+  get(name: string): Parameter;
+  /**
+   * Several parameters that lie next to each other in memory as one, concatenated along dimension 0: one
+   * matrix product in place of several. The names must be declared consecutively, in this order.
+   */
+  joined(names: readonly string[]): Parameter;
+}
+
+/**
+ * The unit of a step program: a function with named parameters from activations to activations (the
+ * embedding; one decoder layer; norm, head and loss). Autograd lives inside one block and one micro-batch.
+ */
+export interface Block {
+  /** Prefix of the parameters' full names ("model.layers.3"); may be empty. */
+  readonly name: string;
+  readonly parameters: readonly ParameterDeclaration[];
+  /** Pure but for the random generator, so that it can be run again in backward. */
+  forward(parameters: BlockParameters, input: Activations, context: BlockContext): Activations;
+}
+
+/** A model is its blocks, in order, and nothing else. The last block returns "loss": the scaled sum. */
+export interface Model {
+  readonly architecture: string;
+  readonly vocabularySize: number;
+  /** Longest sequence the model can take; undefined when there is no limit. */
+  readonly maximumLength?: number;
+  readonly blocks: readonly Block[];
+}
