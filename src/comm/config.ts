@@ -1,0 +1,31 @@
+import { z } from 'zod';
+import { positiveInteger, positiveNumber } from '../base/schema.js';
+
+/** The `mesh` key: how the ranks are laid out. Data parallelism takes what the other axes leave. */
+export const meshSchema = z
+  .strictObject({
+    pipeline: positiveInteger().default(1).describe('Pipeline stages.'),
+    tensor: positiveInteger().default(1).describe('Ranks that share each layer (tensor parallelism).'),
+  })
+  .prefault({})
+  .describe('The layout of the ranks; data parallelism takes world size / (pipeline × tensor).');
+
+/** The `communication` key: how bytes travel between ranks. */
+export const communicationSchema = z
+  .strictObject({
+    algorithm: z
+      .enum(['backend', 'shared-memory', 'ring', 'bidirectional-ring', 'hierarchical', 'halving-doubling'])
+      .default('backend')
+      .describe('The collective algorithm; `backend` is whatever Gloo or NCCL does.'),
+    timeout_seconds: positiveNumber()
+      .default(60)
+      .describe('A collective that takes longer ends the run, with the rank that is missing named.'),
+  })
+  .prefault({})
+  .describe('Communication between ranks.');
+
+/** The `mesh` slice with its defaults filled in. */
+export type MeshConfig = Readonly<z.output<typeof meshSchema>>;
+
+/** The `communication` slice with its defaults filled in. */
+export type CommunicationConfig = Readonly<z.output<typeof communicationSchema>>;

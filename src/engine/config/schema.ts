@@ -1,0 +1,63 @@
+import { z } from 'zod';
+import { nonEmptyText, positiveInteger } from '../../base/schema.js';
+import { communicationSchema, meshSchema } from '../../comm/config.js';
+import { dataSchema } from '../../data/config.js';
+import { modelSchema } from '../../models/config.js';
+import { gradientClippingSchema, optimizerSchema, schedulerSchema } from '../../optim/config.js';
+import { communicationDataTypeSchema, zeroSchema } from '../../zero/config.js';
+
+/**
+ * The whole configuration: every floor's slice under its key, and the engine's own keys.
+ *
+ * A key is here when Trainyard acts on it. DeepSpeed's other keys are recognised by name in
+ * `deepspeed-keys.ts`, which says of each why it is refused.
+ */
+export const configSchema = z.strictObject({
+  $schema: nonEmptyText().optional().describe('The JSON Schema, for editors.'),
+  model: modelSchema.optional(),
+  data: dataSchema.optional(),
+  steps: positiveInteger().optional().describe('Optimizer steps of the run.'),
+  seed: z
+    .int()
+    .min(0)
+    .max(2 ** 32 - 1)
+    .default(0)
+    .describe('Start of every random choice: initial weights, order of the data, dropout.'),
+  device: z.enum(['cpu', 'cuda']).default('cpu').describe('Where tensors live and are computed.'),
+  output: nonEmptyText()
+    .optional()
+    .describe(
+      "The folder that receives the trained model, in Hugging Face's layout. Left out: none is written.",
+    ),
+  mesh: meshSchema,
+  communication: communicationSchema,
+  train_batch_size: positiveInteger()
+    .optional()
+    .describe(
+      'Sequences per optimizer step, over all ranks: micro-batch × accumulation × data-parallel ranks.',
+    ),
+  train_micro_batch_size_per_gpu: positiveInteger()
+    .optional()
+    .describe('Sequences per forward pass of one rank.'),
+  gradient_accumulation_steps: positiveInteger().optional().describe('Micro-batches per optimizer step.'),
+  dataloader_drop_last: z
+    .boolean()
+    .default(false)
+    .describe(
+      'Leave out the last batch of an epoch when it is short; else it is completed from the next epoch.',
+    ),
+  optimizer: optimizerSchema,
+  scheduler: schedulerSchema,
+  gradient_clipping: gradientClippingSchema,
+  communication_data_type: communicationDataTypeSchema,
+  zero_optimization: zeroSchema,
+  steps_per_print: positiveInteger()
+    .optional()
+    .describe('Print a line every so many steps. Left out: every few seconds.'),
+});
+
+/** What a person writes: the keys of one JSON file. */
+export type UserConfig = z.input<typeof configSchema>;
+
+/** The configuration after the schema: defaults filled in, cross rules not yet applied. */
+export type CheckedConfig = z.output<typeof configSchema>;

@@ -1,0 +1,36 @@
+import { z } from 'zod';
+import { positiveInteger } from '../base/schema.js';
+
+/** DeepSpeed's `zero_optimization`: what the data-parallel ranks divide among themselves. */
+export const zeroSchema = z
+  .strictObject({
+    stage: z
+      .literal([0, 1, 2, 3])
+      .default(0)
+      .describe(
+        'What is divided over the data-parallel ranks: 0 nothing, 1 optimizer states, 2 gradients too, 3 parameters too.',
+      ),
+    reduce_bucket_size: positiveInteger()
+      .default(4_194_304)
+      .describe(
+        "Gradient elements that travel in one reduction, at stage 0 as well. DeepSpeed's default of 5e8 " +
+          'makes one bucket of most models, which leaves nothing to overlap; ours is 16 MiB of fp32.',
+      ),
+    overlap_comm: z
+      .boolean()
+      .default(true)
+      .describe(
+        "Reduce a bucket while backward computes the next. DeepSpeed's default is true for stage 3 alone.",
+      ),
+  })
+  .prefault({})
+  .describe('Division of the training state over the data-parallel ranks (ZeRO).');
+
+/** The data types in which gradients may travel. */
+export const communicationDataTypeSchema = z
+  .enum(['fp32', 'fp16', 'bf16'])
+  .default('fp32')
+  .describe('The data type of the gradient reduction.');
+
+/** The `zero_optimization` slice with its defaults filled in. */
+export type ZeroConfig = Readonly<z.output<typeof zeroSchema>>;
