@@ -1,0 +1,27 @@
+// The export list of the add-on, and nothing else.
+
+#include <node_api.h>
+
+#include "autograd.h"
+#include "dispatch.h"
+#include "environment.h"
+#include "system.h"
+#include "tensor-memory.h"
+
+namespace trainyard {
+
+static napi_value initialize(napi_env env, napi_value exports) {
+  prepare_process();
+  napi_set_instance_data(
+      env, new Environment(env), [](napi_env, void* data, void*) { delete static_cast<Environment*>(data); },
+      nullptr);
+  export_dispatch(env, exports);
+  export_tensor_memory(env, exports);
+  export_autograd(env, exports);
+  export_system(env, exports);
+  return exports;
+}
+
+}  // namespace trainyard
+
+NAPI_MODULE(trainyard, trainyard::initialize)
