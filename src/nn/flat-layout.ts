@@ -1,0 +1,113 @@
+import { TrainyardError } from '../base/errors.js';
+import type { Block } from './block.js';
+
+/** Where one parameter lies in the flat buffer of its kind. */
+export interface FlatSlot {
+  /** Full Hugging Face name. */
+  readonly name: string;
+  /** Full name of the parameter that owns the memory: its own name, unless it is tied to another one. */
+  readonly owner: string;
+  /** Which buffer: trainable parameters and frozen ones never share one. */
+  readonly trainable: boolean;
+  /** First element. */
+  readonly offset: number;
+  readonly elements: number;
+  readonly shape: readonly number[];
+}
+
+/** The flat memory of a model: every parameter's place, worked out before anything is allocated. */
+export interface FlatLayout {
+  /** One list per block, in the order of its declarations; a tied parameter has its owner's place. */
+  readonly blocks: readonly (readonly FlatSlot[])[];
+  /** Lengths of the two buffers, padding between blocks included. */
+  readonly trainableElements: number;
+  readonly frozenElements: number;
+}
+
+/**
+ * Elements after the gradients in the gradient buffer: [sum of scaled losses, number of target tokens].
+ * They ride with a gradient reduction, so that the global mean loss needs no collective of its own.
+ */
+export const TALLY_ELEMENTS = 2;
+
+/** A block starts on a cache line: 16 elements of four bytes. Inside a block nothing is padded. */
+const BLOCK_ALIGNMENT = 16;
+
+/**
+ * Lays the parameters of a model end to end, in the order of blocks and declarations. Inside a block there
+ * is no padding, so that parameters declared one after another can be used as one (`BlockParameters.joined`).
+ *
+ * @throws TrainyardError MODEL_INVALID for a name used twice and for a tie to nothing, to a tied parameter
+ * or to one of another shape.
+ */
+export function planFlatLayout(
+  blocks: readonly Pick<Block, 'name' | 'parameters'>[],
+  isFrozen: (name: string) => boolean = () => false,
+): FlatLayout {
+  const lengths = { trainable: 0, frozen: 0 };
+  const names = new Set<string>();
+  const owners = new Map<string, FlatSlot>();
+  for (const block of blocks) {
+    lengths.trainable = align(lengths.trainable);
+    lengths.frozen = align(lengths.frozen);
+    for (const declaration of block.parameters) {
+      const name = fullName(block, declaration.name);
+      if (names.has(name)) throw invalid(`Two parameters are called "${name}".`, name);
+      names.add(name);
+      if (declaration.tiedTo !== undefined) continue;
+      const trainable = !isFrozen(name);
+      const kind = trainable ? 'trainable' : 'frozen';
+      const elements = declaration.shape.reduce((product, size) => product * size, 1);
+      const slot = {
+        name,
+        owner: name,
+        trainable,
+        offset: lengths[kind],
+        elements,
+        shape: declaration.shape,
+      };
+      lengths[kind] += elements;
+      owners.set(name, slot);
+    }
+  }
+  return {
+    blocks: blocks.map((block) =>
+      block.parameters.map((declaration) => {
+        const name = fullName(block, declaration.name);
+        const slot = owners.get(declaration.tiedTo ?? name);
+        if (slot === undefined) {
+          throw invalid(`The parameter is tied to "${declaration.tiedTo}", which owns no memory.`, name);
+        }
+        if (slot.shape.join() !== declaration.shape.join()) {
+          throw invalid(
+            `The parameter is tied to "${slot.name}", which has another shape.`,
+            name,
+            `[${slot.shape.join(', ')}]`,
+            `[${declaration.shape.join(', ')}]`,
+          );
+        }
+        return { ...slot, name };
+      }),
+    ),
+    trainableElements: align(lengths.trainable),
+    frozenElements: align(lengths.frozen),
+  };
+}
+
+/** The Hugging Face name of a parameter: its block's name before its own. */
+export function fullName(block: Pick<Block, 'name'>, parameter: string): string {
+  return block.name === '' ? parameter : `${block.name}.${parameter}`;
+}
+
+function align(elements: number): number {
+  return Math.ceil(elements / BLOCK_ALIGNMENT) * BLOCK_ALIGNMENT;
+}
+
+function invalid(what: string, where: string, expected?: string, got?: string): TrainyardError {
+  return new TrainyardError('MODEL_INVALID', {
+    what,
+    where,
+    ...(expected !== undefined && { expected }),
+    ...(got !== undefined && { got }),
+  });
+}

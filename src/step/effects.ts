@@ -1,0 +1,188 @@
+import { TALLY_ELEMENTS } from '../nn/flat-layout.js';
+import type { Instruction, Operation } from './instruction.js';
+import { startName } from './instruction.js';
+import type { Bucket, GroupName, Program, ProgramBlock } from './program.js';
+import { bucketElements } from './program.js';
+
+/**
+ * What one instruction does to the rest of the step.
+ *
+ * [Note: values] Whatever an instruction makes is a named value ("output of block.2 micro 0"). A value is
+ * absent, pending (a started instruction is making it) or present. It may be made only while absent, read
+ * only while present, and made again only after it was freed. Gradients that add up in one buffer are one
+ * value per contribution, so that "the gradient is complete" is "every contribution is present".
+ *
+ * A value with memory is an allocation: the step must leave exactly those that it found. One without is a
+ * fact ("gradient norm"), which stays true until the step ends.
+ */
+export interface Effects {
+  readonly reads: readonly string[];
+  readonly makes: readonly Made[];
+  readonly frees: readonly string[];
+  /** Set when the instruction only starts: what it makes is pending and what it reads is held until the wait. */
+  readonly starts?: string;
+  /** The start that this instruction completes. */
+  readonly completes?: string;
+  readonly collective?: Collective;
+}
+
+/** A value that appears, with the memory that it takes. */
+export interface Made {
+  readonly value: string;
+  readonly memory?: { readonly account: Account; readonly bytes: number };
+}
+
+/** The lines of the memory ledger. */
+export type Account = 'parameters' | 'gradients' | 'optimizer' | 'activations' | 'batches';
+
+/** What all ranks of a group must do together and in the same order. */
+export interface Collective {
+  readonly kind: 'all-reduce';
+  readonly group: GroupName;
+  readonly elements: number;
+  readonly bytes: number;
+}
+
+/** The one place that knows what each operation needs, makes and frees. */
+const EFFECTS: { readonly [Op in Operation]: (instruction: Instruction<Op>, program: Program) => Effects } = {
+  clear: () => ({ reads: [gradients], makes: [{ value: cleared }], frees: [] }),
+
+  load: ({ micro }, program) => ({
+    reads: [],
+    makes: [{ value: batch(micro), memory: { account: 'batches', bytes: program.batchBytes } }],
+    frees: [],
+  }),
+
+  forward: ({ block, micro }, program) => ({
+    reads: [parameters(block), batch(micro), ...(block > 0 ? [output(block - 1, micro)] : [])],
+    makes: [
+      {
+        value: output(block, micro),
+        memory: { account: 'activations', bytes: blockAt(program, block)?.activationBytes ?? 0 },
+      },
+      ...(isLast(program, block) ? [{ value: loss(micro) }] : []),
+    ],
+    frees: [],
+  }),
+
+  backward: ({ block, micro }, program) => {
+    const arriving = isLast(program, block) ? [] : [outputGradient(block, micro)];
+    const previous = blockAt(program, block - 1);
+    const leaving =
+      previous === undefined
+        ? []
+        : [
+            {
+              value: outputGradient(block - 1, micro),
+              memory: { account: 'activations' as const, bytes: previous.outputBytes },
+            },
+          ];
+    return {
+      reads: [parameters(block), cleared, output(block, micro), ...arriving],
+      makes: [{ value: contribution(block, micro) }, ...leaving],
+      frees: [output(block, micro), ...arriving, ...(block === 0 ? [batch(micro)] : [])],
+    };
+  },
+
+  reduce: (instruction, program) => {
+    const bucket = program.buckets[instruction.bucket];
+    const elements = bucket === undefined ? 0 : bucketElements(bucket);
+    return {
+      reads: bucket === undefined ? [] : [gradients, ...contributionsTo(bucket, program)],
+      makes: [{ value: reduced(instruction.bucket) }],
+      frees: [],
+      starts: startName(instruction),
+      collective: { kind: 'all-reduce', group: 'data', elements, bytes: elements * program.bytesPerElement },
+    };
+  },
+
+  wait: ({ started }) => ({ reads: [], makes: [], frees: [], completes: startName(started) }),
+
+  clip: (_, program) => ({
+    reads: [gradients, ...finishedGradients(program)],
+    makes: [{ value: gradientNorm }],
+    frees: [],
+  }),
+
+  step: (_, program) => ({
+    reads: [
+      gradientNorm,
+      gradients,
+      optimizerStates,
+      ...program.blocks.map((__, block) => parameters(block)),
+    ],
+    makes: [{ value: update }],
+    frees: [],
+  }),
+};
+
+/** What the instruction needs, makes and frees as a part of the program. */
+export function effectsOf<Op extends Operation>(instruction: Instruction<Op>, program: Program): Effects {
+  return EFFECTS[instruction.op](instruction, program);
+}
+
+/** What is there before the first instruction, and must be there after the last. */
+export function initialValues(program: Program): readonly Made[] {
+  const { bytesPerElement } = program;
+  return [
+    ...program.blocks.map((block, index) => ({
+      value: parameters(index),
+      memory: { account: 'parameters' as const, bytes: ownedElements(block) * bytesPerElement },
+    })),
+    {
+      value: gradients,
+      memory: { account: 'gradients', bytes: (program.trainableElements + TALLY_ELEMENTS) * bytesPerElement },
+    },
+    { value: optimizerStates, memory: { account: 'optimizer', bytes: program.optimizerBytes } },
+  ];
+}
+
+/** The fact that the program is for. */
+export function goalValue(program: Program): string {
+  return program.goal === 'update' ? update : gradientNorm;
+}
+
+const gradients = 'gradient buffer';
+const cleared = 'cleared gradients';
+const gradientNorm = 'gradient norm';
+const optimizerStates = 'optimizer states';
+const update = 'updated parameters';
+const parameters = (block: number) => `parameters of block.${block}`;
+const batch = (micro: number) => `batch of micro ${micro}`;
+const output = (block: number, micro: number) => `output of block.${block} micro ${micro}`;
+const outputGradient = (block: number, micro: number) => `output gradient of block.${block} micro ${micro}`;
+const contribution = (block: number, micro: number) => `gradients from block.${block} micro ${micro}`;
+const loss = (micro: number) => `loss of micro ${micro}`;
+const reduced = (bucket: number) => `reduced bucket.${bucket}`;
+
+/** Gradients as `clip` may use them: summed over the ranks, or as they are where there is no one to sum with. */
+function finishedGradients(program: Program): readonly string[] {
+  if (program.buckets.length > 0) return program.buckets.map((_, index) => reduced(index));
+  const everything = { blocks: program.blocks.map((_, index) => index), carriesTally: true };
+  return contributionsTo(everything, program);
+}
+
+function contributionsTo(
+  bucket: Pick<Bucket, 'blocks' | 'carriesTally'>,
+  program: Program,
+): readonly string[] {
+  const micros = Array.from({ length: program.microBatches }, (_, micro) => micro);
+  return [
+    ...bucket.blocks.flatMap((block) => micros.map((micro) => contribution(block, micro))),
+    ...(bucket.carriesTally ? micros.map(loss) : []),
+  ];
+}
+
+function blockAt(program: Program, block: number): ProgramBlock | undefined {
+  return program.blocks[block];
+}
+
+function isLast(program: Program, block: number): boolean {
+  return block === program.blocks.length - 1;
+}
+
+function ownedElements(block: ProgramBlock): number {
+  return block.parameters
+    .filter((parameter) => parameter.owner === parameter.name)
+    .reduce((sum, parameter) => sum + parameter.elements, 0);
+}

@@ -1,0 +1,59 @@
+/**
+ * What each instruction of a step program says beside its name. A new capability is a new row here; the
+ * compiler then asks for its words (below), its effects (`effects.ts`) and its handler (`executor.ts`).
+ *
+ * Blocks, micro-batches and buckets are indices into the tables of the `Program`.
+ */
+export interface InstructionTable {
+  /** Sets the gradient buffer and its tally to zero. */
+  readonly clear: object;
+  /** Brings one micro-batch to the device. */
+  readonly load: { readonly micro: number };
+  readonly forward: { readonly block: number; readonly micro: number };
+  /** Adds to the gradients of the block's parameters and frees what its forward kept. */
+  readonly backward: { readonly block: number; readonly micro: number };
+  /** Starts the sum of one gradient bucket over the data-parallel ranks; a `wait` must follow. */
+  readonly reduce: { readonly bucket: number };
+  /** Blocks until a started instruction is done. */
+  readonly wait: { readonly started: Instruction<AsynchronousOperation> };
+  /** Computes the global gradient norm and from it the factor that brings it down to `maximumNorm`. */
+  readonly clip: { readonly maximumNorm?: number };
+  /** One optimizer update of the parameters. */
+  readonly step: object;
+}
+
+export type Operation = keyof InstructionTable;
+
+/** Operations that only start their work: their results exist after the `wait` that names them. */
+export type AsynchronousOperation = 'reduce';
+
+/** One instruction, or the union of all of them; `op` tells them apart. */
+export type Instruction<Op extends Operation = Operation> = {
+  [K in Op]: { readonly op: K } & InstructionTable[K];
+}[Op];
+
+const WORDS: { readonly [Op in Operation]: (instruction: Instruction<Op>) => readonly string[] } = {
+  clear: () => ['gradients'],
+  load: ({ micro }) => [`micro ${micro}`],
+  forward: ({ block, micro }) => [`block.${block}`, `micro ${micro}`],
+  backward: ({ block, micro }) => [`block.${block}`, `micro ${micro}`],
+  reduce: ({ bucket }) => [`bucket.${bucket}`, 'start'],
+  wait: ({ started }) => [startName(started)],
+  clip: ({ maximumNorm }) => [maximumNorm === undefined ? 'none' : String(maximumNorm)],
+  step: () => [],
+};
+
+/** What stands behind the operation in print: the subject first, then what happens to it. */
+export function instructionWords<Op extends Operation>(instruction: Instruction<Op>): readonly string[] {
+  return WORDS[instruction.op](instruction);
+}
+
+/** One line for errors and traces ("backward block.3 micro 0"). */
+export function instructionText(instruction: Instruction): string {
+  return [instruction.op, ...instructionWords(instruction)].join(' ');
+}
+
+/** The name under which a start and its wait find each other ("reduce bucket.2"). */
+export function startName(started: Instruction<AsynchronousOperation>): string {
+  return `${started.op} ${instructionWords(started)[0]}`;
+}

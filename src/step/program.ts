@@ -1,0 +1,81 @@
+import { TALLY_ELEMENTS } from '../nn/flat-layout.js';
+import type { Instruction } from './instruction.js';
+
+/** One parameter as a program sees it: a range of the flat buffers. */
+export interface ProgramParameter {
+  /** Full Hugging Face name. */
+  readonly name: string;
+  /** Full name of the parameter that owns the memory: its own name, unless it is tied to another one. */
+  readonly owner: string;
+  readonly trainable: boolean;
+  /** First element in the flat buffer of the owner's kind (trainable or frozen). */
+  readonly offset: number;
+  readonly elements: number;
+}
+
+/** One block of the model as a program sees it. */
+export interface ProgramBlock {
+  readonly name: string;
+  readonly parameters: readonly ProgramParameter[];
+  /** What forward keeps for backward, its output included, for one micro-batch. */
+  readonly activationBytes: number;
+  /** What it hands to the next block, and so the size of the gradient that comes back. */
+  readonly outputBytes: number;
+}
+
+/**
+ * A contiguous range of the flat gradient buffer that is reduced as one message.
+ *
+ * [Note: the tally] The gradient buffer ends in two more elements, the tally: the sum of the scaled losses
+ * and the number of target tokens on this rank. The bucket at the end of the buffer carries them, so that
+ * the mean loss and the token count of the global batch cost no collective of their own. Every reduction
+ * starts after the last forward, when the tally is complete.
+ */
+export interface Bucket {
+  /** The range [start, end) in elements of the flat buffer, without the tally. */
+  readonly start: number;
+  readonly end: number;
+  /** Owners of the memory in the range, in the order of the buffer. */
+  readonly parameters: readonly string[];
+  /** Blocks whose backward adds to the range (more than the owners' blocks where parameters are tied). */
+  readonly blocks: readonly number[];
+  readonly carriesTally: boolean;
+}
+
+/** A set of ranks that communicate, by the mesh axis it stands for. */
+export type GroupName = 'data';
+
+/**
+ * One rank's training step as data: everything it does, in order. Compiled by passes (each takes a program
+ * and gives a program), checked, executed, simulated, printed; none of these knows which feature put an
+ * instruction there.
+ */
+export interface Program {
+  readonly rank: number;
+  readonly worldSize: number;
+  /** What must be true at the end: the parameters are updated, or the gradients and their norm are known. */
+  readonly goal: 'update' | 'gradients';
+  /** One short phrase per pass that shaped the program, for its first line. */
+  readonly features: readonly string[];
+  /** Micro-batches of one step on this rank (DeepSpeed: gradient_accumulation_steps). */
+  readonly microBatches: number;
+  readonly blocks: readonly ProgramBlock[];
+  /** Length of the flat buffer of trainable parameters, padding included, tally excluded. */
+  readonly trainableElements: number;
+  readonly bytesPerElement: number;
+  /** One micro-batch on the device. */
+  readonly batchBytes: number;
+  /** What the optimizer keeps between steps on this rank. */
+  readonly optimizerBytes: number;
+  readonly groups: Readonly<Record<GroupName, readonly number[]>>;
+  readonly buckets: readonly Bucket[];
+  readonly instructions: readonly Instruction[];
+}
+
+/** A compilation step. */
+export type Pass = (program: Program) => Program;
+
+/** Elements that a bucket's message has. */
+export function bucketElements(bucket: Bucket): number {
+  return bucket.end - bucket.start + (bucket.carriesTally ? TALLY_ELEMENTS : 0);
+}
