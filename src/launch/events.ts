@@ -1,0 +1,190 @@
+import type { ErrorReport } from '../base/errors.js';
+
+/**
+ * What a rank tells the world: one JSON object a line.
+ *
+ * The engine emits these through its sink. Under a supervisor they travel over a pipe of their own, so that
+ * whatever a rank or a library prints can never be mistaken for them; `train --json` prints the first four
+ * kinds on stdout, unchanged. Field names are part of the public interface, hence their underscores.
+ */
+export type RankEvent = PublicEvent | LogEvent | SectionEvent;
+
+/** The kinds that `train --json` prints. */
+export type PublicEvent = StartEvent | StepEvent | EndEvent | ErrorEvent;
+
+/** Emitted once, by rank 0, when everything is loaded and the first step is about to begin. */
+export interface StartEvent {
+  readonly event: 'start';
+  readonly world_size: number;
+  /** Number of trained values in the model, tied weights counted once. */
+  readonly parameters: number;
+  /** The number of the last step of this run; steps count from 1. */
+  readonly steps: number;
+  /** The step that comes first: 1, or one more than the checkpoint's. */
+  readonly first_step: number;
+  /** "cpu" or "cuda". */
+  readonly device: string;
+  /** Tokens that one global step reads, where the data makes that a constant. */
+  readonly tokens_per_step?: number;
+  /** The folder that will hold the trained model. */
+  readonly output?: string;
+}
+
+/** Emitted by rank 0 after every optimizer step. A value that is not finite travels as `null`. */
+export interface StepEvent {
+  readonly event: 'step';
+  readonly step: number;
+  /** Mean over the whole global batch. */
+  readonly loss: number;
+  /** Global norm before clipping. */
+  readonly grad_norm: number;
+  readonly learning_rate: number;
+  /** Tokens of this step, all ranks together. */
+  readonly tokens: number;
+  readonly tokens_per_second: number;
+  readonly step_ms: number;
+  /** Whether the update was left out because gradients overflowed. */
+  readonly skipped: boolean;
+  /** Resident memory of rank 0 (on a GPU: allocated device memory). */
+  readonly memory_bytes?: number;
+}
+
+/** Emitted once, by rank 0, after the last step or after a stop that was asked for. */
+export interface EndEvent {
+  readonly event: 'end';
+  /** The number of the last completed step. */
+  readonly steps: number;
+  /** The last step's loss. */
+  readonly loss: number;
+  /** One per rank. */
+  readonly peak_memory_bytes: readonly number[];
+  readonly output?: string;
+  /** Present and true when the run left early because it was asked to (and has saved). */
+  readonly stopped?: boolean;
+}
+
+/** Emitted by any rank that cannot go on; the process ends right after it. */
+export interface ErrorEvent {
+  readonly event: 'error';
+  readonly rank: number;
+  /** A code of the error table; `INTERNAL` for an exception that has none. */
+  readonly code: string;
+  readonly report: ErrorReport;
+  readonly exit_code: number;
+  /** Milliseconds since the epoch: the earliest of several failures is the cause of the others. */
+  readonly time: number;
+  /** Where it was thrown; printed only for debugging. */
+  readonly stack?: string;
+}
+
+/** A sentence for people, printed on stderr. Rank 0 speaks for all unless the sentence is about one rank. */
+export interface LogEvent {
+  readonly event: 'log';
+  readonly level: 'info' | 'warning';
+  readonly message: string;
+}
+
+/**
+ * Where a rank is: cheap enough for every instruction (3 µs), because it overwrites one record in memory
+ * that outlives the process instead of travelling. A supervisor names it when the rank dies.
+ */
+export interface SectionEvent {
+  readonly event: 'section';
+  readonly step: number;
+  /** The instruction as the program prints it, or "load model", "save checkpoint". */
+  readonly instruction: string;
+}
+
+/** What the engine is handed: takes events, never throws, returns at once. */
+export type EventSink = (event: RankEvent) => void;
+
+type FieldKind = 'number' | 'string' | 'boolean' | 'numbers' | 'object';
+
+/** The fields that must be there, by kind of event. */
+const REQUIRED_FIELDS: Readonly<Record<RankEvent['event'], Readonly<Record<string, FieldKind>>>> = {
+  start: {
+    world_size: 'number',
+    parameters: 'number',
+    steps: 'number',
+    first_step: 'number',
+    device: 'string',
+  },
+  step: {
+    step: 'number',
+    loss: 'number',
+    grad_norm: 'number',
+    learning_rate: 'number',
+    tokens: 'number',
+    tokens_per_second: 'number',
+    step_ms: 'number',
+    skipped: 'boolean',
+  },
+  end: { steps: 'number', loss: 'number', peak_memory_bytes: 'numbers' },
+  error: { rank: 'number', code: 'string', report: 'object', exit_code: 'number', time: 'number' },
+  log: { level: 'string', message: 'string' },
+  section: { step: 'number', instruction: 'string' },
+};
+
+/** One line, without its newline. */
+export function encodeEvent(event: RankEvent): string {
+  return JSON.stringify(event);
+}
+
+/** Reads a line back; undefined for anything that is not an event, since a pipe may carry garbage. */
+export function decodeEvent(line: string): RankEvent | undefined {
+  let value: unknown;
+  try {
+    value = JSON.parse(line, restoreNonFinite);
+  } catch {
+    return undefined;
+  }
+  return isEvent(value) ? value : undefined;
+}
+
+/** Whether `train --json` prints this event. */
+export function isPublicEvent(event: RankEvent): event is PublicEvent {
+  switch (event.event) {
+    case 'start':
+    case 'step':
+    case 'end':
+    case 'error':
+      return true;
+    case 'log':
+    case 'section':
+      return false;
+    default:
+      return event satisfies never;
+  }
+}
+
+/** JSON has no NaN and no infinity; `encodeEvent` leaves `null` where one was. */
+function restoreNonFinite(key: string, value: unknown): unknown {
+  return value === null && (key === 'loss' || key === 'grad_norm') ? Number.NaN : value;
+}
+
+function isEvent(value: unknown): value is RankEvent {
+  if (!isRecord(value)) return false;
+  const kind = value.event;
+  if (typeof kind !== 'string' || !Object.hasOwn(REQUIRED_FIELDS, kind)) return false;
+  const fields = REQUIRED_FIELDS[kind as RankEvent['event']];
+  return Object.entries(fields).every(([name, expected]) => isOfKind(value[name], expected));
+}
+
+function isOfKind(value: unknown, kind: FieldKind): boolean {
+  switch (kind) {
+    case 'number':
+    case 'string':
+    case 'boolean':
+      return typeof value === kind;
+    case 'numbers':
+      return Array.isArray(value) && value.every((item) => typeof item === 'number');
+    case 'object':
+      return isRecord(value);
+    default:
+      return kind satisfies never;
+  }
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
