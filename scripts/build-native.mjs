@@ -1,16 +1,7 @@
-// Compiles the add-on against TRAINYARD_LIBTORCH (first form; `setup.mjs` will find libtorch itself).
-import { spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+#!/usr/bin/env node
+/** Compiles the add-on alone: the part of the set-up that is wanted while its C++ is being written. */
+import { runScript } from './setup/failure.mjs';
+import { chooseLibtorch } from './setup/libtorch.mjs';
+import { compileAddon } from './setup/native.mjs';
 
-const root = join(import.meta.dirname, '..');
-const libtorch = process.env.TRAINYARD_LIBTORCH ?? '';
-const build = join(root, 'build/native');
-const run = (command, args) => {
-  const { status } = spawnSync(command, args, { stdio: 'inherit' });
-  if (status !== 0) process.exit(1);
-};
-if (!existsSync(join(libtorch, 'include'))) throw new Error('set TRAINYARD_LIBTORCH');
-const args = [`-DTRAINYARD_LIBTORCH=${libtorch}`, `-DTRAINYARD_RUN_PATH=${join(libtorch, 'lib')}`];
-run('cmake', ['-S', join(root, 'native'), '-B', build, '-G', 'Ninja', ...args]);
-run('cmake', ['--build', build]);
+await runScript(async () => compileAddon(await chooseLibtorch()));
