@@ -1,22 +1,11 @@
-import { TALLY_ELEMENTS } from '../nn/flat-layout.js';
+import { type FlatSlot, TALLY_ELEMENTS } from '../nn/flat-layout.js';
 import type { Instruction } from './instruction.js';
-
-/** One parameter as a program sees it: a range of the flat buffers. */
-export interface ProgramParameter {
-  /** Full Hugging Face name. */
-  readonly name: string;
-  /** Full name of the parameter that owns the memory: its own name, unless it is tied to another one. */
-  readonly owner: string;
-  readonly trainable: boolean;
-  /** First element in the flat buffer of the owner's kind (trainable or frozen). */
-  readonly offset: number;
-  readonly elements: number;
-}
 
 /** One block of the model as a program sees it. */
 export interface ProgramBlock {
   readonly name: string;
-  readonly parameters: readonly ProgramParameter[];
+  /** Their places in the flat buffers; the names in `owner` tell which are tied. */
+  readonly parameters: readonly FlatSlot[];
   /** What forward keeps for backward, its output included, for one micro-batch. */
   readonly activationBytes: number;
   /** What it hands to the next block, and so the size of the gradient that comes back. */

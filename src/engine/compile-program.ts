@@ -1,0 +1,49 @@
+import type { FlatLayout } from '../nn/flat-layout.js';
+import type { ActivationEstimate } from '../step/estimate-activations.js';
+import { type ScheduleOptions, schedule } from '../step/passes/schedule.js';
+import type { Pass, Program } from '../step/program.js';
+import { type ReduceGradientsOptions, reduceGradients } from '../zero/reduce-gradients.js';
+
+/** Everything that decides what a rank's step program looks like, as plain data. */
+export interface ProgramInputs {
+  readonly rank: number;
+  readonly worldSize: number;
+  readonly goal: Program['goal'];
+  readonly microBatches: number;
+  /** One per block of the model, in order. */
+  readonly blocks: readonly (ActivationEstimate & { readonly name: string })[];
+  readonly layout: FlatLayout;
+  readonly bytesPerElement: number;
+  readonly batchBytes: number;
+  readonly optimizerBytes: number;
+  readonly schedule: ScheduleOptions;
+  readonly gradients: ReduceGradientsOptions;
+}
+
+/**
+ * Compiles one rank's training step. The only place that sees all the passes: their order is written here
+ * and nowhere else.
+ */
+export function compileProgram(inputs: ProgramInputs): Program {
+  const passes: readonly Pass[] = [schedule(inputs.schedule), reduceGradients(inputs.gradients)];
+  return passes.reduce((program, pass) => pass(program), emptyProgram(inputs));
+}
+
+function emptyProgram(inputs: ProgramInputs): Program {
+  const { layout } = inputs;
+  return {
+    rank: inputs.rank,
+    worldSize: inputs.worldSize,
+    goal: inputs.goal,
+    features: [],
+    microBatches: inputs.microBatches,
+    blocks: inputs.blocks.map((block, index) => ({ ...block, parameters: layout.blocks[index] ?? [] })),
+    trainableElements: layout.trainableElements,
+    bytesPerElement: inputs.bytesPerElement,
+    batchBytes: inputs.batchBytes,
+    optimizerBytes: inputs.optimizerBytes,
+    groups: { data: Array.from({ length: inputs.worldSize }, (_, rank) => rank) },
+    buckets: [],
+    instructions: [],
+  };
+}

@@ -1,0 +1,56 @@
+import type { Instruction } from '../step/instruction.js';
+import type { Bucket, Pass, Program } from '../step/program.js';
+import { assignBuckets } from './buckets.js';
+
+export interface ReduceGradientsOptions {
+  /** Elements after which a bucket is full (DeepSpeed: reduce_bucket_size). */
+  readonly bucketElements: number;
+  /** Start each reduction as soon as its gradients are complete (DeepSpeed: overlap_comm). */
+  readonly overlap: boolean;
+}
+
+/**
+ * Plain data parallelism (DeepSpeed: ZeRO stage 0): every rank has the whole model, and gradients are summed
+ * over the ranks once per step. With overlap a bucket starts right after the last backward that adds to it,
+ * and travels while backward goes on; without, all start after backward. All are waited for before `clip`.
+ *
+ * A program of one rank stays as it is.
+ */
+export function reduceGradients(options: ReduceGradientsOptions): Pass {
+  return (program) => {
+    const ranks = program.groups.data.length;
+    if (ranks === 1) return program;
+    const buckets = assignBuckets(program.blocks, program.trainableElements, options.bucketElements);
+    const starts = startsByPosition(program, buckets, options.overlap);
+    const waits = [...starts.values()].flat().map((started): Instruction => ({ op: 'wait', started }));
+    const instructions = program.instructions.flatMap((instruction, position): readonly Instruction[] =>
+      instruction.op === 'clip' ? [...waits, instruction] : [instruction, ...(starts.get(position) ?? [])],
+    );
+    return { ...program, buckets, instructions, features: [...program.features, `data parallel ${ranks}`] };
+  };
+}
+
+/** The reductions to start, by the position of the instruction that they follow, in the order of the program. */
+function startsByPosition(
+  program: Program,
+  buckets: readonly Bucket[],
+  overlap: boolean,
+): ReadonlyMap<number, readonly Instruction<'reduce'>[]> {
+  const completion = buckets.map((bucket) => lastBackward(program, overlap ? bucket.blocks : undefined));
+  const order = [...buckets.keys()].sort((a, b) => (completion[a] ?? 0) - (completion[b] ?? 0) || a - b);
+  const starts = new Map<number, Instruction<'reduce'>[]>();
+  for (const bucket of order) {
+    const position = completion[bucket] ?? 0;
+    starts.set(position, [...(starts.get(position) ?? []), { op: 'reduce', bucket }]);
+  }
+  return starts;
+}
+
+/** Position of the last backward of these blocks, or of any block. */
+function lastBackward(program: Program, blocks?: readonly number[]): number {
+  return program.instructions.reduce(
+    (last, instruction, position) =>
+      instruction.op === 'backward' && (blocks?.includes(instruction.block) ?? true) ? position : last,
+    -1,
+  );
+}
