@@ -15,6 +15,8 @@ export const ERROR_CODES = {
     meaning: 'The blocks of a model contradict each other (names, ties, shapes).',
   },
   SAFETENSORS_INVALID: { exitCode: 2, meaning: 'A safetensors file breaks a rule of the format.' },
+  CHECKPOINT_INVALID: { exitCode: 2, meaning: 'A checkpoint is missing, damaged or of another run.' },
+  OUTPUT_UNWRITABLE: { exitCode: 1, meaning: 'A file or folder of the output cannot be written.' },
   DATA_UNREADABLE: { exitCode: 2, meaning: 'A data path matches nothing or cannot be read.' },
   DATA_INVALID: { exitCode: 2, meaning: 'A line or row of the data is malformed.' },
   TOKENIZER_INVALID: { exitCode: 2, meaning: 'A tokenizer is unreadable or does not fit the model.' },
@@ -38,4 +40,9 @@ export type ErrorCode = keyof typeof ERROR_CODES;
 /** The process exit code that an error with this code leads to. */
 export function exitCodeOf(code: ErrorCode): number {
   return ERROR_CODES[code].exitCode;
+}
+
+/** Whether a text is a code of the table: what the add-on throws is checked before it becomes an error. */
+export function isErrorCode(code: string): code is ErrorCode {
+  return Object.hasOwn(ERROR_CODES, code);
 }

@@ -1,0 +1,79 @@
+import {
+  closeSync,
+  constants,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
+import { dirname } from 'node:path';
+
+/** An open file that is being written. */
+export type FileDescriptor = number;
+
+/**
+ * The operations that durable writing is made of, one system call each. Tests put a disk in its place that
+ * stops, fails or loses what was not synced at every one of them.
+ */
+export interface FileSystem {
+  /** Makes a folder, with its parents; there may be one already. A private one only its owner can enter. */
+  makeDirectory(path: string, access?: 'private'): void;
+  /** Creates a file that does not exist yet. */
+  create(path: string): FileDescriptor;
+  /** Appends all of `bytes`. */
+  write(file: FileDescriptor, bytes: Uint8Array): void;
+  /** Returns when the file's content would survive a loss of power. */
+  sync(file: FileDescriptor): void;
+  close(file: FileDescriptor): void;
+  /** Returns when the folder's entries (creations, renames, removals) would survive a loss of power. */
+  syncDirectory(path: string): void;
+  /** Renames a file, replacing one of the new name; or a folder, when none has the new name. */
+  rename(from: string, to: string): void;
+  /** Removes a file or a folder with all it holds; there may be none. */
+  remove(path: string): void;
+  /** The names in a folder, sorted; none when there is no folder. */
+  list(path: string): readonly string[];
+}
+
+/** The operating system's. */
+export const nodeFileSystem: FileSystem = {
+  makeDirectory(path, access) {
+    mkdirSync(dirname(path), { recursive: true });
+    mkdirSync(path, { recursive: true, mode: access === 'private' ? 0o700 : 0o777 });
+  },
+  create: (path) => openSync(path, 'wx'),
+  write: writeFully,
+  sync: fsyncSync,
+  close: closeSync,
+  syncDirectory(path) {
+    const directory = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
+    try {
+      fsyncSync(directory);
+    } finally {
+      closeSync(directory);
+    }
+  },
+  rename: renameSync,
+  remove: (path) => rmSync(path, { recursive: true, force: true }),
+  list(path) {
+    try {
+      return readdirSync(path).sort();
+    } catch (error) {
+      if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return [];
+      throw error;
+    }
+  },
+};
+
+/** One system call takes less than 2 GiB. */
+const LARGEST_WRITE = 256 * 1024 * 1024;
+
+function writeFully(file: FileDescriptor, bytes: Uint8Array): void {
+  let done = 0;
+  while (done < bytes.byteLength) {
+    done += writeSync(file, bytes, done, Math.min(LARGEST_WRITE, bytes.byteLength - done));
+  }
+}

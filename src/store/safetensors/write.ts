@@ -1,0 +1,129 @@
+import { invariant } from '../../base/errors.js';
+import { DTYPES, type DType } from '../../tensor/dtype.js';
+import { createFile, replaceFile, reportingWriteErrors } from '../durable.js';
+import { type FileDescriptor, type FileSystem, nodeFileSystem } from '../file-system.js';
+import { alignmentRank } from './dtype.js';
+import { LENGTH_BYTES, MAXIMUM_HEADER_BYTES } from './header.js';
+
+/** What a tensor is, before its bytes. */
+export interface TensorDescription {
+  readonly name: string;
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+}
+
+/** Where a tensor's bytes come from when they are written: little-endian, in C order. */
+export type TensorContent =
+  | { readonly bytes: Uint8Array }
+  /** Fills `target`, which has exactly the tensor's size. */
+  | { readonly write: (target: Uint8Array) => void };
+
+/** A tensor to be written. Its content is asked for when its turn comes, one tensor at a time. */
+export type TensorSource = TensorDescription & TensorContent;
+
+/** Called with each tensor's bytes after they were written; they may be overwritten after it returns. */
+export type TensorObserver = (source: TensorSource, bytes: Uint8Array) => void;
+
+/** The size of a tensor. */
+export function byteLengthOf({ dtype, shape }: TensorDescription): number {
+  return shape.reduce((product, size) => product * size, DTYPES[dtype].bytes);
+}
+
+/**
+ * Writes a safetensors file that replaces the one that may be there when it is complete and on the disk.
+ * Memory used: the largest tensor, once, and the descriptions.
+ *
+ * @throws TrainyardError OUTPUT_UNWRITABLE
+ */
+export function writeSafetensors(
+  path: string,
+  sources: Iterable<TensorSource>,
+  fileSystem: FileSystem = nodeFileSystem,
+): void {
+  const inOrder = layOut(sources);
+  reportingWriteErrors('The safetensors file', path, () => {
+    replaceFile(fileSystem, path, (file) => writeContent(fileSystem, file, inOrder));
+  });
+}
+
+/** Creates a safetensors file inside a folder that is not published yet, and syncs it. Returns its size. */
+export function createSafetensors(
+  fileSystem: FileSystem,
+  path: string,
+  sources: Iterable<TensorSource>,
+  observe?: TensorObserver,
+): number {
+  const inOrder = layOut(sources);
+  let written = 0;
+  createFile(fileSystem, path, (file) => {
+    written = writeContent(fileSystem, file, inOrder, observe);
+  });
+  return written;
+}
+
+/**
+ * The tensors in the order in which the reference implementation writes them: the widest elements first, so
+ * that each tensor is aligned, then by name.
+ */
+function layOut(sources: Iterable<TensorSource>): readonly TensorSource[] {
+  const rank = (source: TensorSource): number => alignmentRank(DTYPES[source.dtype].safetensors);
+  return [...sources].sort((left, right) => rank(right) - rank(left) || compareBytes(left.name, right.name));
+}
+
+function compareBytes(left: string, right: string): number {
+  return Buffer.compare(Buffer.from(left), Buffer.from(right));
+}
+
+function writeContent(
+  fileSystem: FileSystem,
+  file: FileDescriptor,
+  inOrder: readonly TensorSource[],
+  observe?: TensorObserver,
+): number {
+  const header = encodeHeader(inOrder);
+  fileSystem.write(file, header);
+  let written = header.byteLength;
+  let scratch = new Uint8Array(0);
+  for (const source of inOrder) {
+    const size = byteLengthOf(source);
+    if (!('bytes' in source) && scratch.length < size) scratch = new Uint8Array(size);
+    const bytes = contentOf(source, scratch.subarray(0, size));
+    invariant(bytes.byteLength === size, `${source.name} gave ${bytes.byteLength} bytes, not ${size}`);
+    if (size > 0) fileSystem.write(file, bytes);
+    observe?.(source, bytes);
+    written += size;
+  }
+  return written;
+}
+
+function contentOf(source: TensorSource, target: Uint8Array): Uint8Array {
+  if ('bytes' in source) return source.bytes;
+  source.write(target);
+  return target;
+}
+
+/** The header's length and the header, padded with spaces so that the data begin at a multiple of eight. */
+function encodeHeader(inOrder: readonly TensorSource[]): Uint8Array {
+  const fields = [`"__metadata__":{"format":"pt"}`];
+  const names = new Set(['__metadata__']);
+  let offset = 0;
+  for (const source of inOrder) {
+    invariant(!names.has(source.name), `two tensors to be written are named ${source.name}`);
+    names.add(source.name);
+    const end = offset + byteLengthOf(source);
+    const entry = {
+      dtype: DTYPES[source.dtype].safetensors,
+      shape: source.shape,
+      data_offsets: [offset, end],
+    };
+    fields.push(`${JSON.stringify(source.name)}:${JSON.stringify(entry)}`);
+    offset = end;
+  }
+  const json = Buffer.from(`{${fields.join(',')}}`);
+  const padded = Math.ceil(json.byteLength / 8) * 8;
+  invariant(padded <= MAXIMUM_HEADER_BYTES, 'one safetensors file was given too many tensors');
+  const header = new Uint8Array(LENGTH_BYTES + padded).fill(0x20);
+  new DataView(header.buffer).setBigUint64(0, BigInt(padded), true);
+  header.set(json, LENGTH_BYTES);
+  return header;
+}
