@@ -15,7 +15,8 @@ napi_value handles_value(Environment& environment, const std::vector<at::Tensor>
   return result;
 }
 
-std::vector<at::Tensor> read_handles(Environment& environment, napi_value value) {
+// The handles a callback returns were made for us: they are freed here.
+std::vector<at::Tensor> take_handles(Environment& environment, napi_value value) {
   std::vector<at::Tensor> tensors;
   uint32_t length = 0;
   napi_get_array_length(environment.env, value, &length);
@@ -25,6 +26,7 @@ std::vector<at::Tensor> read_handles(Environment& environment, napi_value value)
     int32_t handle;
     if (napi_get_value_int32(environment.env, element, &handle) == napi_ok) {
       tensors.push_back(environment.tensors.get(handle));
+      environment.tensors.free(handle);
     } else {
       tensors.emplace_back();
     }
@@ -58,7 +60,7 @@ std::vector<at::Tensor> call_with_tensors(Environment& environment, napi_ref cal
     napi_close_handle_scope(env, scope);
     throw JavaScriptException();
   }
-  std::vector<at::Tensor> tensors = read_handles(environment, result);
+  std::vector<at::Tensor> tensors = take_handles(environment, result);
   napi_close_handle_scope(env, scope);
   return tensors;
 }

@@ -83,7 +83,11 @@ function splitTopLevel(text) {
 }
 
 function isMethod(operator) {
-  return operator.name.startsWith('aten::') && operator.arguments[0]?.name === 'self' && operator.arguments[0].type === 'Tensor';
+  return (
+    operator.name.startsWith('aten::') &&
+    operator.arguments[0]?.name === 'self' &&
+    operator.arguments[0].type === 'Tensor'
+  );
 }
 
 /** The TypeScript type of a schema type, and how a value of it goes to the add-on. */
@@ -91,13 +95,18 @@ function typeOf(type) {
   const optional = type.endsWith('?');
   const bare = optional ? type.slice(0, -1) : type;
   const orNull = optional ? ' | null' : '';
-  if (bare === 'Tensor') return { type: `Tensor${orNull}`, pass: (v, absent) => (optional || absent ? `${v}?.handle` : `${v}.handle`) };
+  if (bare === 'Tensor')
+    return {
+      type: `Tensor${orNull}`,
+      pass: (v, absent) => (optional || absent ? `${v}?.handle` : `${v}.handle`),
+    };
   if (bare === 'Tensor[]') return { type: `readonly Tensor[]${orNull}`, pass: (v) => `handles(${v})` };
   if (bare === 'Scalar') return { type: `number${orNull}`, pass: (v) => v };
   if (bare === 'int' || bare === 'float') return { type: `number${orNull}`, pass: (v) => v };
   if (bare === 'bool') return { type: `boolean${orNull}`, pass: (v) => v };
   if (bare === 'str') return { type: `string${orNull}`, pass: (v) => v };
-  if (/^(int|float)\[\d+\]$/.test(bare)) return { type: `number | readonly number[]${orNull}`, pass: (v) => v };
+  if (/^(int|float)\[\d+\]$/.test(bare))
+    return { type: `number | readonly number[]${orNull}`, pass: (v) => v };
   if (/^(int|float)\[\]$/.test(bare)) return { type: `readonly number[]${orNull}`, pass: (v) => v };
   if (bare === 'ScalarType') return { type: 'DType', pass: (v) => `dtypeCode(${v})` };
   if (bare === 'Device') return { type: 'Device', pass: (v) => v };
@@ -132,7 +141,8 @@ function signature(operator, skipSelf, types = new Map()) {
     if (known === undefined) return;
     const type = types.get(argument.name) ?? known.type;
     if (argument.keyword) keywords.push(`readonly ${camelCase(argument.name)}?: ${type}`);
-    else if (argument.optional && index < lastRequired) positional.push(`${camelCase(argument.name)}: ${type} | undefined`);
+    else if (argument.optional && index < lastRequired)
+      positional.push(`${camelCase(argument.name)}: ${type} | undefined`);
     else positional.push(`${camelCase(argument.name)}${argument.optional ? '?' : ''}: ${type}`);
   });
   if (keywords.length > 0) positional.push(`options: { ${keywords.join('; ')} } = {}`);
@@ -152,7 +162,8 @@ function resultOf(operator, isMethodCall) {
     const names = operator.returns.map((_, index) => `result${index}`);
     return {
       type: `[${operator.returns.map(() => 'Tensor').join(', ')}]`,
-      make: (call) => `const [${names.join(', ')}] = ${call} as Handle[] as [${names.map(() => 'Handle').join(', ')}];\nreturn [${names.map(wrap).join(', ')}];`,
+      make: (call) =>
+        `const [${names.join(', ')}] = ${call} as Handle[] as [${names.map(() => 'Handle').join(', ')}];\nreturn [${names.map(wrap).join(', ')}];`,
     };
   }
   const plain = first.replace(/\([a-z!*|\-> ]*\)/g, '').split(' ')[0];
@@ -160,7 +171,10 @@ function resultOf(operator, isMethodCall) {
     case 'Tensor':
       return { type: 'Tensor', make: (call) => `return ${wrap(`${call} as Handle`)};` };
     case 'Tensor[]':
-      return { type: 'Tensor[]', make: (call) => `return (${call} as Handle[]).map((handle) => ${wrap('handle')});` };
+      return {
+        type: 'Tensor[]',
+        make: (call) => `return (${call} as Handle[]).map((handle) => ${wrap('handle')});`,
+      };
     case 'bool':
       return { type: 'boolean', make: (call) => `return ${call} as boolean;` };
     case 'int':
@@ -173,7 +187,10 @@ function resultOf(operator, isMethodCall) {
 }
 
 function memberOf([name, group], isMethodCall) {
-  const [operator, scalar] = group[0].overload.startsWith('Scalar') || group[0].overload.endsWith('_Scalar') ? [group[1] ?? group[0], group[1] && group[0]] : group;
+  const [operator, scalar] =
+    group[0].overload.startsWith('Scalar') || group[0].overload.endsWith('_Scalar')
+      ? [group[1] ?? group[0], group[1] && group[0]]
+      : group;
   if (group.length > 2) throw new Error(`${name}: more than two overloads`);
   const self = isMethodCall ? 'this' : undefined;
   const result = resultOf(operator, isMethodCall);
@@ -182,22 +199,40 @@ function memberOf([name, group], isMethodCall) {
   if (scalar === undefined) {
     return `${documentation}\n${head}(${signature(operator, isMethodCall)}): ${result.type} {\n${result.make(callOf(operator, self))}\n}`;
   }
-  const chosen = operator.arguments.find((argument, index) => argument.type === 'Tensor' && scalar.arguments[index].type === 'Scalar');
+  const chosen = operator.arguments.find(
+    (argument, index) => argument.type === 'Tensor' && scalar.arguments[index].type === 'Scalar',
+  );
   const parameter = camelCase(chosen.name);
   // The scalar form may name its argument differently (pow: exponent in both; masked_fill: value in both).
   const types = new Map([[chosen.name, 'Tensor | number']]);
   return `${documentation}\n${head}(${signature(operator, isMethodCall, types)}): ${result.type} {
 if (typeof ${parameter} === 'number') {
-${result.make(callOf(scalar, self))}
+${result.make(callOf(scalar, self, keywordsOf(operator)))}
 }
 ${result.make(callOf(operator, self))}
 }`;
 }
 
+/** What is a keyword in the tensor form may be positional in the number form (`alpha`): one signature serves both. */
+function keywordsOf(operator) {
+  const keywords = operator.arguments.filter(
+    (argument) => argument.keyword && typeOf(argument.type) !== undefined,
+  );
+  return new Map(
+    keywords.map((argument) => [
+      argument.name,
+      typeOf(argument.type).pass(`options.${camelCase(argument.name)}`, true),
+    ]),
+  );
+}
+
 function constants(list) {
   return list
     .flatMap(([, group]) => group)
-    .map((operator) => `const ${constantOf(operator)} = findOperator('${operator.name}', '${operator.overload}');`)
+    .map(
+      (operator) =>
+        `const ${constantOf(operator)} = findOperator('${operator.name}', '${operator.overload}');`,
+    )
     .join('\n');
 }
 
@@ -207,7 +242,7 @@ function methodsFile(list) {
 import type { Handle } from '../../native/binding.js';
 import { native } from '../../native/native.js';
 import { type Device, type DType, dtypeCode } from '../dtype.js';
-import { findOperator, handles } from '../operator.js';
+import { ${body.includes('handles(') ? 'findOperator, handles' : 'findOperator'} } from '../operator.js';
 import type { Tensor } from '../tensor.js';
 
 ${constants(list)}
@@ -263,7 +298,11 @@ function read(path) {
 
 function format(name, text) {
   const biome = join(root, 'node_modules/.bin/biome');
-  const result = spawnSync(biome, ['check', '--write', `--stdin-file-path=src/tensor/generated/${name}`], { input: text, encoding: 'utf8', cwd: root });
+  const result = spawnSync(biome, ['check', '--write', `--stdin-file-path=src/tensor/generated/${name}`], {
+    input: text,
+    encoding: 'utf8',
+    cwd: root,
+  });
   if (result.status !== 0 && result.stdout === '') throw new Error(result.stderr);
   return result.stdout;
 }

@@ -20,8 +20,11 @@ export type NativeArgument =
 /** What an operator returns: handles for tensors, plain values else, an array where the schema has several. */
 export type NativeResult = Handle | boolean | string | null | undefined | readonly NativeResult[];
 
-/** Called with gradient handles on the JavaScript thread; returns a replacement's handle or undefined. */
-export type NativeHook = (gradient: Handle) => Handle | undefined;
+/**
+ * Called with the gradient's handle on the JavaScript thread; returns a replacement's handle, or an empty list.
+ * Handles given to a callback are the callback's to free; those it returns are freed by the add-on.
+ */
+export type NativeHook = (gradients: readonly [Handle]) => readonly (Handle | null)[];
 
 /** An opaque native object held by JavaScript until it is collected (store, process group, work). */
 export interface NativeObject {
@@ -80,11 +83,15 @@ export interface AutogradBinding {
   /** Calls `hook` with the gradient of `tensor` when it is known; returns an identifier for `removeHook`. */
   addHook(tensor: Handle, hook: NativeHook): number;
   removeHook(tensor: Handle, hook: number): void;
-  /** Records a function written in TypeScript: `outputs` (made without grad) get a node whose backward is `backward`. */
+  /**
+   * Records a function written in TypeScript: `outputs` (made without grad) come back with a node whose backward
+   * is `backward`. `saved` tensors live as long as the graph and are handed to it.
+   */
   customFunction(
     inputs: readonly Handle[],
     outputs: readonly Handle[],
-    backward: (gradients: readonly (Handle | null)[]) => readonly (Handle | null)[],
+    saved: readonly Handle[],
+    backward: (saved: readonly Handle[], gradients: readonly (Handle | null)[]) => readonly (Handle | null)[],
   ): Handle[];
 }
 
@@ -100,6 +107,12 @@ export interface EnvironmentBinding {
   setThreads(count: number): void;
   threads(): number;
   cudaDeviceCount(): number;
+  /** The function that makes every error the add-on throws. `stack` is empty unless debugging. */
+  setErrorFactory(
+    factory: (code: string, what: string, where: string, got: string, stack: string) => Error,
+  ): void;
+  /** Leaves the process at once, without destructors: Gloo's threads sometimes abort in theirs. */
+  exitNow(code: number): never;
   /** Shows C++ stacks in operator errors. */
   setDebug(enabled: boolean): void;
   /** Asks the kernel to end this process when its parent dies (Linux; elsewhere false). */

@@ -1,0 +1,106 @@
+// trainyard::linear: x W^T + bias + residual, with dW += dY^T X and db += sum dY added where the gradients live.
+#include <ATen/ATen.h>
+
+#include "autograd.h"
+#include "gemm.h"
+
+namespace trainyard {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+at::Tensor as_matrix(const at::Tensor& tensor) { return tensor.reshape({-1, tensor.size(-1)}); }
+
+at::Tensor multiply(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& residual) {
+  std::vector<int64_t> shape = x.sizes().vec();
+  shape.back() = weight.size(0);
+  if (!on_cpu_in_float(x)) {
+    at::Tensor result = at::linear(x, weight, bias.defined() ? OptionalTensor(bias) : std::nullopt);
+    return residual.defined() ? result.add_(residual) : result;
+  }
+  const at::Tensor input = as_matrix(x).contiguous();
+  const at::Tensor matrix = weight.contiguous();
+  const at::Tensor added = residual.defined() ? residual.contiguous() : residual;
+  const at::Tensor shift = bias.defined() ? bias.contiguous() : bias;
+  at::Tensor result = at::empty(shape, x.options());
+  const int64_t columns = matrix.size(0);
+  const int64_t depth = matrix.size(1);
+  gemm(input.size(0), columns, depth, {input.const_data_ptr<float>(), depth, 1},
+       {matrix.const_data_ptr<float>(), depth, 1},
+       {result.mutable_data_ptr<float>(), columns, added.defined() ? added.const_data_ptr<float>() : nullptr, columns,
+        shift.defined() ? shift.const_data_ptr<float>() : nullptr});
+  return result;
+}
+
+at::Tensor input_gradient(const at::Tensor& dy, const at::Tensor& weight) {
+  if (!on_cpu_in_float(dy)) return at::mm(dy, weight);
+  const at::Tensor matrix = weight.contiguous();
+  const int64_t depth = matrix.size(0);
+  const int64_t columns = matrix.size(1);
+  at::Tensor result = at::empty({dy.size(0), columns}, dy.options());
+  gemm(dy.size(0), columns, depth, {dy.const_data_ptr<float>(), depth, 1}, {matrix.const_data_ptr<float>(), 1, columns},
+       {result.mutable_data_ptr<float>(), columns});
+  return result;
+}
+
+void accumulate_weight(at::Tensor& gradient, const at::Tensor& dy, const at::Tensor& x) {
+  if (!on_cpu_in_float(dy) || gradient.scalar_type() != at::kFloat || gradient.stride(1) != 1) {
+    gradient.add_(at::mm(dy.t(), x));
+    return;
+  }
+  float* data = gradient.mutable_data_ptr<float>();
+  const int64_t stride = gradient.stride(0);
+  gemm(dy.size(1), x.size(1), x.size(0), {dy.const_data_ptr<float>(), 1, dy.size(1)},
+       {x.const_data_ptr<float>(), 1, x.size(1)}, {data, stride, data, stride});
+}
+
+struct Linear : torch::autograd::Function<Linear> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const OptionalTensor& residual,
+                            const OptionalTensor& /*anchor*/, const Untracked& weight, const Untracked& bias,
+                            const Untracked& weight_gradient, const Untracked& bias_gradient) {
+    context->saved_data["weight_gradient"] = weight_gradient.tensor;
+    context->saved_data["bias_gradient"] = bias_gradient.tensor;
+    context->saved_data["residual"] = residual.has_value();
+    context->save_for_backward({weight_gradient.tensor.defined() ? x : at::Tensor(), weight.tensor});
+    return multiply(x, weight.tensor, bias.tensor, residual.value_or(at::Tensor()));
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const auto saved = context->get_saved_variables();
+    const at::Tensor& dy = gradients[0];
+    variable_list result(7);
+    if (!dy.defined()) return result;
+    const at::Tensor rows = as_matrix(dy).contiguous();
+    at::Tensor weight_gradient = context->saved_data["weight_gradient"].toTensor();
+    at::Tensor bias_gradient = context->saved_data["bias_gradient"].toTensor();
+    if (context->needs_input_grad(0)) {
+      std::vector<int64_t> shape = dy.sizes().vec();
+      shape.back() = saved[1].size(1);
+      result[0] = input_gradient(rows, saved[1]).view(shape);
+    }
+    if (context->saved_data["residual"].toBool()) result[1] = dy;
+    if (weight_gradient.defined()) accumulate_weight(weight_gradient, rows, as_matrix(saved[0]).contiguous());
+    if (bias_gradient.defined()) bias_gradient.add_(rows.sum(0));
+    return result;
+  }
+};
+
+at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const OptionalTensor& bias,
+                  const OptionalTensor& weight_gradient, const OptionalTensor& bias_gradient,
+                  const OptionalTensor& residual) {
+  const bool wanted = weight_gradient.has_value() || bias_gradient.has_value();
+  return Linear::apply(x, residual, gradient_anchor(wanted), untracked(weight), untracked(bias),
+                       untracked(weight_gradient), untracked(bias_gradient));
+}
+
+}  // namespace
+
+TORCH_LIBRARY_FRAGMENT(trainyard, library) {
+  library.def(
+      "linear(Tensor x, Tensor weight, Tensor? bias, Tensor(a!)? weight_gradient, Tensor(b!)? bias_gradient, "
+      "Tensor? residual=None) -> Tensor",
+      &linear);
+}
+
+}  // namespace trainyard
