@@ -39,6 +39,8 @@ export type Account = 'parameters' | 'gradients' | 'optimizer' | 'activations' |
 export interface Collective {
   readonly kind: 'all-reduce';
   readonly group: GroupName;
+  /** What is combined; it must be the same thing on every rank. */
+  readonly subject: string;
   readonly elements: number;
   readonly bytes: number;
 }
@@ -53,21 +55,27 @@ const EFFECTS: { readonly [Op in Operation]: (instruction: Instruction<Op>, prog
     frees: [],
   }),
 
-  forward: ({ block, micro }, program) => ({
-    reads: [parameters(block), batch(micro), ...(block > 0 ? [output(block - 1, micro)] : [])],
-    makes: [
-      {
-        value: output(block, micro),
-        memory: { account: 'activations', bytes: blockAt(program, block)?.activationBytes ?? 0 },
-      },
-      ...(isLast(program, block) ? [{ value: loss(micro) }] : []),
-    ],
-    frees: [],
-  }),
+  forward: ({ block, micro }, program) => {
+    const { activationBytes = 0 } = program.blocks[block] ?? {};
+    const intoTally = isLast(program, block);
+    return {
+      reads: [
+        parameters(block),
+        batch(micro),
+        ...(block > 0 ? [output(block - 1, micro)] : []),
+        ...(intoTally ? [cleared] : []),
+      ],
+      makes: [
+        { value: output(block, micro), memory: { account: 'activations', bytes: activationBytes } },
+        ...(intoTally ? [{ value: loss(micro) }] : []),
+      ],
+      frees: [],
+    };
+  },
 
   backward: ({ block, micro }, program) => {
     const arriving = isLast(program, block) ? [] : [outputGradient(block, micro)];
-    const previous = blockAt(program, block - 1);
+    const previous = program.blocks[block - 1];
     const leaving =
       previous === undefined
         ? []
@@ -92,7 +100,13 @@ const EFFECTS: { readonly [Op in Operation]: (instruction: Instruction<Op>, prog
       makes: [{ value: reduced(instruction.bucket) }],
       frees: [],
       starts: startName(instruction),
-      collective: { kind: 'all-reduce', group: 'data', elements, bytes: elements * program.bytesPerElement },
+      collective: {
+        kind: 'all-reduce',
+        group: 'data',
+        subject: `bucket.${instruction.bucket}`,
+        elements,
+        bytes: elements * program.bytesPerElement,
+      },
     };
   },
 
@@ -171,10 +185,6 @@ function contributionsTo(
     ...bucket.blocks.flatMap((block) => micros.map((micro) => contribution(block, micro))),
     ...(bucket.carriesTally ? micros.map(loss) : []),
   ];
-}
-
-function blockAt(program: Program, block: number): ProgramBlock | undefined {
-  return program.blocks[block];
 }
 
 function isLast(program: Program, block: number): boolean {

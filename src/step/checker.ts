@@ -1,0 +1,51 @@
+import { type CollectiveSummary, checkMeetings, summarizeCollectives } from './checker/collectives.js';
+import { followValues, type MemoryPeak } from './checker/data-flow.js';
+import { refusal } from './checker/refusal.js';
+import { checkStructure } from './checker/structure.js';
+import type { Program } from './program.js';
+
+/** What is known of a program that passed its check. */
+export interface ProgramReport {
+  readonly rank: number;
+  readonly instructions: number;
+  readonly peak: MemoryPeak;
+  readonly collectives: readonly CollectiveSummary[];
+}
+
+export interface CheckOptions {
+  /** Live bytes that no instruction may exceed. */
+  readonly budgetBytes?: number;
+}
+
+/**
+ * Proves one rank's program before it runs: values exist when they are read, every start has one wait and
+ * every wait a start, each gradient is reduced once, after its last backward and before it is used, nothing
+ * stays behind in memory, and the peak of live bytes stays inside the budget.
+ *
+ * @throws TrainyardError PROGRAM_INVALID with the rank, the instruction and the reason.
+ */
+export function checkProgram(program: Program, options: CheckOptions = {}): ProgramReport {
+  checkStructure(program);
+  const peak = followValues(program);
+  const { budgetBytes = Number.POSITIVE_INFINITY } = options;
+  if (peak.bytes > budgetBytes) {
+    throw refusal(program, peak.position, `${peak.bytes} bytes are live, ${budgetBytes} are allowed`);
+  }
+  const collectives = summarizeCollectives(program);
+  return { rank: program.rank, instructions: program.instructions.length, peak, collectives };
+}
+
+/**
+ * Checks the programs of all ranks, each by itself and then against the others: a group's collectives must
+ * be the same on all its members, in the same order.
+ *
+ * @throws TrainyardError PROGRAM_INVALID, as `checkProgram`.
+ */
+export function checkPrograms(
+  programs: readonly Program[],
+  options: CheckOptions = {},
+): readonly ProgramReport[] {
+  const reports = programs.map((program) => checkProgram(program, options));
+  checkMeetings(programs);
+  return reports;
+}

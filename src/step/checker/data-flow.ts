@@ -1,0 +1,140 @@
+import { type Account, effectsOf, goalValue, initialValues, type Made } from '../effects.js';
+import type { Program } from '../program.js';
+import { refusal } from './refusal.js';
+
+/** Memory at the moment when a program has most of it. */
+export interface MemoryPeak {
+  readonly bytes: number;
+  /** Index of the instruction that is running then. */
+  readonly position: number;
+  readonly ledger: Readonly<Record<Account, number>>;
+}
+
+/**
+ * Follows every value through the program (see the note on values at `Effects`) and refuses the first
+ * instruction that reads what is not there, makes what is there, or frees what somebody still needs.
+ *
+ * @returns the peak of live bytes, over everything that the program and its initial values allocate.
+ */
+export function followValues(program: Program): MemoryPeak {
+  const values = new LiveValues(initialValues(program));
+  const pending = new Map<string, Pending>();
+  let peak = values.peakAt(-1);
+
+  for (const [position, instruction] of program.instructions.entries()) {
+    const effects = effectsOf(instruction, program);
+    const refuse = (reason: string | undefined) => {
+      if (reason !== undefined) throw refusal(program, position, reason);
+    };
+    if (effects.completes !== undefined) {
+      const start = pending.get(effects.completes);
+      if (start === undefined) throw refusal(program, position, `nothing started "${effects.completes}"`);
+      pending.delete(effects.completes);
+      values.complete(start);
+      for (const value of start.frees) refuse(values.free(value));
+    }
+    for (const value of effects.reads) refuse(values.whyUnreadable(value));
+    if (effects.starts !== undefined) {
+      if (pending.has(effects.starts)) refuse(`"${effects.starts}" is started already`);
+      pending.set(effects.starts, { position, ...effects });
+      for (const value of effects.reads) values.hold(value);
+    }
+    for (const made of effects.makes) refuse(values.make(made, effects.starts));
+    if (values.bytes > peak.bytes) peak = values.peakAt(position);
+    if (effects.starts === undefined) for (const value of effects.frees) refuse(values.free(value));
+  }
+
+  checkEnd(program, values, pending);
+  return peak;
+}
+
+interface Pending {
+  readonly position: number;
+  readonly reads: readonly string[];
+  readonly makes: readonly Made[];
+  readonly frees: readonly string[];
+}
+
+function checkEnd(program: Program, values: LiveValues, pending: ReadonlyMap<string, Pending>): void {
+  for (const [name, { position }] of pending) throw refusal(program, position, `nothing waits for "${name}"`);
+  const goal = goalValue(program);
+  if (values.whyUnreadable(goal) !== undefined) {
+    throw refusal(program, undefined, `it ends without "${goal}"`);
+  }
+  const before = new Set(initialValues(program).map((made) => made.value));
+  const kept = values.allocated();
+  const left = kept.find((value) => !before.has(value));
+  if (left !== undefined) throw refusal(program, undefined, `it ends with "${left}" still in memory`);
+  const lost = [...before].find((value) => !kept.includes(value));
+  if (lost !== undefined) throw refusal(program, undefined, `it ends without "${lost}", which it began with`);
+}
+
+/** The values that exist at one point of a program. */
+class LiveValues {
+  bytes = 0;
+  readonly #live = new Map<string, { readonly made: Made; pendingIn: string | undefined; holds: number }>();
+  readonly #ledger = { parameters: 0, gradients: 0, optimizer: 0, activations: 0, batches: 0 };
+
+  constructor(initial: readonly Made[]) {
+    for (const made of initial) this.make(made, undefined);
+  }
+
+  /** These return why the program must be refused, or undefined. */
+  make(made: Made, pendingIn: string | undefined): string | undefined {
+    if (this.#live.has(made.value)) return `"${made.value}" exists already`;
+    this.#live.set(made.value, { made, pendingIn, holds: 0 });
+    this.#account(made, 1);
+    return undefined;
+  }
+
+  whyUnreadable(value: string): string | undefined {
+    const entry = this.#live.get(value);
+    if (entry === undefined) return `"${value}" is not there`;
+    if (entry.pendingIn !== undefined)
+      return `"${value}" is not finished: "${entry.pendingIn}" is not waited for`;
+    return undefined;
+  }
+
+  free(value: string): string | undefined {
+    const unreadable = this.whyUnreadable(value);
+    if (unreadable !== undefined) return unreadable;
+    const entry = this.#live.get(value);
+    if (entry === undefined) return undefined;
+    if (entry.holds > 0) return `"${value}" is still in use by something that was started`;
+    this.#live.delete(value);
+    this.#account(entry.made, -1);
+    return undefined;
+  }
+
+  hold(value: string): void {
+    const entry = this.#live.get(value);
+    if (entry !== undefined) entry.holds += 1;
+  }
+
+  complete(start: Pending): void {
+    for (const { value } of start.makes) {
+      const entry = this.#live.get(value);
+      if (entry !== undefined) entry.pendingIn = undefined;
+    }
+    for (const value of start.reads) {
+      const entry = this.#live.get(value);
+      if (entry !== undefined) entry.holds -= 1;
+    }
+  }
+
+  allocated(): readonly string[] {
+    return [...this.#live.values()]
+      .filter(({ made }) => made.memory !== undefined)
+      .map(({ made }) => made.value);
+  }
+
+  peakAt(position: number): MemoryPeak {
+    return { bytes: this.bytes, position, ledger: { ...this.#ledger } };
+  }
+
+  #account({ memory }: Made, sign: 1 | -1): void {
+    if (memory === undefined) return;
+    this.bytes += sign * memory.bytes;
+    this.#ledger[memory.account] += sign * memory.bytes;
+  }
+}
