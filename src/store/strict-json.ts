@@ -6,6 +6,7 @@ export type Refuse = (rule: string, got?: string) => never;
 
 const WINDOW_BYTES = 64 * 1024;
 const DEEPEST = 32;
+const LONGEST_TEXT = 16 * 1024 * 1024;
 /** What one kept text costs beyond its characters: the string, its place in a map, its neighbours. */
 const TEXT_OVERHEAD = 64;
 const END = -1;
@@ -52,13 +53,13 @@ export class StrictJsonReader {
     this.#open(0x7b, 'an object');
     if (this.#closes(0x7d)) return;
     do {
-      this.#skipWhitespace();
+      this.skipWhitespace();
       const key = this.readString();
       if (seen.has(key)) this.refuse('no key appears twice', `${JSON.stringify(key.slice(0, 80))} again`);
       seen.add(key);
-      this.#skipWhitespace();
+      this.skipWhitespace();
       this.#expect(0x3a, 'a colon after the key');
-      this.#skipWhitespace();
+      this.skipWhitespace();
       member(key);
     } while (this.#continues(0x7d, 'a comma or a closing brace'));
   }
@@ -68,7 +69,7 @@ export class StrictJsonReader {
     this.#open(0x5b, 'an array');
     if (this.#closes(0x5d)) return;
     do {
-      this.#skipWhitespace();
+      this.skipWhitespace();
       element();
     } while (this.#continues(0x5d, 'a comma or a closing bracket'));
   }
@@ -124,7 +125,7 @@ export class StrictJsonReader {
 
   /** Reads to the end of the text, where nothing but white space may follow. */
   readEnd(): void {
-    this.#skipWhitespace();
+    this.skipWhitespace();
     if (this.#peek() !== END) this.refuse('nothing follows the closing brace', this.#place());
   }
 
@@ -158,7 +159,7 @@ export class StrictJsonReader {
       point = 0x10000 + ((point - 0xd800) << 10) + (low - 0xdc00);
     }
     if (point >= 0xd800 && point <= 0xdfff) this.refuse('surrogates come in pairs', this.#place());
-    for (const byte of new TextEncoder().encode(String.fromCodePoint(point))) this.#push(byte);
+    this.#pushPoint(point);
   }
 
   #readHex(): number {
@@ -171,9 +172,23 @@ export class StrictJsonReader {
     return value;
   }
 
+  /** Appends a code point in UTF-8. */
+  #pushPoint(point: number): void {
+    if (point < 0x80) {
+      this.#push(point);
+      return;
+    }
+    const following = point < 0x800 ? 1 : point < 0x10000 ? 2 : 3;
+    const marker = (0xff00 >> (following + 1)) & 0xff;
+    this.#push(marker | (point >> (6 * following)));
+    for (let rest = following - 1; rest >= 0; rest -= 1) this.#push(0x80 | ((point >> (6 * rest)) & 0x3f));
+  }
+
   #push(byte: number): void {
     if (this.#textLength === this.#text.length) {
-      if (this.#kept + this.#textLength > this.keepBytes) this.keep(this.#textLength);
+      if (this.#textLength >= LONGEST_TEXT) {
+        this.refuse(`a string has at most ${LONGEST_TEXT} bytes`, this.#place());
+      }
       const larger = new Uint8Array(this.#text.length * 2);
       larger.set(this.#text);
       this.#text = larger;
@@ -184,7 +199,7 @@ export class StrictJsonReader {
 
   #open(byte: number, what: string): void {
     this.#expect(byte, what);
-    this.#skipWhitespace();
+    this.skipWhitespace();
   }
 
   #closes(byte: number): boolean {
@@ -194,7 +209,7 @@ export class StrictJsonReader {
   }
 
   #continues(closing: number, what: string): boolean {
-    this.#skipWhitespace();
+    this.skipWhitespace();
     if (this.#closes(closing)) return false;
     this.#expect(0x2c, what);
     return true;
@@ -205,7 +220,7 @@ export class StrictJsonReader {
     this.#cursor += 1;
   }
 
-  #skipWhitespace(): void {
+  skipWhitespace(): void {
     for (let byte = this.#peek(); isWhitespace(byte); byte = this.#peek()) this.#cursor += 1;
   }
 

@@ -14,6 +14,8 @@ export const LENGTH_BYTES = 8;
 const KEEP_BYTES = 64 * 1024 * 1024;
 /** An entry's object, offsets and place in the map. */
 const ENTRY_OVERHEAD = 192;
+/** A number in a growing array. */
+const NUMBER_OVERHEAD = 32;
 
 /** Where a tensor lies in its file, and what it is. */
 export interface TensorEntry {
@@ -114,7 +116,7 @@ function readDtype(json: StrictJsonReader, refuse: Refuse): SafetensorsDtype {
 function readNumbers(json: StrictJsonReader): readonly number[] {
   const numbers: number[] = [];
   json.readArray(() => {
-    json.keep(8);
+    json.keep(NUMBER_OVERHEAD);
     numbers.push(json.readUnsigned());
   });
   return numbers;
