@@ -22,6 +22,7 @@ const ATEN_ARANGE_START = findOperator('aten::arange', 'start');
 const ATEN_RANDN = findOperator('aten::randn', '');
 const ATEN_RAND = findOperator('aten::rand', '');
 const ATEN_RANDINT_LOW = findOperator('aten::randint', 'low');
+const TRAINYARD_LINEAR = findOperator('trainyard::linear', '');
 
 /** `aten::where.self(Tensor condition, Tensor self, Tensor other) -> Tensor` */
 export function where(condition: Tensor, self: Tensor, other: Tensor): Tensor {
@@ -258,6 +259,28 @@ export function randint(
       undefined,
       options.device,
       options.pinMemory,
+    ) as Handle,
+  );
+}
+
+/** `trainyard::linear(Tensor x, Tensor weight, Tensor? bias, Tensor(a!)? weight_gradient, Tensor(b!)? bias_gradient, Tensor? residual=None) -> Tensor` */
+export function fusedLinear(
+  x: Tensor,
+  weight: Tensor,
+  bias?: Tensor | null,
+  weightGradient?: Tensor | null,
+  biasGradient?: Tensor | null,
+  residual?: Tensor | null,
+): Tensor {
+  return new Tensor(
+    native.call(
+      TRAINYARD_LINEAR,
+      x.handle,
+      weight.handle,
+      bias?.handle,
+      weightGradient?.handle,
+      biasGradient?.handle,
+      residual?.handle,
     ) as Handle,
   );
 }

@@ -1,0 +1,74 @@
+import type { Block, Model } from '../../nn/block.js';
+import { dropout } from '../../nn/dropout.js';
+import { embedding } from '../../nn/embedding.js';
+import { layerNorm } from '../../nn/layer-norm.js';
+import { arange } from '../../tensor/generated/functions.js';
+import { bias, gain, matrix } from '../declare.js';
+import { declareHead, HEAD_WEIGHT, runHead } from '../head.js';
+import { hiddenOf } from '../hidden.js';
+import type { Gpt2Config } from './gpt2-config.js';
+import { Gpt2Layer } from './gpt2-layer.js';
+
+const PREFIX = 'transformer';
+const EMBEDDING = 'wte.weight';
+const POSITIONS = 'wpe.weight';
+const FINAL_NORM = `${PREFIX}.ln_f`;
+
+/**
+ * GPT-2 as blocks: the embeddings of tokens and positions, each layer, and the final norm with head and loss.
+ * Names are Hugging Face's. Positions are learned, so there is a longest sequence.
+ */
+export function gpt2Model(config: Gpt2Config): Model {
+  return {
+    architecture: 'gpt2',
+    vocabularySize: config.vocabularySize,
+    maximumLength: config.positions,
+    blocks: [
+      embeddingBlock(config),
+      ...Array.from({ length: config.layers }, (_, index) => new Gpt2Layer(index, config)),
+      headBlock(config),
+    ],
+  };
+}
+
+function embeddingBlock(config: Gpt2Config): Block {
+  const { vocabularySize, positions, hiddenSize, initializerRange } = config;
+  return {
+    name: PREFIX,
+    parameters: [
+      matrix(EMBEDDING, [vocabularySize, hiddenSize], initializerRange),
+      matrix(POSITIONS, [positions, hiddenSize], initializerRange),
+    ],
+    forward(parameters, _input, { batch, training }) {
+      const { inputIds } = batch;
+      const indices = arange(0, inputIds.shape[1] ?? 0, { dtype: 'int64', device: inputIds.device });
+      const tokens = embedding(parameters.get(EMBEDDING), inputIds);
+      const sum = tokens.add(embedding(parameters.get(POSITIONS), indices));
+      return { hidden: dropout(sum, config.dropout.embedding, training) };
+    },
+  };
+}
+
+function headBlock(config: Gpt2Config): Block {
+  const { vocabularySize, hiddenSize, initializerRange, tiedHead } = config;
+  const weight = `${FINAL_NORM}.weight`;
+  const shift = `${FINAL_NORM}.bias`;
+  return {
+    name: '',
+    parameters: [
+      gain(weight, hiddenSize),
+      bias(shift, hiddenSize),
+      declareHead(
+        vocabularySize,
+        hiddenSize,
+        initializerRange,
+        tiedHead ? `${PREFIX}.${EMBEDDING}` : undefined,
+      ),
+    ],
+    forward(parameters, input, context) {
+      const hidden = hiddenOf(input);
+      const normed = layerNorm(hidden, parameters.get(weight), parameters.get(shift), config.normEpsilon);
+      return runHead(normed, parameters.get(HEAD_WEIGHT), context);
+    },
+  };
+}

@@ -1,0 +1,116 @@
+import { attention } from '../../nn/attention.js';
+import type { Activations, Block, BlockContext, BlockParameters } from '../../nn/block.js';
+import { gatedActivation } from '../../nn/gated-activation.js';
+import { linear } from '../../nn/linear.js';
+import type { ParameterDeclaration } from '../../nn/parameter.js';
+import { rmsNorm } from '../../nn/rms-norm.js';
+import { rotate } from '../../nn/rotary.js';
+import type { RotaryTable } from '../../nn/rotary-table.js';
+import type { Tensor } from '../../tensor/tensor.js';
+import { bias, gain, matrix } from '../declare.js';
+import { hiddenOf } from '../hidden.js';
+import type { LlamaConfig } from './llama-config.js';
+
+// Declared side by side, these act as one matrix, and their products are one.
+const QUERY_KEY_VALUE = ['self_attn.q_proj', 'self_attn.k_proj', 'self_attn.v_proj'] as const;
+const GATE_UP = ['mlp.gate_proj', 'mlp.up_proj'] as const;
+
+const weightOf = (name: string): string => `${name}.weight`;
+const biasOf = (name: string): string => `${name}.bias`;
+
+/**
+ * One decoder layer of the Llama family: attention with rotary positions, then a gated feed-forward, each on
+ * the normalised residual stream and added back to it (`LlamaDecoderLayer` in transformers).
+ */
+export class LlamaDecoderLayer implements Block {
+  readonly name: string;
+  readonly parameters: readonly ParameterDeclaration[];
+  readonly #config: LlamaConfig;
+  readonly #rotary: RotaryTable;
+  readonly #window: number | undefined;
+
+  constructor(index: number, window: number | undefined, config: LlamaConfig, rotary: RotaryTable) {
+    this.name = `model.layers.${index}`;
+    this.parameters = declareLayer(config);
+    this.#config = config;
+    this.#rotary = rotary;
+    this.#window = window;
+  }
+
+  forward(parameters: BlockParameters, input: Activations, context: BlockContext): Activations {
+    const attended = this.#attend(parameters, hiddenOf(input), context);
+    return { hidden: this.#feedForward(parameters, attended) };
+  }
+
+  #attend(parameters: BlockParameters, residual: Tensor, context: BlockContext): Tensor {
+    const { normEpsilon, outputBias, headSize, attentionDropout } = this.#config;
+    const normed = rmsNorm(residual, parameters.get('input_layernorm.weight'), normEpsilon);
+    const [query, key, value] = this.#queryKeyValue(parameters, normed);
+    const attended = attention(query, key, value, {
+      scale: headSize ** -0.5,
+      window: this.#window,
+      dropout: context.training ? attentionDropout : 0,
+    });
+    return linear(attended, parameters.get('self_attn.o_proj.weight'), {
+      bias: outputBias ? parameters.get('self_attn.o_proj.bias') : undefined,
+      residual,
+    });
+  }
+
+  /** Queries, keys and values by head, [rows, length, heads, headSize], the first two turned by position. */
+  #queryKeyValue(parameters: BlockParameters, input: Tensor): readonly [Tensor, Tensor, Tensor] {
+    const { queryHeads, keyValueHeads, headSize, queryKeyValueBias, queryKeyNorm, normEpsilon } =
+      this.#config;
+    const [rows = 0, length = 0] = input.shape;
+    const projected = linear(input, parameters.joined(QUERY_KEY_VALUE.map(weightOf)), {
+      bias: queryKeyValueBias ? parameters.joined(QUERY_KEY_VALUE.map(biasOf)) : undefined,
+    });
+    const heads = projected.view([rows, length, queryHeads + 2 * keyValueHeads, headSize]);
+    const normed = (slice: Tensor, name: string): Tensor =>
+      queryKeyNorm ? rmsNorm(slice, parameters.get(name), normEpsilon) : slice;
+    const query = normed(heads.narrow(2, 0, queryHeads), 'self_attn.q_norm.weight');
+    const key = normed(heads.narrow(2, queryHeads, keyValueHeads), 'self_attn.k_norm.weight');
+    const angles = this.#rotary.angles(length, input.device);
+    return [
+      rotate(query, angles),
+      rotate(key, angles),
+      heads.narrow(2, queryHeads + keyValueHeads, keyValueHeads),
+    ];
+  }
+
+  #feedForward(parameters: BlockParameters, residual: Tensor): Tensor {
+    const { normEpsilon, feedForwardBias, activation } = this.#config;
+    const normed = rmsNorm(residual, parameters.get('post_attention_layernorm.weight'), normEpsilon);
+    const gateAndUp = linear(normed, parameters.joined(GATE_UP.map(weightOf)), {
+      bias: feedForwardBias ? parameters.joined(GATE_UP.map(biasOf)) : undefined,
+    });
+    return linear(gatedActivation(gateAndUp, activation), parameters.get('mlp.down_proj.weight'), {
+      bias: feedForwardBias ? parameters.get('mlp.down_proj.bias') : undefined,
+      residual,
+    });
+  }
+}
+
+function declareLayer(config: LlamaConfig): readonly ParameterDeclaration[] {
+  const { hiddenSize, intermediateSize, queryHeads, keyValueHeads, headSize, initializerRange: std } = config;
+  const querySize = queryHeads * headSize;
+  const sizes = [querySize, keyValueHeads * headSize, keyValueHeads * headSize];
+  const biases = (names: readonly string[], size: (index: number) => number, present: boolean) =>
+    present ? names.map((name, index) => bias(biasOf(name), size(index))) : [];
+  const attentionSize = (index: number): number => sizes[index] ?? 0;
+  return [
+    gain('input_layernorm.weight', hiddenSize),
+    ...QUERY_KEY_VALUE.map((name, index) => matrix(weightOf(name), [attentionSize(index), hiddenSize], std)),
+    ...biases(QUERY_KEY_VALUE, attentionSize, config.queryKeyValueBias),
+    ...(config.queryKeyNorm
+      ? [gain('self_attn.q_norm.weight', headSize), gain('self_attn.k_norm.weight', headSize)]
+      : []),
+    matrix('self_attn.o_proj.weight', [hiddenSize, querySize], std),
+    ...biases(['self_attn.o_proj'], () => hiddenSize, config.outputBias),
+    gain('post_attention_layernorm.weight', hiddenSize),
+    ...GATE_UP.map((name) => matrix(weightOf(name), [intermediateSize, hiddenSize], std)),
+    ...biases(GATE_UP, () => intermediateSize, config.feedForwardBias),
+    matrix('mlp.down_proj.weight', [hiddenSize, intermediateSize], std),
+    ...biases(['mlp.down_proj'], () => hiddenSize, config.feedForwardBias),
+  ];
+}

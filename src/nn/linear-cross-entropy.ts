@@ -1,0 +1,37 @@
+import type { Tensor } from '../tensor/tensor.js';
+import { linear } from './linear.js';
+import type { Parameter } from './parameter.js';
+
+/** What a language model's head gives. */
+export interface HeadResult {
+  /** Scalar: the sum of the token losses times the scale. Absent without labels. */
+  readonly loss?: Tensor;
+  /** [rows, length, vocabulary], where asked for. */
+  readonly logits?: Tensor;
+}
+
+/** What to compute in the head. */
+export interface HeadOptions {
+  /** The target of each position, [rows, length] int64, -100 where there is none. */
+  readonly labels?: Tensor | undefined;
+  readonly lossScale: number;
+  readonly wantLogits: boolean;
+}
+
+/**
+ * The head of a language model and its loss: `lossScale · Σ cross-entropy(hidden · weightᵀ, labels)`.
+ *
+ * @param hidden [rows, length, features]
+ * @param weight [vocabulary, features]
+ */
+export function linearCrossEntropy(hidden: Tensor, weight: Parameter, options: HeadOptions): HeadResult {
+  const { labels, lossScale, wantLogits } = options;
+  const logits = linear(hidden, weight);
+  if (labels === undefined) return { logits };
+  const loss = logits.flatten(0, 1).crossEntropyLoss(labels.flatten(), null, SUM, IGNORED).mul(lossScale);
+  return wantLogits ? { loss, logits } : { loss };
+}
+
+// Values of ATen: `Reduction::Sum`, and the label of a position without a target.
+const SUM = 2;
+const IGNORED = -100;

@@ -1,0 +1,63 @@
+import { noGrad } from '../tensor/autograd.js';
+import { tensor } from '../tensor/create.js';
+import type { Device } from '../tensor/dtype.js';
+import { arange } from '../tensor/generated/functions.js';
+import { keep, scope, type Tensor } from '../tensor/tensor.js';
+import { type RotaryFrequencies, scaleFrequency } from './rotary-frequencies.js';
+
+/** Cosines and sines of every position's angles, fp32, each [length, headSize / 2]. */
+export interface RotaryAngles {
+  readonly cosines: Tensor;
+  readonly sines: Tensor;
+}
+
+/**
+ * The rotary angles of one model, made once for each device and shared by its layers. There is no longest
+ * sequence: a longer one makes a longer table.
+ */
+export class RotaryTable {
+  readonly #tables = new Map<Device, RotaryAngles & { readonly length: number }>();
+
+  constructor(readonly frequencies: RotaryFrequencies) {}
+
+  /** The angles of the positions from 0 up to `length`. The tensors belong to the caller's scope. */
+  angles(length: number, device: Device): RotaryAngles {
+    const { cosines, sines } = this.#tableFor(length, device);
+    return { cosines: cosines.narrow(0, 0, length), sines: sines.narrow(0, 0, length) };
+  }
+
+  /** Frees the tables. */
+  dispose(): void {
+    for (const table of this.#tables.values()) disposeTable(table);
+    this.#tables.clear();
+  }
+
+  #tableFor(length: number, device: Device): RotaryAngles {
+    const existing = this.#tables.get(device);
+    if (existing !== undefined && existing.length >= length) return existing;
+    if (existing !== undefined) disposeTable(existing);
+    const rows = 2 ** Math.ceil(Math.log2(length));
+    const angles = noGrad(() => scope(() => computeAngles(this.frequencies, rows, device)));
+    const table = { length: rows, cosines: keep(angles.cosines), sines: keep(angles.sines) };
+    this.#tables.set(device, table);
+    return table;
+  }
+}
+
+function disposeTable(table: RotaryAngles): void {
+  table.cosines.dispose();
+  table.sines.dispose();
+}
+
+// In fp32 throughout and on the host first, as transformers does: angles of far positions show the rounding.
+function computeAngles(frequencies: RotaryFrequencies, length: number, device: Device): RotaryAngles {
+  const { headSize, theta, scaling } = frequencies;
+  const exponents = arange(0, headSize / 2, { dtype: 'float32' })
+    .mul(2)
+    .div(headSize);
+  const powers = tensor([theta]).pow(exponents).toFloat32Array();
+  const perPosition = powers.map((power) => scaleFrequency(Math.fround(1 / power), scaling));
+  const positions = arange(0, length, { dtype: 'float32' });
+  const angles = positions.outer(tensor(perPosition)).toDevice(device, 'float32');
+  return { cosines: angles.cos(), sines: angles.sin() };
+}
