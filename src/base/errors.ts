@@ -35,7 +35,8 @@ export class TrainyardError extends Error {
   }
 }
 
-function formatReport(report: ErrorReport): string {
+/** The report as it is printed, a line for each field. */
+export function formatReport(report: ErrorReport): string {
   const lines = [report.what];
   if (report.where !== undefined) lines.push(`  at        ${report.where}`);
   if (report.expected !== undefined) lines.push(`  expected  ${report.expected}`);

@@ -13,7 +13,6 @@ import { communicationDataTypeSchema, zeroSchema } from '../../zero/config.js';
  * `deepspeed-keys.ts`, which says of each why it is refused.
  */
 export const configSchema = z.strictObject({
-  $schema: nonEmptyText().optional().describe('The JSON Schema, for editors.'),
   model: modelSchema.optional(),
   data: dataSchema.optional(),
   steps: positiveInteger().optional().describe('Optimizer steps of the run.'),
@@ -54,6 +53,7 @@ export const configSchema = z.strictObject({
   steps_per_print: positiveInteger()
     .optional()
     .describe('Print a line every so many steps. Left out: every few seconds.'),
+  $schema: nonEmptyText().optional().describe('The JSON Schema, for editors.'),
 });
 
 /** What a person writes: the keys of one JSON file. */

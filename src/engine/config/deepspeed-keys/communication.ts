@@ -1,0 +1,28 @@
+import type { KeyTable } from '../key-table.js';
+import { dead, later, laterValues, off, section } from '../key-table.js';
+
+const AIO = 'file I/O for offloading comes later';
+const SEQUENCE = 'sequence parallelism comes later';
+
+/** Gradients on the wire, beside what `src/comm/config.ts` and `src/zero/config.ts` declare; file I/O. */
+export const communicationKeys: KeyTable = {
+  communication_data_type: laterValues(['fp16', 'bf16'], 'gradients travel in fp32 so far'),
+  prescale_gradients: off(false, 'gradients are scaled once, before the sum'),
+  gradient_predivide_factor: off(1.0, 'gradients are scaled once, before the sum'),
+  gradient_allreduce_op: off('mean', 'the loss is the mean over the global batch'),
+  sparse_gradients: off(false, 'embedding gradients are dense'),
+  seq_parallel_communication_data_type: later('fp32', SEQUENCE),
+  sequence_parallel_size: off(1, SEQUENCE),
+  data_parallel_size: later(null, 'data parallelism takes what mesh leaves'),
+  graph_harvesting: off(false, 'CUDA graphs are not here yet'),
+  disable_allgather: dead(false, 'no code reads it'),
+  aio: section({
+    block_size: later(1048576, AIO),
+    queue_depth: later(8, AIO),
+    intra_op_parallelism: later(1, AIO),
+    thread_count: dead(1, 'documented; the code reads intra_op_parallelism'),
+    single_submit: later(false, AIO),
+    overlap_events: later(true, AIO),
+    use_gds: off(false, AIO),
+  }),
+};

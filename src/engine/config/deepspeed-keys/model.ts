@@ -1,0 +1,136 @@
+import type { KeyTable } from '../key-table.js';
+import { dead, foreign, later, off, section, switched } from '../key-table.js';
+
+const RECOMPUTATION = 'activation recomputation comes next';
+const PIPELINE = 'pipeline parallelism comes later';
+const TENSOR = 'tensor parallelism comes later';
+const EXPERTS = 'expert parallelism is not here yet';
+const COMPILE = 'DeepCompile is about PyTorch graphs';
+const HYBRID = 'the hybrid engine is not here yet';
+const COMPRESSION = 'model compression is not here yet';
+const LAYER_DROP = 'progressive layer dropping is not here yet';
+const SPARSE = 'DeepSpeed parses it and no engine code reads it';
+
+/** What happens inside the model: recomputation, model parallelism, experts, compilation, compression. */
+export const modelKeys: KeyTable = {
+  activation_checkpointing: section({
+    partition_activations: off(false, RECOMPUTATION),
+    cpu_checkpointing: off(false, RECOMPUTATION),
+    contiguous_memory_optimization: off(false, RECOMPUTATION),
+    number_checkpoints: off(null, RECOMPUTATION),
+    synchronize_checkpoint_boundary: off(false, RECOMPUTATION),
+    profile: off(false, RECOMPUTATION),
+  }),
+  pipeline: section({
+    activation_checkpoint_interval: off(0, RECOMPUTATION),
+    pipe_partitioned: later(true, PIPELINE),
+    grad_partitioned: later(true, PIPELINE),
+    use_reentrant: foreign(true, 'it is about PyTorch checkpointing'),
+    stages: dead('auto', 'only the arguments of PipelineModule count; here it is mesh.pipeline'),
+    partition: dead('best', 'only the arguments of PipelineModule count'),
+    seed_layers: dead(false, 'only the arguments of PipelineModule count'),
+  }),
+  tensor_parallel: switched('autotp_size', 0, TENSOR, {
+    dtype: later(null, TENSOR),
+    tp_overlap_comm: later(false, TENSOR),
+    preset_model: later(null, TENSOR),
+    keep_module_on_host: later(false, TENSOR),
+    kernel_inject: later(false, TENSOR),
+    injection_policy_tuple: later(null, TENSOR),
+    replace_with_kernel_inject: later(false, TENSOR),
+    tp: section({
+      tp_size: later(1, TENSOR),
+      tp_grain_size: later(1, TENSOR),
+      mpu: later(null, TENSOR),
+      tp_group: later(null, TENSOR),
+    }),
+    partition_config: section({
+      use_default_specs: later(true, TENSOR),
+      strict_mode: later(false, TENSOR),
+      embedding_partition_dim: later(1, TENSOR),
+      lm_head_patterns: later([], TENSOR),
+      layer_specs: later([], TENSOR),
+    }),
+  }),
+  use_data_before_expert_parallelism: off(false, EXPERTS),
+  expert_parallel: switched('enabled', false, EXPERTS, {
+    autoep_size: later(1, EXPERTS),
+    preset_model: later(null, EXPERTS),
+    use_grouped_mm: later(true, EXPERTS),
+    top_k: later('auto', EXPERTS),
+    score_func: later('auto', EXPERTS),
+    score_apply: later('auto', EXPERTS),
+    combine_impl: later('auto', EXPERTS),
+    expert_tensor_parallel_size: later(1, EXPERTS),
+    load_balance_coeff: later(null, EXPERTS),
+    disable_triton_grouped_mm: later(null, EXPERTS),
+    route_norm: later(null, EXPERTS),
+    route_scale: later(null, EXPERTS),
+    num_expert_groups: later(null, EXPERTS),
+    num_limited_groups: later(null, EXPERTS),
+    routed_scaling_factor: later(null, EXPERTS),
+    validate_folding_routing: later(null, EXPERTS),
+    moe_layer_pattern: later(null, EXPERTS),
+    router_pattern: later(null, EXPERTS),
+    expert_pattern: later(null, EXPERTS),
+    expert_w1: later(null, EXPERTS),
+    expert_w2: later(null, EXPERTS),
+    expert_w3: later(null, EXPERTS),
+    num_experts_attr: later(null, EXPERTS),
+    top_k_attr: later(null, EXPERTS),
+    has_shared_experts: later(null, EXPERTS),
+    shared_experts_pattern: later(null, EXPERTS),
+    shared_experts_gate_pattern: later(null, EXPERTS),
+  }),
+  compile: switched('deepcompile', false, COMPILE, {
+    passes: later(null, COMPILE),
+    free_activation: later(false, COMPILE),
+    free_activation_threshold: later(10 * 2 ** 20, COMPILE),
+    offload_activation: later(false, COMPILE),
+    offload_activation_pin_memory: later(true, COMPILE),
+    offload_opt_states: later(false, COMPILE),
+    offload_parameters: later(false, COMPILE),
+    double_buffer: later(true, COMPILE),
+    symmetric_memory: later(false, COMPILE),
+    debug_log: later(false, COMPILE),
+    sync_before_reduce: later(false, COMPILE),
+    sync_after_reduce: later(false, COMPILE),
+    sync_before_allgather: later(false, COMPILE),
+    sync_after_allgather: later(false, COMPILE),
+    keep_int_input_tensors: later(true, COMPILE),
+    keep_all_input_tensors: later(false, COMPILE),
+  }),
+  hybrid_engine: switched('enabled', false, HYBRID, {
+    max_out_tokens: later(512, HYBRID),
+    inference_tp_size: later(1, HYBRID),
+    release_inference_cache: later(false, HYBRID),
+    pin_parameters: later(true, HYBRID),
+    tp_gather_partition_size: later(8, HYBRID),
+    enable_cuda_graph: later(false, HYBRID),
+  }),
+  compression_training: section({
+    weight_quantization: later({}, COMPRESSION),
+    activation_quantization: later({}, COMPRESSION),
+    sparse_pruning: later({}, COMPRESSION),
+    row_pruning: later({}, COMPRESSION),
+    head_pruning: later({}, COMPRESSION),
+    channel_pruning: later({}, COMPRESSION),
+    layer_reduction: switched('enabled', false, COMPRESSION, {
+      keep_number_layer: later(null, COMPRESSION),
+      module_name_prefix: later(null, COMPRESSION),
+      teacher_layer: later([], COMPRESSION),
+      other_module_name: later([], COMPRESSION),
+    }),
+  }),
+  quantize_training: later({}, COMPRESSION),
+  weight_quantization: section({
+    quantized_initialization: later({}, COMPRESSION),
+    post_init_quant: later({}, COMPRESSION),
+  }),
+  progressive_layer_drop: switched('enabled', false, LAYER_DROP, {
+    theta: later(1.0, LAYER_DROP),
+    gamma: later(0.001, LAYER_DROP),
+  }),
+  sparse_attention: dead({}, SPARSE),
+  vocabulary_size: dead(null, 'beyond one warning, no code reads it'),
+};

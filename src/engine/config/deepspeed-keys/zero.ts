@@ -1,0 +1,102 @@
+import type { KeyTable } from '../key-table.js';
+import { dead, foreign, later, laterValues, off, removed, section, switched } from '../key-table.js';
+
+const STAGES = 'ZeRO 1, 2 and 3 come next';
+const STAGE_3 = 'it belongs to ZeRO-3, which comes next';
+const OFFLOAD = 'offloading comes later';
+const OFFLOAD_OPTIMIZER = 'offloading of the optimizer comes later';
+const OFFLOAD_PARAM = 'offloading of parameters comes later';
+const ZENFLOW = 'ZenFlow is not here yet';
+const ZERO_PLUS_PLUS = 'ZeRO++ comes with gradient compression';
+const GROUPS = 'sharding inside groups comes with redundancy';
+
+const stage3Keys: KeyTable = {
+  prefetch_bucket_size: later(5e7, STAGE_3),
+  param_persistence_threshold: later(1e5, STAGE_3),
+  model_persistence_threshold: later(Number.MAX_SAFE_INTEGER, STAGE_3),
+  max_live_parameters: later(1e9, STAGE_3),
+  max_reuse_distance: later(1e9, STAGE_3),
+  gather_16bit_weights_on_model_save: later(false, STAGE_3),
+  module_granularity_threshold: later(0, STAGE_3),
+  use_all_reduce_for_fetch_params: later(false, STAGE_3),
+  allgather_sequential: later(false, STAGE_3),
+};
+
+const prefixed = Object.fromEntries(Object.entries(stage3Keys).map(([key, row]) => [`stage3_${key}`, row]));
+
+/** `zero_optimization`, beside what `src/zero/config.ts` declares. */
+export const zeroKeys: KeyTable = {
+  zero_force_ds_cpu_optimizer: foreign(true, 'there is one CPU optimizer'),
+  zero_optimization: section({
+    stage: laterValues([1, 2, 3], STAGES),
+    contiguous_gradients: off(true, 'gradients are always views into flat buffers'),
+    reduce_scatter: later(true, STAGES),
+    use_multi_rank_bucket_allreduce: foreign(true, 'a bucket is one reduction'),
+    allgather_partitions: dead(true, 'its getter is never called'),
+    allgather_bucket_size: later(5e8, STAGES),
+    load_from_fp32_weights: foreign(true, 'checkpoints keep the fp32 weights'),
+    elastic_checkpoint: foreign(false, 'every checkpoint loads into every layout'),
+    round_robin_gradients: off(false, STAGES),
+    ignore_unused_parameters: off(true, 'a parameter without a gradient counts as zero'),
+    legacy_stage1: removed('DeepSpeed refuses it too'),
+    grad_hooks: removed('DeepSpeed documents it and refuses it'),
+    sub_group_size: later(1e9, STAGE_3),
+    ...prefixed,
+    ...stage3Keys,
+    memory_efficient_linear: foreign(true, 'it works around PyTorch keeping gathered weights'),
+    override_module_apply: foreign(true, 'there is no module.apply'),
+    pipeline_loading_checkpoint: off(false, STAGE_3),
+    log_trace_cache_warnings: foreign(false, 'the step program is compiled, never traced'),
+    enable_sanity_checks: foreign(false, 'every step program is checked'),
+    save_muon_momentum_buffer_in_memory: off(false, 'Muon is not here yet'),
+    leaf_module: section({
+      classes: later([], STAGE_3),
+      names: later([], STAGE_3),
+      name_suffixes: later([], STAGE_3),
+    }),
+    offload_param: switched('device', 'none', OFFLOAD_PARAM, {
+      nvme_path: later(null, OFFLOAD),
+      buffer_count: later(5, OFFLOAD),
+      buffer_size: later(1e8, OFFLOAD),
+      max_in_cpu: later(1e9, OFFLOAD),
+      pin_memory: later(true, OFFLOAD),
+    }),
+    offload_optimizer: switched('device', 'none', OFFLOAD_OPTIMIZER, {
+      nvme_path: later(null, OFFLOAD),
+      buffer_count: later(4, OFFLOAD),
+      pin_memory: later(true, OFFLOAD),
+      pipeline_read: later(false, OFFLOAD),
+      pipeline_write: later(false, OFFLOAD),
+      fast_init: later(false, OFFLOAD),
+      ratio: later(1.0, OFFLOAD),
+      super_offload: later(false, OFFLOAD),
+      cpuadam_cores_perc: later(0.8, OFFLOAD),
+      overlap_step: later(false, OFFLOAD),
+    }),
+    zenflow: section({
+      topk_ratio: later(0.1, ZENFLOW),
+      select_strategy: later('auto', ZENFLOW),
+      select_interval: later('auto', ZENFLOW),
+      update_interval: later('auto', ZENFLOW),
+      overlap_step: later(false, ZENFLOW),
+      offload: later(false, ZENFLOW),
+      auto_ratio: later(0.99, ZENFLOW),
+      full_warm_up_rounds: later(0, ZENFLOW),
+      pt_reserved_cores_perc: later(0.5, ZENFLOW),
+      steps_per_epoch: later(null, ZENFLOW),
+    }),
+    zero_hpz_partition_size: off(1, GROUPS),
+    zero_quantized_weights: off(false, ZERO_PLUS_PLUS),
+    zero_quantized_nontrainable_weights: off(false, ZERO_PLUS_PLUS),
+    zero_quantized_gradients: off(false, ZERO_PLUS_PLUS),
+    zeropp_loco_param: off(null, ZERO_PLUS_PLUS),
+    mics_shard_size: off(-1, GROUPS),
+    mics_hierarchical_params_gather: off(false, GROUPS),
+    cpu_offload: removed('use offload_optimizer: {"device": "cpu"}'),
+    cpu_offload_param: removed('use offload_param: {"device": "cpu"}'),
+    cpu_offload_use_pin_memory: removed('use pin_memory in offload_param and offload_optimizer'),
+    stage3_gather_fp16_weights_on_model_save: removed(
+      'it is called stage3_gather_16bit_weights_on_model_save',
+    ),
+  }),
+};

@@ -1,0 +1,94 @@
+import { isJsonObject, type JsonObject, type JsonPath, type JsonValue } from '../../base/json-document.js';
+import { jsonSchemaOf } from '../../base/json-schema.js';
+import { type BatchSizes, completeBatchSizes, isBatchConflict } from './batch-sizes.js';
+import { checkSchema, related, withCanonicalNames } from './check.js';
+import { deepSpeedKeys } from './deepspeed-keys.js';
+import { type ConfigIssue, errorOf } from './issue.js';
+import { laterKeys } from './later-keys.js';
+import { configRules, dataParallelSize, missingKeys, type Surroundings } from './rules.js';
+import { type CheckedConfig, configSchema } from './schema.js';
+import type { KnownKeys } from './unknown-key.js';
+import { judge } from './verdicts.js';
+
+type DeepReadonly<T> = T extends (infer Item)[]
+  ? readonly DeepReadonly<Item>[]
+  : T extends object
+    ? { readonly [Key in keyof T]: DeepReadonly<T[Key]> }
+    : T;
+
+/**
+ * A configuration with nothing left open, frozen: defaults filled in and the batch sizes worked out for one
+ * number of data-parallel ranks. Keys keep the names that they have in the file, which are DeepSpeed's where
+ * DeepSpeed has one. Each part takes its own slice; nobody takes the whole.
+ */
+export type ResolvedConfig = DeepReadonly<Omit<CheckedConfig, '$schema' | keyof BatchSizes>> & BatchSizes;
+
+/** The names that a configuration may use. */
+export function knownKeys(): KnownKeys {
+  return { schema: jsonSchemaOf(configSchema), table: { ...deepSpeedKeys, ...laterKeys } };
+}
+
+/**
+ * The one way from what was written to what is used: tables, schemas, rules, batch sizes, frozen.
+ *
+ * @throws TrainyardError with every issue found: CONFIG_INVALID, CONFIG_UNSUPPORTED, CONFIG_CONFLICT.
+ */
+export function resolve(written: JsonValue, surroundings: Surroundings): ResolvedConfig {
+  const { origin } = surroundings;
+  if (!isJsonObject(written)) {
+    throw errorOf(
+      [
+        {
+          code: 'CONFIG_INVALID',
+          path: [],
+          part: 'value',
+          what: `${origin.name} is not an object.`,
+          expected: 'a JSON object: { … }',
+        },
+      ],
+      origin,
+    );
+  }
+  const { config, issues } = findIssues(written, surroundings);
+  if (issues.length > 0) throw errorOf(issues, origin);
+  const sizes = completeBatchSizes(config, dataParallelSize(config, surroundings) ?? 1);
+  if (isBatchConflict(sizes)) throw new Error(sizes.what);
+  const { $schema: _schema, ...rest } = config;
+  return deepFreeze({ ...rest, scheduler: withTotalSteps(config), ...sizes });
+}
+
+function findIssues(
+  written: JsonObject,
+  surroundings: Surroundings,
+): { config: CheckedConfig; issues: ConfigIssue[] } {
+  const known = knownKeys();
+  const document = withCanonicalNames(written, known);
+  const judged = judge(document, known);
+  const checked = checkSchema(judged.value, known);
+  const explained = (path: JsonPath, issues: readonly ConfigIssue[]) =>
+    issues.some((issue) => related(issue.path, path));
+  const issues = [...judged.issues, ...checked.issues.filter(({ path }) => !explained(path, judged.issues))];
+  const fromRules = configRules
+    .filter(({ keys }) => !keys.some((key) => explained([key], issues)))
+    .flatMap((rule) => rule.check(checked.config, surroundings) ?? []);
+  const missing = missingKeys(checked.config, surroundings).filter(({ path }) => !explained(path, issues));
+  return { config: checked.config, issues: [...issues, ...missing, ...fromRules] };
+}
+
+/** A schedule over the whole run takes its length from `steps`, unless it has one of its own. */
+function withTotalSteps({ scheduler, steps }: CheckedConfig): CheckedConfig['scheduler'] {
+  if (scheduler?.type !== 'WarmupDecayLR' && scheduler?.type !== 'WarmupCosineLR') return scheduler;
+  const total_num_steps = scheduler.params.total_num_steps ?? steps;
+  // Spelled out by type, since TypeScript does not carry a union's tag through a spread.
+  return scheduler.type === 'WarmupDecayLR'
+    ? { ...scheduler, params: { ...scheduler.params, total_num_steps } }
+    : { ...scheduler, params: { ...scheduler.params, total_num_steps } };
+}
+
+function deepFreeze<T>(value: T): T {
+  if (typeof value === 'object' && value !== null) {
+    for (const below of Object.values(value)) deepFreeze(below);
+    Object.freeze(value);
+  }
+  return value;
+}

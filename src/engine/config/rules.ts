@@ -1,0 +1,129 @@
+import { completeBatchSizes, isBatchConflict } from './batch-sizes.js';
+import type { ConfigIssue } from './issue.js';
+import type { ConfigOrigin } from './origin.js';
+import type { CheckedConfig } from './schema.js';
+
+/** What the rules may know beside the configuration. */
+export interface Surroundings {
+  /** All ranks of the run. */
+  readonly worldSize: number;
+  /** Where each setting came from. */
+  readonly origin: ConfigOrigin;
+  /** Keys that the command cannot do without. */
+  readonly requires: readonly (keyof CheckedConfig)[];
+}
+
+/** A rule between keys. It is skipped while one of its keys has an issue of its own. */
+export interface ConfigRule {
+  readonly keys: readonly (keyof CheckedConfig)[];
+  check(config: CheckedConfig, surroundings: Surroundings): ConfigIssue | undefined;
+}
+
+const BATCH_KEYS = [
+  'train_batch_size',
+  'train_micro_batch_size_per_gpu',
+  'gradient_accumulation_steps',
+] as const;
+
+/** The rules that no single key's schema can express. */
+export const configRules: readonly ConfigRule[] = [
+  { keys: ['mesh'], check: checkMesh },
+  {
+    keys: ['mesh', ...BATCH_KEYS],
+    check: checkBatchSizes,
+  },
+  { keys: ['scheduler', 'steps'], check: checkTotalSteps },
+  { keys: ['optimizer'], check: checkNesterov },
+];
+
+/** The issues of keys that the command needs and the configuration lacks. */
+export function missingKeys(config: CheckedConfig, { requires }: Surroundings): readonly ConfigIssue[] {
+  return requires
+    .filter((key) => config[key] === undefined)
+    .map((key) => ({
+      code: 'CONFIG_INVALID',
+      path: [key],
+      part: 'key',
+      what: `${key} is missing.`,
+      ...(EXAMPLES[key] === undefined ? {} : { cure: `Add ${EXAMPLES[key]}, for example.` }),
+    }));
+}
+
+/** World size / (pipeline × tensor), or undefined where that is no whole number. */
+export function dataParallelSize(config: CheckedConfig, { worldSize }: Surroundings): number | undefined {
+  const size = worldSize / (config.mesh.pipeline * config.mesh.tensor);
+  return Number.isInteger(size) ? size : undefined;
+}
+
+const EXAMPLES: Partial<Record<keyof CheckedConfig, string>> = {
+  model: '"model": "path/to/huggingface/folder"',
+  data: '"data": {"path": "corpus/**/*.txt", "tokenizer": "bytes"}',
+  steps: '"steps": 200',
+};
+
+function checkMesh(config: CheckedConfig, surroundings: Surroundings): ConfigIssue | undefined {
+  if (dataParallelSize(config, surroundings) !== undefined) return undefined;
+  const { pipeline, tensor } = config.mesh;
+  return {
+    code: 'CONFIG_CONFLICT',
+    path: ['mesh'],
+    part: 'value',
+    what: `The mesh does not fit ${surroundings.worldSize} ranks.`,
+    expected: `a multiple of pipeline ${pipeline} × tensor ${tensor} = ${pipeline * tensor} ranks`,
+    got: `${surroundings.worldSize} ranks`,
+  };
+}
+
+function checkBatchSizes(config: CheckedConfig, surroundings: Surroundings): ConfigIssue | undefined {
+  const dataParallel = dataParallelSize(config, surroundings);
+  if (dataParallel === undefined) return undefined;
+  const result = completeBatchSizes(config, dataParallel);
+  if (!isBatchConflict(result)) return undefined;
+  const { key, ...report } = result;
+  return {
+    code: 'CONFIG_CONFLICT',
+    path: [key],
+    part: 'value',
+    ...report,
+    got: batchSources(config, surroundings),
+  };
+}
+
+/** Each number of the batch equation with the place that it came from. */
+function batchSources(config: CheckedConfig, { worldSize, origin }: Surroundings): string {
+  const given = BATCH_KEYS.flatMap((key) =>
+    config[key] === undefined ? [] : `${key} ${config[key]} (${origin.describe([key], 'value')})`,
+  );
+  const { pipeline, tensor } = config.mesh;
+  const model = pipeline * tensor === 1 ? '' : ` / (pipeline ${pipeline} × tensor ${tensor})`;
+  return [...given, `${worldSize} ${worldSize === 1 ? 'rank' : 'ranks'}${model}`].join(', ');
+}
+
+function checkTotalSteps(config: CheckedConfig): ConfigIssue | undefined {
+  const { scheduler, steps } = config;
+  if (scheduler?.type !== 'WarmupDecayLR' && scheduler?.type !== 'WarmupCosineLR') return undefined;
+  if (scheduler.params.total_num_steps !== undefined || steps !== undefined) return undefined;
+  return {
+    code: 'CONFIG_INVALID',
+    path: ['scheduler', 'params', 'total_num_steps'],
+    part: 'key',
+    what: 'scheduler.params.total_num_steps is missing, and so is steps, from which it would follow.',
+    expected: 'an integer ≥ 1',
+    cure: 'Add "steps" to the configuration.',
+  };
+}
+
+function checkNesterov(config: CheckedConfig): ConfigIssue | undefined {
+  const { optimizer } = config;
+  if (optimizer.type !== 'SGD' || !optimizer.params.nesterov) return undefined;
+  const { momentum, dampening } = optimizer.params;
+  if (momentum > 0 && dampening === 0) return undefined;
+  return {
+    code: 'CONFIG_CONFLICT',
+    path: ['optimizer', 'params', 'nesterov'],
+    part: 'value',
+    what: 'Nesterov momentum needs a momentum and no dampening.',
+    expected: 'momentum > 0 and dampening 0',
+    got: `momentum ${momentum}, dampening ${dampening}`,
+  };
+}

@@ -1,0 +1,96 @@
+import { formatPath, type JsonPath, type JsonValue } from '../../base/json-document.js';
+import { type JsonSchema, keysOf, schemaAt, valueBelow } from '../../base/json-schema.js';
+import { nearest } from '../../base/suggest.js';
+import type { ConfigIssue } from './issue.js';
+import type { KeySection, KeyTable } from './key-table.js';
+
+/** Everything that has a name in a configuration: the schema's keys and those that are known and refused. */
+export interface KnownKeys {
+  readonly schema: JsonSchema;
+  readonly table: KeyTable;
+}
+
+/**
+ * The issue of a key that nobody knows, with the nearest name: of the same section, of one that lives
+ * elsewhere under exactly this name, or nearly.
+ */
+export function unknownKey(path: JsonPath, document: JsonValue, known: KnownKeys): ConfigIssue {
+  const section = path.slice(0, -1);
+  const name = String(path.at(-1));
+  const acting = actingKeys(section, document, known);
+  const refused = Object.keys(tableAt(known.table, section) ?? {});
+  const siblings = [...new Set([...acting, ...refused])];
+  const shown = acting.length > 0 ? acting : refused;
+  const near = nearest(name, siblings) ?? elsewhere(name, known);
+  const named = formatPath(section);
+  return {
+    code: 'CONFIG_INVALID',
+    path,
+    part: 'key',
+    what: `Unknown key "${name}"${named === '' ? '' : ` in ${named}`}.`,
+    ...(shown.length === 0 ? {} : { expected: `one of ${listed(shown)}` }),
+    cure: near === undefined ? 'Remove it.' : `Did you mean "${near}"?`,
+  };
+}
+
+function actingKeys(section: JsonPath, document: JsonValue, known: KnownKeys): readonly string[] {
+  const schema = schemaAt(known.schema, section, document);
+  return schema === undefined ? [] : keysOf(schema, valueAt(document, section));
+}
+
+function elsewhere(name: string, known: KnownKeys): string | undefined {
+  const paths = [...schemaPaths(known.schema, []), ...tablePaths(known.table, [])];
+  const exact = paths.find((path) => path.at(-1) === name);
+  if (exact !== undefined) return formatPath(exact);
+  const close = nearest(name, new Set(paths.map((path) => String(path.at(-1)))));
+  const found = close === undefined ? undefined : paths.find((path) => path.at(-1) === close);
+  return found && formatPath(found);
+}
+
+function schemaPaths(schema: JsonSchema, path: JsonPath): readonly JsonPath[] {
+  const here = Object.entries(schema.properties ?? {}).flatMap(([key, property]) => {
+    const below = [...path, key];
+    return [below, ...schemaPaths(property, below)];
+  });
+  return [
+    ...here,
+    ...[...(schema.oneOf ?? []), ...(schema.anyOf ?? [])].flatMap((choice) => schemaPaths(choice, path)),
+  ];
+}
+
+function tablePaths(table: KeyTable, path: JsonPath): readonly JsonPath[] {
+  return Object.entries(table).flatMap(([key, row]) => {
+    const below = [...path, key];
+    return row.kind === 'section' ? [below, ...tablePaths(keysOfSection(row), below)] : [below];
+  });
+}
+
+/** The keys of a section, its switch among them. */
+export function keysOfSection(section: KeySection): KeyTable {
+  if (section.switch === undefined) return section.keys;
+  const { key, off, why } = section.switch;
+  return {
+    [key]: { kind: 'key', verdict: 'not supported yet', why, standard: off, acceptsStandard: true },
+    ...section.keys,
+  };
+}
+
+function tableAt(table: KeyTable, path: JsonPath): KeyTable | undefined {
+  let here: KeyTable | undefined = table;
+  for (const step of path) {
+    const row: KeyTable[string] | undefined =
+      here !== undefined && Object.hasOwn(here, step) ? here[step] : undefined;
+    here = row?.kind === 'section' ? keysOfSection(row) : undefined;
+  }
+  return here;
+}
+
+function valueAt(value: JsonValue, path: JsonPath): JsonValue | undefined {
+  return path.reduce<JsonValue | undefined>(valueBelow, value);
+}
+
+function listed(names: readonly string[]): string {
+  const most = 12;
+  const shown = names.slice(0, most).join(', ');
+  return names.length > most ? `${shown}, … (see docs/config.md)` : shown;
+}
