@@ -1,0 +1,50 @@
+import type { SchedulerConfig } from './config.js';
+import { lrRangeTest } from './lr-schedules/lr-range-test.js';
+import { oneCycle } from './lr-schedules/one-cycle.js';
+import { warmupCosineLr } from './lr-schedules/warmup-cosine-lr.js';
+import { warmupDecayLr } from './lr-schedules/warmup-decay-lr.js';
+import { warmupLr } from './lr-schedules/warmup-lr.js';
+
+/** What a schedule sets before one optimizer step. */
+export interface ScheduledValues {
+  readonly learningRate: number;
+  /** β₁, where the schedule moves it; else the optimizer keeps its own. */
+  readonly momentum?: number;
+}
+
+/**
+ * A learning-rate schedule: a pure function of the number of optimizer steps done, so that a resumed run needs
+ * only that number. A step that was skipped for its overflow is not counted.
+ */
+export interface Schedule {
+  /** The values that optimizer step `step` uses, the first being 0. */
+  at(step: number): ScheduledValues;
+}
+
+/**
+ * The schedule of a configuration. `learningRate` is the optimizer's own, `totalSteps` the length of the run,
+ * for schedules whose `total_num_steps` is left out.
+ *
+ * [Note: DeepSpeed's clock] DeepSpeed sets a first value when the scheduler is made, and calls `step()` after
+ * each optimizer step, which counts `last_batch_iteration` up from -1. Optimizer step n > 0 therefore uses the
+ * formula at n - 1, and step 0 the value set at first, which follows a rule of its own in some schedules. The
+ * values here are the same at every step (deepspeed/runtime/lr_schedules.py, 0.19.6).
+ */
+export function createSchedule(config: SchedulerConfig | undefined, learningRate: number): Schedule {
+  switch (config?.type) {
+    case undefined:
+      return { at: () => ({ learningRate }) };
+    case 'WarmupLR':
+      return warmupLr(config.params, learningRate);
+    case 'WarmupDecayLR':
+      return warmupDecayLr(config.params);
+    case 'WarmupCosineLR':
+      return warmupCosineLr(config.params, learningRate);
+    case 'OneCycle':
+      return oneCycle(config.params);
+    case 'LRRangeTest':
+      return lrRangeTest(config.params);
+    default:
+      return config satisfies never;
+  }
+}
