@@ -1,0 +1,218 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { invariant } from '../src/base/errors.js';
+import { modelFromConfig, storedNames } from '../src/models/registry.js';
+import type { BlockContext, BlockParameters, MicroBatch, Model } from '../src/nn/block.js';
+import { type FlatSlot, planFlatLayout } from '../src/nn/flat-layout.js';
+import type { Parameter } from '../src/nn/parameter.js';
+import { backward, noGrad } from '../src/tensor/autograd.js';
+import { fromBytes, tensor } from '../src/tensor/create.js';
+import { DTYPES, type DType } from '../src/tensor/dtype.js';
+import { zeros } from '../src/tensor/generated/functions.js';
+import { keep, scope, type Tensor } from '../src/tensor/tensor.js';
+
+/** A folder's `expected.json`, as far as models go. */
+export interface Expected {
+  readonly batch_size: number;
+  readonly loss: number;
+  readonly logits_0_last: readonly number[];
+  readonly logits_norm: number;
+  readonly grad_norms: Readonly<Record<string, number>>;
+  readonly train: {
+    readonly lr: number;
+    readonly betas: readonly [number, number];
+    readonly eps: number;
+    readonly weight_decay: number;
+    readonly clip: number;
+    readonly losses: readonly number[];
+    readonly grad_norms: readonly number[];
+  };
+}
+
+/** A model with its weights and gradients in two flat buffers, run block by block without an engine. */
+export interface Harness {
+  readonly model: Model;
+  readonly slots: readonly FlatSlot[];
+  readonly values: Tensor;
+  readonly gradients: Tensor;
+  readonly blocks: readonly BlockParameters[];
+}
+
+/** What one forward and backward gave. */
+export interface Outcome {
+  readonly loss: number;
+  readonly logits: Tensor | undefined;
+}
+
+export function readJson<Content>(folder: string, file: string): Content {
+  return JSON.parse(readFileSync(join(folder, file), 'utf8')) as Content;
+}
+
+/** The first `steps` micro-batches of a folder's `batches.jsonl`, labels shifted by one inside each sequence. */
+export function readBatches(folder: string, rows: number, steps: number): readonly MicroBatch[] {
+  const lines = readFileSync(join(folder, 'batches.jsonl'), 'utf8')
+    .trim()
+    .split('\n')
+    .slice(0, rows * steps);
+  const sequences = lines.map((line) => (JSON.parse(line) as { input_ids: readonly number[] }).input_ids);
+  return Array.from({ length: steps }, (_, step) => {
+    const part = sequences.slice(step * rows, (step + 1) * rows);
+    return {
+      inputIds: integers(part),
+      labels: integers(part.map((sequence) => [...sequence.slice(1), -100])),
+    };
+  });
+}
+
+/** Rows of equal length as a kept int64 tensor. */
+export function integers(rows: readonly (readonly number[])[]): Tensor {
+  const values = BigInt64Array.from(rows.flat(), BigInt);
+  return keep(tensor(values, [rows.length, rows[0]?.length ?? 0]));
+}
+
+/** Builds the model of a folder and reads its weights. */
+export function loadHarness(folder: string): Harness {
+  return buildHarness(modelFromConfig(readJson(folder, 'config.json')), readWeights(folder));
+}
+
+/** Lays a model out flat and fills it from stored bytes. */
+export function buildHarness(model: Model, stored: ReadonlyMap<string, () => Tensor>): Harness {
+  const layout = planFlatLayout(model.blocks);
+  const values = keep(zeros([layout.trainableElements], { dtype: 'float32' }));
+  const gradients = keep(zeros([layout.trainableElements], { dtype: 'float32' }));
+  const slots = layout.blocks.flat().filter((slot) => slot.name === slot.owner);
+  noGrad(() =>
+    scope(() => {
+      for (const slot of slots) {
+        const name = storedNames(model, slot.name).find((each) => stored.has(each));
+        const content = stored.get(name ?? '')?.();
+        invariant(content !== undefined, `no stored tensor for ${slot.name}`);
+        region(values, slot.offset, slot.shape).copy_(content);
+      }
+    }),
+  );
+  const blocks = layout.blocks.map((each) => parametersOf(each, values, gradients));
+  return { model, slots, values, gradients, blocks };
+}
+
+/** One forward and backward over the blocks, each with a graph of its own, as the executor runs them. */
+export function runStep(harness: Harness, batch: MicroBatch, options: Partial<BlockContext> = {}): Outcome {
+  const { model, blocks, gradients } = harness;
+  gradients.zero_();
+  const targets = batch.labels?.ne(-100).sum().item() ?? 1;
+  const context = { batch, lossScale: 1 / targets, training: true, wantLogits: true, ...options };
+  const runs: { readonly input: Tensor | undefined; readonly output: Tensor }[] = [];
+  let hidden: Tensor | undefined;
+  let logits: Tensor | undefined;
+  for (const [index, block] of model.blocks.entries()) {
+    const input = hidden?.detach();
+    if (input !== undefined) input.requiresGrad = true;
+    const parameters = blocks[index];
+    invariant(parameters !== undefined, 'every block has its parameters');
+    const result = block.forward(parameters, input === undefined ? {} : { hidden: input }, context);
+    const output = result.hidden ?? result.loss;
+    invariant(output !== undefined, 'a block gives hidden or loss');
+    runs.push({ input, output });
+    hidden = result.hidden;
+    logits = result.logits;
+  }
+  const loss = runs.at(-1)?.output.item() ?? Number.NaN;
+  let gradient: Tensor | undefined;
+  for (const { input, output } of runs.reverse()) {
+    backward([output], [gradient ?? null]);
+    gradient = input?.grad;
+  }
+  return { loss, logits };
+}
+
+/** The norm of each parameter's gradient, by Hugging Face name. */
+export function gradientNorms({ slots, gradients }: Harness): ReadonlyMap<string, number> {
+  return new Map(
+    slots.map((slot) => [slot.name, gradients.narrow(0, slot.offset, slot.elements).vectorNorm().item()]),
+  );
+}
+
+/** Frees the harness's buffers. */
+export function disposeHarness({ values, gradients }: Harness): void {
+  values.dispose();
+  gradients.dispose();
+}
+
+/** Every tensor of a folder by its stored name, read in fp32 when asked for. */
+export function readWeights(folder: string): ReadonlyMap<string, () => Tensor> {
+  const tensors = new Map<string, () => Tensor>();
+  for (const file of weightFiles(folder)) {
+    const bytes = readFileSync(join(folder, file));
+    const headerLength = Number(bytes.readBigUInt64LE(0));
+    const header = JSON.parse(bytes.toString('utf8', 8, 8 + headerLength)) as Record<string, StoredTensor>;
+    for (const [name, entry] of Object.entries(header)) {
+      if (name === '__metadata__') continue;
+      const [begin, end] = entry.data_offsets;
+      const content = bytes.subarray(8 + headerLength + begin, 8 + headerLength + end);
+      tensors.set(name, () => fromBytes(content, entry.shape, dtypeNamed(entry.dtype)).to('float32'));
+    }
+  }
+  return tensors;
+}
+
+interface StoredTensor {
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  readonly data_offsets: readonly [number, number];
+}
+
+function weightFiles(folder: string): readonly string[] {
+  try {
+    const index = readJson<{ weight_map: Record<string, string> }>(folder, 'model.safetensors.index.json');
+    return [...new Set(Object.values(index.weight_map))];
+  } catch {
+    return ['model.safetensors'];
+  }
+}
+
+function dtypeNamed(name: string): DType {
+  const found = Object.entries(DTYPES).find(([, { safetensors }]) => safetensors === name);
+  invariant(found !== undefined, `a stored dtype ${name}`);
+  return found[0] as DType;
+}
+
+function region(flat: Tensor, offset: number, shape: readonly number[]): Tensor {
+  const elements = shape.reduce((product, size) => product * size, 1);
+  return flat.narrow(0, offset, elements).view(shape);
+}
+
+function parametersOf(slots: readonly FlatSlot[], values: Tensor, gradients: Tensor): BlockParameters {
+  const cache = new Map<string, Parameter>();
+  const leaf = (name: string, offset: number, shape: readonly number[]): Parameter => {
+    const cached = cache.get(name);
+    if (cached !== undefined) return cached;
+    const value = keep(region(values, offset, shape));
+    const gradient = keep(region(gradients, offset, shape));
+    value.requiresGrad = true;
+    value.grad = gradient;
+    const parameter = { name, value, gradient };
+    cache.set(name, parameter);
+    return parameter;
+  };
+  const slotNamed = (name: string): FlatSlot => {
+    const slot = slots.find((each) => each.name === name || each.name.endsWith(`.${name}`));
+    invariant(slot !== undefined, `a block asked for ${name}, which it does not declare`);
+    return slot;
+  };
+  return {
+    get(name) {
+      const { offset, shape } = slotNamed(name);
+      return leaf(name, offset, shape);
+    },
+    joined(names) {
+      const parts = names.map(slotNamed);
+      let end = parts[0]?.offset ?? 0;
+      for (const part of parts) {
+        invariant(part.offset === end, `${names.join(', ')} do not lie next to each other`);
+        end += part.elements;
+      }
+      const rows = parts.reduce((sum, part) => sum + (part.shape[0] ?? 0), 0);
+      return leaf(names.join('+'), parts[0]?.offset ?? 0, [rows, ...(parts[0]?.shape.slice(1) ?? [])]);
+    },
+  };
+}

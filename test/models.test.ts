@@ -1,0 +1,128 @@
+import assert from 'node:assert/strict';
+import { readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { noGrad } from '../src/tensor/autograd.js';
+import { zeros } from '../src/tensor/generated/functions.js';
+import { liveTensors, scope } from '../src/tensor/tensor.js';
+import {
+  disposeHarness,
+  type Expected,
+  gradientNorms,
+  type Harness,
+  loadHarness,
+  readBatches,
+  readJson,
+  runStep,
+} from './models-harness.js';
+
+// TRAINYARD_TEST_MODELS names another folder of such models.
+const FOLDER = process.env.TRAINYARD_TEST_MODELS ?? join(import.meta.dirname, '../../test/fixtures/models');
+const FOLDERS = readdirSync(FOLDER).filter((name) => statSync(join(FOLDER, name)).isDirectory());
+
+function near(actual: number, expected: number, tolerance: number, what: string): void {
+  const difference = Math.abs(actual - expected);
+  assert.ok(difference <= tolerance, `${what}: ${actual}, expected ${expected} within ${tolerance}`);
+}
+
+assert.ok(FOLDERS.length > 0, `models in ${FOLDER}`);
+for (const name of FOLDERS) {
+  const folder = join(FOLDER, name);
+  const expected = readJson<Expected>(folder, 'expected.json');
+
+  test(`${name}: loss, logits and gradients are those of transformers`, () => {
+    const harness = loadHarness(folder);
+    const [batch] = readBatches(folder, expected.batch_size, 1);
+    assert.ok(batch);
+    scope(() => {
+      const { loss, logits } = runStep(harness, batch);
+      assert.ok(logits);
+      near(loss, expected.loss, 1e-4 * expected.loss, 'loss');
+      near(logits.vectorNorm().item(), expected.logits_norm, 1e-4 * expected.logits_norm, 'logits norm');
+      const last = logits.select(0, 0).select(0, -1).toFloat32Array();
+      assert.equal(last.length, expected.logits_0_last.length);
+      for (const [index, value] of expected.logits_0_last.entries()) {
+        near(last[index] ?? Number.NaN, value, 1e-4, `logit ${index}`);
+      }
+      const norms = gradientNorms(harness);
+      assert.deepEqual([...norms.keys()].sort(), Object.keys(expected.grad_norms).sort());
+      for (const [parameter, norm] of Object.entries(expected.grad_norms)) {
+        near(norms.get(parameter) ?? Number.NaN, norm, 1e-3 * norm + 1e-6, `gradient norm of ${parameter}`);
+      }
+    });
+    disposeHarness(harness);
+  });
+
+  test(`${name}: twenty steps of AdamW go as in PyTorch`, () => {
+    const harness = loadHarness(folder);
+    const { train, batch_size: rows } = expected;
+    const update = adamW(harness, train);
+    for (const [step, batch] of readBatches(folder, rows, train.losses.length).entries()) {
+      scope(() => {
+        const { loss } = runStep(harness, batch, { wantLogits: false });
+        const lossExpected = train.losses[step] ?? Number.NaN;
+        const normExpected = train.grad_norms[step] ?? Number.NaN;
+        near(loss, lossExpected, 1e-4 * lossExpected, `loss of step ${step}`);
+        near(update(), normExpected, 1e-3 * normExpected, `gradient norm of step ${step}`);
+      });
+    }
+    disposeHarness(harness);
+  });
+}
+
+test('without labels the last block gives the logits alone, and no graph', () => {
+  const folder = join(FOLDER, FOLDERS[0] ?? '');
+  const harness = loadHarness(folder);
+  const [batch] = readBatches(folder, 2, 1);
+  assert.ok(batch);
+  const { inputIds } = batch;
+  const context = { batch: { inputIds }, lossScale: 1, training: false, wantLogits: true };
+  noGrad(() =>
+    scope(() => {
+      let activations = {};
+      for (const [index, block] of harness.model.blocks.entries()) {
+        const parameters = harness.blocks[index];
+        assert.ok(parameters);
+        activations = block.forward(parameters, activations, context);
+      }
+      assert.deepEqual(Object.keys(activations), ['logits']);
+    }),
+  );
+  disposeHarness(harness);
+});
+
+test('steps leave no tensor behind', () => {
+  const folder = join(FOLDER, FOLDERS[0] ?? '');
+  const harness = loadHarness(folder);
+  const [batch] = readBatches(folder, 2, 1);
+  assert.ok(batch);
+  scope(() => runStep(harness, batch));
+  const before = liveTensors();
+  for (let step = 0; step < 5; step += 1) scope(() => void runStep(harness, batch));
+  assert.equal(liveTensors(), before);
+  disposeHarness(harness);
+});
+
+/** AdamW over the flat buffers (arXiv 1711.05101), after clipping by the global norm; returns that norm. */
+function adamW(harness: Harness, settings: Expected['train']): () => number {
+  const { values, gradients } = harness;
+  const [beta1, beta2] = settings.betas;
+  const first = zeros(values.shape, { dtype: 'float32' });
+  const second = zeros(values.shape, { dtype: 'float32' });
+  let step = 0;
+  return () =>
+    noGrad(() => {
+      step += 1;
+      const norm = gradients.vectorNorm().item();
+      gradients.mul_(Math.min(1, settings.clip / (norm + 1e-6)));
+      first.mul_(beta1).add_(gradients.mul(1 - beta1));
+      second.mul_(beta2).add_(gradients.mul(gradients).mul(1 - beta2));
+      values.mul_(1 - settings.lr * settings.weight_decay);
+      const deviation = second
+        .div(1 - beta2 ** step)
+        .sqrt()
+        .add(settings.eps);
+      values.sub_(first.div(deviation).mul(settings.lr / (1 - beta1 ** step)));
+      return norm;
+    });
+}
