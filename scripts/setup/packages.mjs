@@ -1,4 +1,5 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { dirname, relative } from 'node:path';
 import { SetupFailure } from './failure.mjs';
 import { inRoot, root } from './paths.mjs';
 import { blamesDisk, blamesNetwork, findOnPath, lastLines, runStep, say } from './tools.mjs';
@@ -18,6 +19,15 @@ export async function installPackages() {
   const options = ['--include=dev', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'];
   const { status, output } = await runStep(npm, ['ci', ...options], { cwd: root });
   if (status !== 0) throw packagesFailure(output);
+}
+
+/** Makes `npx trainyard` and scripts find the command in the clone itself, as they would in a dependent. */
+export function linkCommand() {
+  const link = inRoot('node_modules', '.bin', 'trainyard');
+  if (existsSync(link)) return;
+  mkdirSync(dirname(link), { recursive: true });
+  rmSync(link, { force: true });
+  symlinkSync(relative(dirname(link), inRoot('bin', 'trainyard.js')), link);
 }
 
 /** Compares the lockfile with the record that npm keeps of what it installed. */
