@@ -1,0 +1,174 @@
+import type { ErrorReport } from '../base/errors.js';
+import type { Section } from './flight-record.js';
+import { hasFailed, isStopped, type RankFate, type RunState } from './run-state.js';
+import { stopExitCode } from './stop-signals.js';
+
+/** How a run ended: what to print and what to exit with. */
+export interface Verdict {
+  readonly exitCode: number;
+  /** The one failure that explains the others. */
+  readonly cause?: Failure;
+  /** What followed from it, a line each. */
+  readonly consequences: readonly string[];
+}
+
+/** A failure as the error printer takes it. */
+export interface Failure {
+  readonly rank: number;
+  /** A code of the error table, or `INTERNAL`. */
+  readonly code: string;
+  readonly report: ErrorReport;
+  readonly exitCode: number;
+  readonly stack?: string;
+}
+
+/** What the supervisor knows beside the ranks' own words. */
+export interface Evidence {
+  /** The last section of each rank. */
+  readonly sections: readonly (Section | undefined)[];
+  /** Whether the kernel's count of processes killed for memory grew during the run. */
+  readonly isOutOfMemory: boolean;
+  /** Milliseconds since the epoch. */
+  readonly now: number;
+}
+
+/** Codes that say no more than "a peer is gone": whoever else failed is the cause. */
+const ECHO_CODES: ReadonlySet<string> = new Set(['COLLECTIVE_FAILED', 'RENDEZVOUS_FAILED']);
+
+/** Judges a run that is over. The earliest failure that is not an echo of another one is the cause. */
+export function judge(state: RunState, evidence: Evidence): Verdict {
+  if (state.phase === 'leaving')
+    return { exitCode: stopExitCode(state.stopSignal ?? 'SIGTERM'), consequences: [] };
+  const failed = state.ranks
+    .map((fate, rank) => ({ fate, rank }))
+    .filter(({ rank }) => hasFailed(state, rank))
+    .sort(
+      (left, right) =>
+        Number(isEcho(left.fate)) - Number(isEcho(right.fate)) || timeOf(left.fate) - timeOf(right.fate),
+    );
+  const [first, ...later] = failed;
+  if (first === undefined) return { exitCode: peacefulExitCode(state), consequences: [] };
+  const cause = describeFailure(state, first.rank, first.fate, evidence);
+  const consequences = later.flatMap(({ fate, rank }) => describeConsequence(rank, fate, cause));
+  return {
+    exitCode: cause.exitCode,
+    cause,
+    consequences: [...consequences, ...describeKilled(state, evidence)],
+  };
+}
+
+function isEcho(fate: RankFate): boolean {
+  return fate.error !== undefined && ECHO_CODES.has(fate.error.code);
+}
+
+function timeOf(fate: RankFate): number {
+  return Math.min(fate.error?.time ?? Number.POSITIVE_INFINITY, fate.exit?.time ?? Number.POSITIVE_INFINITY);
+}
+
+function peacefulExitCode(state: RunState): number {
+  const stopped = state.ranks.find(isStopped);
+  if (stopped === undefined) return 0;
+  return state.stopSignal === undefined ? (stopped.exit?.code ?? 1) : stopExitCode(state.stopSignal);
+}
+
+function describeFailure(state: RunState, rank: number, fate: RankFate, evidence: Evidence): Failure {
+  const { error } = fate;
+  if (error === undefined) return describeLoss(state, rank, fate, evidence);
+  const { code, exit_code: exitCode } = error;
+  const trace = error.stack === undefined ? {} : { stack: error.stack };
+  if (exitCode === USER_ERROR) return { rank, code, report: error.report, exitCode, ...trace };
+  const place = placeOf(rank, evidence.sections[rank]);
+  const where = error.report.where === undefined ? place : `${error.report.where} (${place})`;
+  const witnesses = isEcho(fate)
+    ? { got: [error.report.got, ...everyPlace(state, evidence)].filter(Boolean).join('; ') }
+    : {};
+  return { rank, code, report: { ...error.report, where, ...witnesses }, exitCode, ...trace };
+}
+
+const USER_ERROR = 2;
+const TRY_AGAIN = 75;
+
+/** A rank that ended without a word. */
+function describeLoss(state: RunState, rank: number, fate: RankFate, evidence: Evidence): Failure {
+  const who = state.ranks.length === 1 ? 'The training process' : `Rank ${rank} of ${state.ranks.length}`;
+  const where = placeOf(rank, evidence.sections[rank]);
+  const { code, signal } = fate.exit ?? { code: null, signal: null };
+  if (signal === null) {
+    const exitCode = code === 1 || code === USER_ERROR ? code : TRY_AGAIN;
+    const cure = 'its own last words, if it had any, are above';
+    return {
+      rank,
+      code: 'RANK_LOST',
+      report: { what: `${who} ended with exit code ${code}.`, where, cure },
+      exitCode,
+    };
+  }
+  const report = {
+    what: `${who} was killed by ${signal}${meaningOf(signal)}.`,
+    where,
+    ...hintFor(signal, evidence),
+  };
+  return { rank, code: 'RANK_LOST', report, exitCode: TRY_AGAIN };
+}
+
+function meaningOf(signal: NodeJS.Signals): string {
+  const meanings: Readonly<Partial<Record<NodeJS.Signals, string>>> = {
+    SIGSEGV: ' (a memory access that is not allowed)',
+    SIGBUS: ' (memory that is not there: often a full /dev/shm)',
+    SIGABRT: ' (it gave itself up: a failed assertion or no memory left)',
+    SIGILL: ' (an instruction that this processor does not have)',
+    SIGFPE: ' (an arithmetic fault)',
+  };
+  return meanings[signal] ?? '';
+}
+
+function hintFor(signal: NodeJS.Signals, evidence: Evidence): Pick<ErrorReport, 'got' | 'cure'> {
+  if (signal === 'SIGKILL' && evidence.isOutOfMemory) {
+    return {
+      got: 'out of memory: the kernel counted a process that it killed to free memory',
+      cure: 'lower train_micro_batch_size_per_gpu or sequence_length, use fewer ranks, or shard with zero_optimization',
+    };
+  }
+  if (signal === 'SIGKILL') {
+    return {
+      got: 'the out-of-memory counters that are visible here did not move: somebody or something sent it',
+      cure: 'start again; if it repeats, look at the memory of the machine and the limits of the container',
+    };
+  }
+  return { cure: 'its own last words, if it had any, are above; `trainyard doctor` checks the installation' };
+}
+
+function placeOf(rank: number, section: Section | undefined): string {
+  if (section === undefined) return `rank ${rank}, before its first step`;
+  return `rank ${rank}, step ${section.step}, ${section.instruction}`;
+}
+
+function everyPlace(state: RunState, evidence: Evidence): readonly string[] {
+  return state.ranks.map((_, rank) => {
+    const section = evidence.sections[rank];
+    const age = section === undefined ? '' : ` since ${seconds(evidence.now - section.since)}`;
+    return `${placeOf(rank, section)}${age}`;
+  });
+}
+
+/** Every rank finds the same mistake in a configuration: said once is enough. */
+function describeConsequence(rank: number, fate: RankFate, cause: Failure): readonly string[] {
+  const { error, exit } = fate;
+  if (error === undefined)
+    return [`rank ${rank} then ended with ${exit?.signal ?? `exit code ${exit?.code}`}`];
+  const isSame = error.code === cause.code && error.report.what === cause.report.what;
+  return isSame ? [] : [`rank ${rank} then failed: ${error.code}: ${error.report.what}`];
+}
+
+function describeKilled(state: RunState, evidence: Evidence): readonly string[] {
+  return state.ranks.flatMap((fate, rank) => {
+    if (!fate.killed || fate.error !== undefined) return [];
+    return [
+      `rank ${rank} did not leave when asked and was killed (${placeOf(rank, evidence.sections[rank])})`,
+    ];
+  });
+}
+
+function seconds(milliseconds: number): string {
+  return `${(Math.max(0, milliseconds) / 1000).toFixed(1)} s`;
+}
