@@ -5,6 +5,8 @@ import type { Block } from './block.js';
 export interface FlatSlot {
   /** Full Hugging Face name. */
   readonly name: string;
+  /** Its name inside its block. */
+  readonly localName: string;
   /** Full name of the parameter that owns the memory: its own name, unless it is tied to another one. */
   readonly owner: string;
   /** Which buffer: trainable parameters and frozen ones never share one. */
@@ -86,7 +88,7 @@ export function planFlatLayout(
             `[${declaration.shape.join(', ')}]`,
           );
         }
-        return { ...slot, name };
+        return { ...slot, name, localName: declaration.name };
       }),
     ),
     trainableElements: align(lengths.trainable),
