@@ -3,12 +3,11 @@ import { join } from 'node:path';
 import { invariant } from '../src/base/errors.js';
 import { modelFromConfig, storedNames } from '../src/models/registry.js';
 import type { BlockContext, BlockParameters, MicroBatch, Model } from '../src/nn/block.js';
-import { type FlatSlot, planFlatLayout } from '../src/nn/flat-layout.js';
-import type { Parameter } from '../src/nn/parameter.js';
+import { planFlatLayout } from '../src/nn/flat-layout.js';
+import { FlatParameters } from '../src/nn/flat-parameters.js';
 import { backward, noGrad } from '../src/tensor/autograd.js';
 import { fromBytes, tensor } from '../src/tensor/create.js';
 import { DTYPES, type DType } from '../src/tensor/dtype.js';
-import { zeros } from '../src/tensor/generated/functions.js';
 import { keep, scope, type Tensor } from '../src/tensor/tensor.js';
 
 /** A folder's `expected.json`, as far as models go. */
@@ -29,12 +28,10 @@ export interface Expected {
   };
 }
 
-/** A model with its weights and gradients in two flat buffers, run block by block without an engine. */
+/** A model with its memory, run block by block without an engine. */
 export interface Harness {
   readonly model: Model;
-  readonly slots: readonly FlatSlot[];
-  readonly values: Tensor;
-  readonly gradients: Tensor;
+  readonly flat: FlatParameters;
   readonly blocks: readonly BlockParameters[];
 }
 
@@ -75,30 +72,33 @@ export function loadHarness(folder: string): Harness {
   return buildHarness(modelFromConfig(readJson(folder, 'config.json')), readWeights(folder));
 }
 
-/** Lays a model out flat and fills it from stored bytes. */
+/** Lays a model out flat and fills it from stored tensors. */
 export function buildHarness(model: Model, stored: ReadonlyMap<string, () => Tensor>): Harness {
   const layout = planFlatLayout(model.blocks);
-  const values = keep(zeros([layout.trainableElements], { dtype: 'float32' }));
-  const gradients = keep(zeros([layout.trainableElements], { dtype: 'float32' }));
-  const slots = layout.blocks.flat().filter((slot) => slot.name === slot.owner);
+  const flat = new FlatParameters(layout, { dtype: 'float32', device: 'cpu', gradients: true });
   noGrad(() =>
     scope(() => {
-      for (const slot of slots) {
-        const name = storedNames(model, slot.name).find((each) => stored.has(each));
-        const content = stored.get(name ?? '')?.();
-        invariant(content !== undefined, `no stored tensor for ${slot.name}`);
-        region(values, slot.offset, slot.shape).copy_(content);
+      for (const { name, value } of flat.parameters) {
+        const found = storedNames(model, name).find((each) => stored.has(each));
+        const content = stored.get(found ?? '')?.();
+        invariant(content !== undefined, `no stored tensor for ${name}`);
+        value.copy_(content);
       }
     }),
   );
-  const blocks = layout.blocks.map((each) => parametersOf(each, values, gradients));
-  return { model, slots, values, gradients, blocks };
+  return { model, flat, blocks: model.blocks.map((_, index) => flat.ofBlock(index)) };
+}
+
+/** The buffer of all gradients. */
+export function gradientsOf({ flat }: Harness): Tensor {
+  invariant(flat.gradients !== undefined, 'the harness asks for gradients');
+  return flat.gradients;
 }
 
 /** One forward and backward over the blocks, each with a graph of its own, as the executor runs them. */
 export function runStep(harness: Harness, batch: MicroBatch, options: Partial<BlockContext> = {}): Outcome {
-  const { model, blocks, gradients } = harness;
-  gradients.zero_();
+  const { model, blocks } = harness;
+  gradientsOf(harness).zero_();
   const targets = batch.labels?.ne(-100).sum().item() ?? 1;
   const context = { batch, lossScale: 1 / targets, training: true, wantLogits: true, ...options };
   const runs: { readonly input: Tensor | undefined; readonly output: Tensor }[] = [];
@@ -126,16 +126,10 @@ export function runStep(harness: Harness, batch: MicroBatch, options: Partial<Bl
 }
 
 /** The norm of each parameter's gradient, by Hugging Face name. */
-export function gradientNorms({ slots, gradients }: Harness): ReadonlyMap<string, number> {
+export function gradientNorms({ flat }: Harness): ReadonlyMap<string, number> {
   return new Map(
-    slots.map((slot) => [slot.name, gradients.narrow(0, slot.offset, slot.elements).vectorNorm().item()]),
+    flat.parameters.map(({ name, gradient }) => [name, gradient?.vectorNorm().item() ?? Number.NaN]),
   );
-}
-
-/** Frees the harness's buffers. */
-export function disposeHarness({ values, gradients }: Harness): void {
-  values.dispose();
-  gradients.dispose();
 }
 
 /** Every tensor of a folder by its stored name, read in fp32 when asked for. */
@@ -174,45 +168,4 @@ function dtypeNamed(name: string): DType {
   const found = Object.entries(DTYPES).find(([, { safetensors }]) => safetensors === name);
   invariant(found !== undefined, `a stored dtype ${name}`);
   return found[0] as DType;
-}
-
-function region(flat: Tensor, offset: number, shape: readonly number[]): Tensor {
-  const elements = shape.reduce((product, size) => product * size, 1);
-  return flat.narrow(0, offset, elements).view(shape);
-}
-
-function parametersOf(slots: readonly FlatSlot[], values: Tensor, gradients: Tensor): BlockParameters {
-  const cache = new Map<string, Parameter>();
-  const leaf = (name: string, offset: number, shape: readonly number[]): Parameter => {
-    const cached = cache.get(name);
-    if (cached !== undefined) return cached;
-    const value = keep(region(values, offset, shape));
-    const gradient = keep(region(gradients, offset, shape));
-    value.requiresGrad = true;
-    value.grad = gradient;
-    const parameter = { name, value, gradient };
-    cache.set(name, parameter);
-    return parameter;
-  };
-  const slotNamed = (name: string): FlatSlot => {
-    const slot = slots.find((each) => each.name === name || each.name.endsWith(`.${name}`));
-    invariant(slot !== undefined, `a block asked for ${name}, which it does not declare`);
-    return slot;
-  };
-  return {
-    get(name) {
-      const { offset, shape } = slotNamed(name);
-      return leaf(name, offset, shape);
-    },
-    joined(names) {
-      const parts = names.map(slotNamed);
-      let end = parts[0]?.offset ?? 0;
-      for (const part of parts) {
-        invariant(part.offset === end, `${names.join(', ')} do not lie next to each other`);
-        end += part.elements;
-      }
-      const rows = parts.reduce((sum, part) => sum + (part.shape[0] ?? 0), 0);
-      return leaf(names.join('+'), parts[0]?.offset ?? 0, [rows, ...(parts[0]?.shape.slice(1) ?? [])]);
-    },
-  };
 }

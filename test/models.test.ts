@@ -6,9 +6,9 @@ import { noGrad } from '../src/tensor/autograd.js';
 import { zeros } from '../src/tensor/generated/functions.js';
 import { liveTensors, scope } from '../src/tensor/tensor.js';
 import {
-  disposeHarness,
   type Expected,
   gradientNorms,
+  gradientsOf,
   type Harness,
   loadHarness,
   readBatches,
@@ -50,7 +50,7 @@ for (const name of FOLDERS) {
         near(norms.get(parameter) ?? Number.NaN, norm, 1e-3 * norm + 1e-6, `gradient norm of ${parameter}`);
       }
     });
-    disposeHarness(harness);
+    harness.flat.dispose();
   });
 
   test(`${name}: twenty steps of AdamW go as in PyTorch`, () => {
@@ -66,7 +66,7 @@ for (const name of FOLDERS) {
         near(update(), normExpected, 1e-3 * normExpected, `gradient norm of step ${step}`);
       });
     }
-    disposeHarness(harness);
+    harness.flat.dispose();
   });
 }
 
@@ -88,7 +88,7 @@ test('without labels the last block gives the logits alone, and no graph', () =>
       assert.deepEqual(Object.keys(activations), ['logits']);
     }),
   );
-  disposeHarness(harness);
+  harness.flat.dispose();
 });
 
 test('steps leave no tensor behind', () => {
@@ -100,15 +100,16 @@ test('steps leave no tensor behind', () => {
   const before = liveTensors();
   for (let step = 0; step < 5; step += 1) scope(() => void runStep(harness, batch));
   assert.equal(liveTensors(), before);
-  disposeHarness(harness);
+  harness.flat.dispose();
 });
 
 /** AdamW over the flat buffers (arXiv 1711.05101), after clipping by the global norm; returns that norm. */
 function adamW(harness: Harness, settings: Expected['train']): () => number {
-  const { values, gradients } = harness;
+  const { values } = harness.flat;
+  const gradients = gradientsOf(harness);
   const [beta1, beta2] = settings.betas;
-  const first = zeros(values.shape, { dtype: 'float32' });
-  const second = zeros(values.shape, { dtype: 'float32' });
+  const first = zeros(gradients.shape, { dtype: 'float32' });
+  const second = zeros(gradients.shape, { dtype: 'float32' });
   let step = 0;
   return () =>
     noGrad(() => {
@@ -122,7 +123,8 @@ function adamW(harness: Harness, settings: Expected['train']): () => number {
         .div(1 - beta2 ** step)
         .sqrt()
         .add(settings.eps);
-      values.sub_(first.div(deviation).mul(settings.lr / (1 - beta1 ** step)));
+      const change = first.div(deviation).mul(settings.lr / (1 - beta1 ** step));
+      values.sub_(change.narrow(0, 0, values.elements));
       return norm;
     });
 }
