@@ -57,9 +57,14 @@ function messagesOf(value: unknown, place: string): readonly ChatMessage[] {
     throw invalid(place, 'a list of at least one message in "messages"', describe(value));
   }
   value.forEach((message: unknown, position) => {
-    const role = typeof message === 'object' && message !== null && 'role' in message ? message.role : undefined;
+    const role =
+      typeof message === 'object' && message !== null && 'role' in message ? message.role : undefined;
     if (typeof role !== 'string') {
-      throw invalid(place, 'messages of the form {"role": text, "content": …}', `${describe(message)} at ${position}`);
+      throw invalid(
+        place,
+        'messages of the form {"role": text, "content": …}',
+        `${describe(message)} at ${position}`,
+      );
     }
   });
   return value as ChatMessage[];
@@ -68,7 +73,11 @@ function messagesOf(value: unknown, place: string): readonly ChatMessage[] {
 /** JSON can spell half of a surrogate pair, which no UTF-8 text has and no tokenizer maps back. */
 function wellFormed(text: string, place: string, field: string): string {
   if (!/\p{Surrogate}/u.test(text)) return text;
-  throw invalid(place, `Unicode text in ${JSON.stringify(field)}`, 'half a surrogate pair (\\ud800 to \\udfff)');
+  throw invalid(
+    place,
+    `Unicode text in ${JSON.stringify(field)}`,
+    'half a surrogate pair (\\ud800 to \\udfff)',
+  );
 }
 
 function describe(value: unknown): string {

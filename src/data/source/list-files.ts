@@ -43,9 +43,16 @@ function expandPath(path: string, baseDirectory: string): readonly string[] {
     const matcher = globToRegExp(toSlashes(relative(root, absolute)));
     const matches = (file: string): boolean => matcher.test(toSlashes(relative(root, file)));
     const searched = statSync(root, { throwIfNoEntry: false })?.isDirectory();
-    return nonEmpty(searched ? walk(root, () => true).filter(matches) : [], path, `nothing matches ${absolute}`);
+    return nonEmpty(
+      searched ? walk(root, () => true).filter(matches) : [],
+      path,
+      `nothing matches ${absolute}`,
+    );
   }
-  throw unreadable(path, stats === undefined ? `${absolute} does not exist` : `${absolute} is no file or folder`);
+  throw unreadable(
+    path,
+    stats === undefined ? `${absolute} does not exist` : `${absolute} is no file or folder`,
+  );
 }
 
 /** Every file below a folder, depth first, sorted by bytes. Links to files count; links to folders are not followed. */

@@ -62,7 +62,9 @@ export function* readLines(file: string): Generator<Line> {
       bytes,
       (wrong) => `${file}:${number}:${wrong + 1} (byte ${lineOffset + wrong} of the file)`,
     );
-    return text.trim() === '' ? undefined : { text: number === 1 ? text.replace(/^\uFEFF/, '') : text, number };
+    return text.trim() === ''
+      ? undefined
+      : { text: number === 1 ? text.replace(/^\uFEFF/, '') : text, number };
   };
 
   for (const block of readBlocks(file)) {

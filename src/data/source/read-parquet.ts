@@ -25,7 +25,11 @@ export async function* readParquet(path: string, textField: string): AsyncGenera
     let rowStart = 0;
     for (const group of metadata.row_groups) {
       if (group.total_byte_size > LARGEST_ROW_GROUP_BYTES) {
-        throw invalid(path, `row groups of at most ${LARGEST_ROW_GROUP_BYTES} bytes`, `${group.total_byte_size}`);
+        throw invalid(
+          path,
+          `row groups of at most ${LARGEST_ROW_GROUP_BYTES} bytes`,
+          `${group.total_byte_size}`,
+        );
       }
       const rowEnd = rowStart + Number(group.num_rows);
       const options = { file, metadata, columns, rowStart, rowEnd, compressors };
@@ -73,7 +77,12 @@ async function decoding<Value>(path: string, decode: () => Promise<Value>): Prom
   try {
     return await decode();
   } catch (error) {
-    throw invalid(path, 'a readable Parquet file', error instanceof Error ? error.message : String(error), error);
+    throw invalid(
+      path,
+      'a readable Parquet file',
+      error instanceof Error ? error.message : String(error),
+      error,
+    );
   }
 }
 

@@ -1,5 +1,5 @@
-import { splitText } from './split-text.js';
 import { readBlocks } from './read-lines.js';
+import { splitText } from './split-text.js';
 import { decodeUtf8, incompleteSuffixLength } from './utf8.js';
 
 /**
@@ -32,7 +32,11 @@ function placeOf(file: string, offset: number): string {
   let lineStart = 0;
   let blockStart = 0;
   for (const block of readBlocks(file)) {
-    for (let at = block.indexOf(0x0a); at !== -1 && blockStart + at < offset; at = block.indexOf(0x0a, at + 1)) {
+    for (
+      let at = block.indexOf(0x0a);
+      at !== -1 && blockStart + at < offset;
+      at = block.indexOf(0x0a, at + 1)
+    ) {
       line++;
       lineStart = blockStart + at + 1;
     }

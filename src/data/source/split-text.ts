@@ -1,8 +1,8 @@
 /** Pieces are about this long, in UTF-16 code units. */
-export const PIECE_LENGTH = 1 << 20;
+const PIECE_LENGTH = 1 << 20;
 
-/** How far past the wanted length a cut that changes nothing is looked for before the text is cut anyway. */
-const SEARCH_LENGTH = 4 * PIECE_LENGTH;
+/** How many pieces' length a cut that changes nothing is looked for before the text is cut anyway. */
+const SEARCHED_PIECES = 4;
 
 /**
  * Cuts a stream of text into pieces whose token ids, put end to end, are the ids of the whole.
@@ -27,9 +27,9 @@ export function* splitText(blocks: Iterable<string>, pieceLength: number = PIECE
 
 function findCut(text: string, pieceLength: number): number | undefined {
   for (let cut = pieceLength; cut > pieceLength / 2; cut--) if (isNeutralCut(text, cut)) return cut;
-  const end = Math.min(text.length - 1, pieceLength + SEARCH_LENGTH);
+  const end = Math.min(text.length - 1, (1 + SEARCHED_PIECES) * pieceLength);
   for (let cut = pieceLength + 1; cut < end; cut++) if (isNeutralCut(text, cut)) return cut;
-  if (text.length <= pieceLength + SEARCH_LENGTH) return undefined;
+  if (text.length <= (1 + SEARCHED_PIECES) * pieceLength) return undefined;
   return isLowSurrogate(text.charCodeAt(pieceLength)) ? pieceLength - 1 : pieceLength;
 }
 

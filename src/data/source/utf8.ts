@@ -17,7 +17,10 @@ export function decodeUtf8(bytes: Uint8Array, locate: (offset: number) => string
       what: 'The file is not valid UTF-8.',
       where: locate(offset),
       expected: 'UTF-8 text',
-      got: value === undefined ? 'an incomplete character at the end' : `byte 0x${value.toString(16).padStart(2, '0')}`,
+      got:
+        value === undefined
+          ? 'an incomplete character at the end'
+          : `byte 0x${value.toString(16).padStart(2, '0')}`,
       cure: 'Convert the file, for example with `iconv -f LATIN1 -t UTF-8`, or leave it out of data.path.',
     });
   }
@@ -49,7 +52,8 @@ export function firstInvalidByte(bytes: Uint8Array): number {
     for (let follower = 1; follower < length; follower++) {
       const value = bytes[position + follower];
       const [low, high] = follower === 1 ? secondByteRange(lead) : [0x80, 0xbf];
-      if (value === undefined || value < low || value > high) return Math.min(position + follower, bytes.length);
+      if (value === undefined || value < low || value > high)
+        return Math.min(position + follower, bytes.length);
     }
     position += length;
   }

@@ -81,7 +81,8 @@ export class ByteLevelBpe implements Tokenizer {
     const remembered = this.#remembered.get(word);
     if (remembered !== undefined) return remembered;
     const bytes = Buffer.from(word, 'utf8');
-    const ids = this.#wholeWord(bytes) ?? this.#merges.apply(Array.from(bytes, (byte) => this.#byteIds[byte] ?? 0));
+    const ids =
+      this.#wholeWord(bytes) ?? this.#merges.apply(Array.from(bytes, (byte) => this.#byteIds[byte] ?? 0));
     if (word.length <= LONGEST_REMEMBERED_WORD) {
       if (this.#remembered.size >= MOST_REMEMBERED_WORDS) this.#remembered.clear();
       // Decoded anew, because a match is a window onto the text and would keep all of it in memory.
@@ -97,7 +98,9 @@ export class ByteLevelBpe implements Tokenizer {
   }
 
   decode(ids: ArrayLike<number>, options: { readonly keepSpecialTokens?: boolean } = {}): string {
-    const shown = Array.from(ids).filter((id) => options.keepSpecialTokens === true || !this.#specialIds.has(id));
+    const shown = Array.from(ids).filter(
+      (id) => options.keepSpecialTokens === true || !this.#specialIds.has(id),
+    );
     const bytes = Buffer.concat(shown.map((id) => this.#bytesOf(id)));
     return new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes);
   }
@@ -124,7 +127,8 @@ function idsOfMerges({ vocabulary, merges }: ByteLevelBpeDefinition): [number, n
 
 function bytesById({ vocabulary, addedTokens }: ByteLevelBpeDefinition): ReadonlyMap<number, Uint8Array> {
   const bytes = new Map<number, Uint8Array>();
-  for (const [entry, id] of vocabulary) bytes.set(id, Uint8Array.from(bytesOfEntry(entry) ?? Buffer.from(entry)));
+  for (const [entry, id] of vocabulary)
+    bytes.set(id, Uint8Array.from(bytesOfEntry(entry) ?? Buffer.from(entry)));
   for (const { id, content } of addedTokens) bytes.set(id, Buffer.from(content, 'utf8'));
   return bytes;
 }

@@ -19,7 +19,12 @@ export class ByteTokenizer implements Tokenizer {
   readonly templateVariables = {};
 
   get files(): ReadonlyMap<string, string> {
-    return tokenizerFiles({ vocabulary: BYTE_CHARACTERS, merges: [], specialTokens: [], endToken: undefined });
+    return tokenizerFiles({
+      vocabulary: BYTE_CHARACTERS,
+      merges: [],
+      specialTokens: [],
+      endToken: undefined,
+    });
   }
 
   encode(text: string): Int32Array {

@@ -1,4 +1,4 @@
-import { Script, createContext } from 'node:vm';
+import { createContext, Script } from 'node:vm';
 
 /** Runs a synchronous task and gives its result, or throws `DeadlineExceeded`. */
 export type RunWithDeadline = <Result>(task: () => Result) => Result;

@@ -28,7 +28,8 @@ export class Heap<Item> {
     let hole = 0;
     for (let child = 1; child < items.length; child = 2 * hole + 1) {
       const sibling = child + 1;
-      if (sibling < items.length && this.#isBefore(items[sibling] as Item, items[child] as Item)) child = sibling;
+      if (sibling < items.length && this.#isBefore(items[sibling] as Item, items[child] as Item))
+        child = sibling;
       const below = items[child] as Item;
       if (!this.#isBefore(below, moved)) break;
       items[hole] = below;

@@ -2,7 +2,7 @@ import { Tokenizer as HuggingFace } from '@huggingface/tokenizers';
 import { TrainyardError } from '../../base/errors.js';
 import { splitText } from '../source/split-text.js';
 import type { SpecialTokenIds, StreamDecoder, Tokenizer } from '../tokenizer.js';
-import { type RunWithDeadline, createDeadline } from './deadline.js';
+import { createDeadline, type RunWithDeadline } from './deadline.js';
 import type { TokenizerJson } from './tokenizer-json.js';
 import type { TokenizerSetting } from './tokenizer-setting.js';
 
@@ -45,7 +45,8 @@ export class HuggingFaceTokenizer implements Tokenizer {
     const ids: number[] = [];
     for (const piece of pieces) {
       const add = options.addSpecialTokens === true;
-      for (const id of this.#guarded(() => this.#inner.encode(piece, { add_special_tokens: add }).ids)) ids.push(id);
+      for (const id of this.#guarded(() => this.#inner.encode(piece, { add_special_tokens: add }).ids))
+        ids.push(id);
     }
     return Int32Array.from(ids);
   }
@@ -55,7 +56,9 @@ export class HuggingFaceTokenizer implements Tokenizer {
     const skip = options.keepSpecialTokens !== true;
     // The library refuses an empty list.
     if (shown.length === 0) return '';
-    return this.#guarded(() => this.#inner.decode(shown, { skip_special_tokens: skip, clean_up_tokenization_spaces: false }));
+    return this.#guarded(() =>
+      this.#inner.decode(shown, { skip_special_tokens: skip, clean_up_tokenization_spaces: false }),
+    );
   }
 
   /**

@@ -3,7 +3,7 @@ import { existsSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { TrainyardError } from '../../base/errors.js';
-import { UnusableFile, readSmallFile } from '../../store/open-file.js';
+import { readSmallFile, UnusableFile } from '../../store/open-file.js';
 import type { Tokenizer } from '../tokenizer.js';
 import { ByteLevelBpe } from './byte-level-bpe.js';
 import { ByteTokenizer } from './byte-tokenizer.js';
@@ -80,7 +80,11 @@ function settingOf(
   let largest = -1;
   for (const id of ids.values()) largest = Math.max(largest, id);
   if (largest > LARGEST_ID) {
-    throw invalid(file, { what: 'A token id is too large.', expected: `at most ${LARGEST_ID}`, got: `${largest}` });
+    throw invalid(file, {
+      what: 'A token id is too large.',
+      expected: `at most ${LARGEST_ID}`,
+      got: `${largest}`,
+    });
   }
   const specials = new Set(json.added_tokens.flatMap(({ id, special }) => (special ? [id] : [])));
   const special = specialTokenIds({
@@ -142,7 +146,9 @@ function refuseDeepComponents(json: TokenizerJson, file: string): void {
     if (depth > DEEPEST_COMPONENT) {
       throw invalid(file, { what: 'The components of the tokenizer are nested too deeply.' });
     }
-    level = level.flatMap((value) => (typeof value === 'object' && value !== null ? Object.values(value) : []));
+    level = level.flatMap((value) =>
+      typeof value === 'object' && value !== null ? Object.values(value) : [],
+    );
   }
 }
 
@@ -174,7 +180,12 @@ function parse<Schema extends z.ZodType>(file: string, source: string, schema: S
 
 function invalid(
   where: string,
-  report: { readonly what: string; readonly expected?: string; readonly got?: string; readonly cure?: string },
+  report: {
+    readonly what: string;
+    readonly expected?: string;
+    readonly got?: string;
+    readonly cure?: string;
+  },
 ): TrainyardError {
   return new TrainyardError('TOKENIZER_INVALID', { ...report, where });
 }

@@ -38,7 +38,8 @@ export class MergeTable {
   /** Looks for the earliest merge each time: least work for the words that text is made of. */
   #applyByScanning(symbols: number[]): number[] {
     const ranks: number[] = [];
-    for (let at = 0; at + 1 < symbols.length; at++) ranks.push(this.#rank(symbols[at] ?? 0, symbols[at + 1] ?? 0));
+    for (let at = 0; at + 1 < symbols.length; at++)
+      ranks.push(this.#rank(symbols[at] ?? 0, symbols[at + 1] ?? 0));
     for (;;) {
       let best = Number.POSITIVE_INFINITY;
       let place = -1;

@@ -24,7 +24,7 @@ function llama3Like(digits: string): string {
   ].join('|');
 }
 
-const PUBLISHED_TAIL = "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+const PUBLISHED_TAIL = '| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+';
 const PUBLISHED_HEAD = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|";
 
 const SPLIT_PATTERNS: ReadonlyMap<string, string> = new Map([

@@ -18,7 +18,8 @@ export function recognizeByteLevelBpe(json: TokenizerJson, file: string): ByteLe
   const normalization = recognizeNormalizer(json.normalizer);
   const frame = recognizePostProcessor(json.post_processor);
   if (wordPattern === undefined || normalization === undefined || frame === undefined) return undefined;
-  if (!isPlainBpe(json.model) || !hasPlainAddedTokens(json) || json.decoder?.type !== 'ByteLevel') return undefined;
+  if (!isPlainBpe(json.model) || !hasPlainAddedTokens(json) || json.decoder?.type !== 'ByteLevel')
+    return undefined;
 
   const vocabulary = new Map(vocabularyEntries(json));
   if (!BYTE_CHARACTERS.every((character) => vocabulary.has(character))) return undefined;
@@ -34,7 +35,8 @@ export function recognizeByteLevelBpe(json: TokenizerJson, file: string): ByteLe
 }
 
 function isPlainBpe(model: TokenizerJson['model']): boolean {
-  const unset = (value: unknown): boolean => value === undefined || value === null || value === false || value === '';
+  const unset = (value: unknown): boolean =>
+    value === undefined || value === null || value === false || value === '';
   return (
     model.type === 'BPE' &&
     model.merges !== undefined &&
@@ -58,14 +60,18 @@ function hasPlainAddedTokens(json: TokenizerJson): boolean {
   );
 }
 
-function recognizeNormalizer(normalizer: TokenizerComponent): { readonly form: 'NFC' | undefined } | undefined {
+function recognizeNormalizer(
+  normalizer: TokenizerComponent,
+): { readonly form: 'NFC' | undefined } | undefined {
   if (normalizer === undefined || normalizer === null) return { form: undefined };
   return normalizer.type === 'NFC' ? { form: 'NFC' } : undefined;
 }
 
 function recognizePreTokenizer(component: TokenizerComponent): RegExp | undefined {
   if (component?.type === 'ByteLevel') {
-    return component.add_prefix_space === false && component.use_regex !== false ? gpt2WordPattern() : undefined;
+    return component.add_prefix_space === false && component.use_regex !== false
+      ? gpt2WordPattern()
+      : undefined;
   }
   if (component?.type !== 'Sequence' || !Array.isArray(component.pretokenizers)) return undefined;
   const [split, byteLevel, ...others] = component.pretokenizers as Record<string, unknown>[];
@@ -74,7 +80,8 @@ function recognizePreTokenizer(component: TokenizerComponent): RegExp | undefine
     byteLevel?.type === 'ByteLevel' &&
     byteLevel.use_regex === false &&
     byteLevel.add_prefix_space === false;
-  if (!cutsAlone || split?.type !== 'Split' || split.behavior !== 'Isolated' || split.invert === true) return undefined;
+  if (!cutsAlone || split?.type !== 'Split' || split.behavior !== 'Isolated' || split.invert === true)
+    return undefined;
   const pattern = split.pattern as { readonly Regex?: unknown } | undefined;
   return typeof pattern?.Regex === 'string' ? knownWordPattern(pattern.Regex) : undefined;
 }
@@ -85,13 +92,18 @@ interface Frame {
 }
 
 function recognizePostProcessor(component: TokenizerComponent): Frame | undefined {
-  if (component === undefined || component === null || component.type === 'ByteLevel') return { prefix: [], suffix: [] };
+  if (component === undefined || component === null || component.type === 'ByteLevel')
+    return { prefix: [], suffix: [] };
   if (component.type === 'Sequence' && Array.isArray(component.processors)) {
-    const parts = (component.processors as NonNullable<TokenizerComponent>[]).filter(({ type }) => type !== 'ByteLevel');
+    const parts = (component.processors as NonNullable<TokenizerComponent>[]).filter(
+      ({ type }) => type !== 'ByteLevel',
+    );
     return parts.length <= 1 ? recognizePostProcessor(parts[0]) : undefined;
   }
   if (component.type !== 'TemplateProcessing' || !Array.isArray(component.single)) return undefined;
-  const tokens = component.special_tokens as Readonly<Record<string, { readonly ids?: number[] }>> | undefined;
+  const tokens = component.special_tokens as
+    | Readonly<Record<string, { readonly ids?: number[] }>>
+    | undefined;
   const prefix: number[] = [];
   const suffix: number[] = [];
   let side = prefix;

@@ -50,7 +50,11 @@ interface SpecialTokenSources {
 export function specialTokenIds({ names, stated, idOf, isSpecial }: SpecialTokenSources): SpecialTokenIds {
   const usual = (contents: readonly string[]): number | undefined =>
     contents.map(idOf).find((id) => id !== undefined && isSpecial(id));
-  const pick = (name: string | undefined, id: number | undefined, contents: readonly string[]): number | undefined => {
+  const pick = (
+    name: string | undefined,
+    id: number | undefined,
+    contents: readonly string[],
+  ): number | undefined => {
     const named = name === undefined ? undefined : idOf(name);
     if (named !== undefined) return named;
     return id !== undefined && isSpecial(id) ? id : usual(contents);

@@ -22,7 +22,10 @@ export interface BpeTraining {
  * @param words how often each pre-tokenized word occurs.
  * @throws USAGE when the vocabulary cannot hold the special tokens and the 256 bytes.
  */
-export function trainByteLevelBpe(words: ReadonlyMap<string, number>, training: BpeTraining): ByteLevelVocabulary {
+export function trainByteLevelBpe(
+  words: ReadonlyMap<string, number>,
+  training: BpeTraining,
+): ByteLevelVocabulary {
   const specialTokens = [...new Set(training.specialTokens)];
   const least = specialTokens.length + BYTE_CHARACTERS.length;
   if (training.vocabularySize < least) {

@@ -1,0 +1,112 @@
+import { join, resolve } from 'node:path';
+import { TrainyardError } from '../base/errors.js';
+import { type BatchSlice, type BatchSource, createBatchSource } from './batch-source.js';
+import type { DataConfig } from './config.js';
+import { DocumentDataset } from './document-dataset.js';
+import { PackedDataset } from './packed-dataset.js';
+import { createSampler } from './sampler.js';
+import type { SequenceDataset } from './sequence-dataset.js';
+import { listFiles } from './source/list-files.js';
+import { fileFormat } from './source/read-documents.js';
+import { openTokenCache } from './token-cache.js';
+import type { TokenStore } from './token-store.js';
+import { hasTokenizer, loadTokenizer } from './tokenizer/load-tokenizer.js';
+import type { Tokenizer } from './tokenizer.js';
+
+/** What the data of a run depends on besides its own configuration. */
+export interface DataContext {
+  /** What relative paths are relative to. */
+  readonly baseDirectory: string;
+  /** Where tokenized text is kept; `defaultCacheDirectory` names the usual place. */
+  readonly cacheDirectory: string;
+  /** The model's folder, whose tokenizer serves when `data.tokenizer` is left out. */
+  readonly modelDirectory: string | undefined;
+  /** The model's `vocab_size`: every id has to be below. */
+  readonly vocabularySize: number;
+  /** Used when `data.sequence_length` is left out. */
+  readonly defaultSequenceLength: number;
+  readonly seed: number;
+}
+
+/** A corpus, tokenized and cut into sequences. */
+export interface OpenedDataset {
+  readonly dataset: SequenceDataset;
+  readonly tokenizer: Tokenizer | undefined;
+  readonly store: TokenStore;
+  /** The files read, in order. */
+  readonly files: readonly string[];
+  /** The part of every batch that a rank works on. */
+  batches(slice: BatchSlice): BatchSource;
+}
+
+/** The folder for tokenized text beside what a run writes. */
+export function defaultCacheDirectory(outputDirectory: string): string {
+  return join(resolve(outputDirectory), '.trainyard-cache');
+}
+
+/**
+ * Opens the data of a run: lists the files, tokenizes them or finds them in the cache, and cuts sequences.
+ *
+ * Packing and shuffling are on for text and messages and off for ready `input_ids`, unless the configuration says
+ * otherwise.
+ *
+ * @throws DATA_UNREADABLE, DATA_INVALID, TOKENIZER_INVALID or OUTPUT_UNWRITABLE, each with its place.
+ */
+export async function openDataset(config: DataConfig, context: DataContext): Promise<OpenedDataset> {
+  const paths = typeof config.path === 'string' ? [config.path] : config.path;
+  const files = listFiles(paths, context.baseDirectory);
+  const tokenizer = openTokenizer(config.tokenizer, context);
+  const fits = (): void => refuseUnfitTokenizer(tokenizer, context.vocabularySize);
+  // Known before the work of tokenizing, unless the rows may turn out to be ready ids.
+  if (config.tokenizer !== undefined || files.some((file) => fileFormat(file) === 'text')) fits();
+  const corpus = { files, textField: config.text_field, tokenizer };
+  const store = await openTokenCache(corpus, context.cacheDirectory);
+  if (store.kind !== 'input_ids') fits();
+  refuseLargeIds(store, context.vocabularySize);
+
+  const isText = store.kind !== 'input_ids';
+  const sequenceLength = config.sequence_length ?? context.defaultSequenceLength;
+  const paddingId = tokenizer?.special.padding ?? tokenizer?.special.end ?? 0;
+  const dataset =
+    (config.pack ?? isText)
+      ? new PackedDataset(store, sequenceLength)
+      : new DocumentDataset(store, sequenceLength, paddingId);
+  const shuffled = config.shuffle ?? isText;
+  return {
+    dataset,
+    tokenizer,
+    store,
+    files,
+    batches: (slice) =>
+      createBatchSource(dataset, createSampler(dataset.length, shuffled ? context.seed : undefined), slice),
+  };
+}
+
+function openTokenizer(specification: string | undefined, context: DataContext): Tokenizer | undefined {
+  if (specification !== undefined) return loadTokenizer(specification, context.baseDirectory);
+  const { modelDirectory } = context;
+  if (modelDirectory === undefined || !hasTokenizer(modelDirectory)) return undefined;
+  return loadTokenizer(modelDirectory, context.baseDirectory);
+}
+
+function refuseUnfitTokenizer(tokenizer: Tokenizer | undefined, vocabularySize: number): void {
+  if (tokenizer === undefined || tokenizer.vocabularySize <= vocabularySize) return;
+  throw new TrainyardError('TOKENIZER_INVALID', {
+    what: 'The tokenizer does not fit the model.',
+    where: 'data.tokenizer',
+    expected: `ids below the model's vocab_size, ${vocabularySize}`,
+    got: `ids up to ${tokenizer.vocabularySize - 1}`,
+    cure: `Use the model's own tokenizer, or a model with vocab_size ${tokenizer.vocabularySize} or more.`,
+  });
+}
+
+function refuseLargeIds(store: TokenStore, vocabularySize: number): void {
+  if (store.largestId < vocabularySize) return;
+  throw new TrainyardError('DATA_INVALID', {
+    what: 'An id lies outside the vocabulary of the model.',
+    where: store.largestIdPlace,
+    expected: `ids below vocab_size, ${vocabularySize}`,
+    got: `${store.largestId}`,
+    cure: 'Use the model that the ids were made for.',
+  });
+}
