@@ -23,6 +23,10 @@ const ATEN_RANDN = findOperator('aten::randn', '');
 const ATEN_RAND = findOperator('aten::rand', '');
 const ATEN_RANDINT_LOW = findOperator('aten::randint', 'low');
 const TRAINYARD_LINEAR = findOperator('trainyard::linear', '');
+const TRAINYARD_ADAM_ = findOperator('trainyard::adam_', '');
+const TRAINYARD_LION_ = findOperator('trainyard::lion_', '');
+const TRAINYARD_SGD_ = findOperator('trainyard::sgd_', '');
+const TRAINYARD_NORM_SQUARED = findOperator('trainyard::norm_squared', '');
 
 /** `aten::where.self(Tensor condition, Tensor self, Tensor other) -> Tensor` */
 export function where(condition: Tensor, self: Tensor, other: Tensor): Tensor {
@@ -283,4 +287,93 @@ export function fusedLinear(
       residual?.handle,
     ) as Handle,
   );
+}
+
+/** `trainyard::adam_(Tensor(a!) parameters, Tensor gradients, Tensor(b!) exp_avg, Tensor(c!) exp_avg_sq, float lr, float beta1, float beta2, float eps, float weight_decay, bool adam_w_mode, int step, float gradient_scale) -> ()` */
+export function adam_(
+  parameters: Tensor,
+  gradients: Tensor,
+  expAvg: Tensor,
+  expAvgSq: Tensor,
+  lr: number,
+  beta1: number,
+  beta2: number,
+  eps: number,
+  weightDecay: number,
+  adamWMode: boolean,
+  step: number,
+  gradientScale: number,
+): void {
+  native.call(
+    TRAINYARD_ADAM_,
+    parameters.handle,
+    gradients.handle,
+    expAvg.handle,
+    expAvgSq.handle,
+    lr,
+    beta1,
+    beta2,
+    eps,
+    weightDecay,
+    adamWMode,
+    step,
+    gradientScale,
+  );
+}
+
+/** `trainyard::lion_(Tensor(a!) parameters, Tensor gradients, Tensor(b!) exp_avg, float lr, float beta1, float beta2, float weight_decay, float gradient_scale) -> ()` */
+export function lion_(
+  parameters: Tensor,
+  gradients: Tensor,
+  expAvg: Tensor,
+  lr: number,
+  beta1: number,
+  beta2: number,
+  weightDecay: number,
+  gradientScale: number,
+): void {
+  native.call(
+    TRAINYARD_LION_,
+    parameters.handle,
+    gradients.handle,
+    expAvg.handle,
+    lr,
+    beta1,
+    beta2,
+    weightDecay,
+    gradientScale,
+  );
+}
+
+/** `trainyard::sgd_(Tensor(a!) parameters, Tensor gradients, Tensor(b!)? momentum_buffer, float lr, float momentum, float dampening, float weight_decay, bool nesterov, int step, float gradient_scale) -> ()` */
+export function sgd_(
+  parameters: Tensor,
+  gradients: Tensor,
+  momentumBuffer: Tensor | null | undefined,
+  lr: number,
+  momentum: number,
+  dampening: number,
+  weightDecay: number,
+  nesterov: boolean,
+  step: number,
+  gradientScale: number,
+): void {
+  native.call(
+    TRAINYARD_SGD_,
+    parameters.handle,
+    gradients.handle,
+    momentumBuffer?.handle,
+    lr,
+    momentum,
+    dampening,
+    weightDecay,
+    nesterov,
+    step,
+    gradientScale,
+  );
+}
+
+/** `trainyard::norm_squared(Tensor flat) -> Tensor` */
+export function normSquared(flat: Tensor): Tensor {
+  return new Tensor(native.call(TRAINYARD_NORM_SQUARED, flat.handle) as Handle);
 }

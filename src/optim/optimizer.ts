@@ -1,0 +1,69 @@
+import { invariant } from '../base/errors.js';
+import type { Tensor } from '../tensor/tensor.js';
+import type { OptimizerConfig } from './config.js';
+import { adam } from './optimizer/adam.js';
+import { lion } from './optimizer/lion.js';
+import { sgd } from './optimizer/sgd.js';
+
+/** What one update needs beside the memory. */
+export interface OptimizerUpdate {
+  /** Number of the update, from 1: Adam's bias correction follows it. */
+  readonly step: number;
+  readonly learningRate: number;
+  /** Replaces β₁ or the momentum for this update, where a schedule moves it. */
+  readonly momentum?: number;
+  /** Factor on every gradient: clipping and the division by the number of tokens in one. */
+  readonly gradientScale: number;
+}
+
+/**
+ * An update rule over flat memory. An optimizer sees two flat tensors and nothing of models or ranks, so that
+ * a shard of them is as good as the whole.
+ */
+export interface Optimizer {
+  /** What it keeps between updates: flat tensors like the parameters, by torch's names ("exp_avg"). */
+  readonly states: ReadonlyMap<string, Tensor>;
+  /** Updates the parameters in place. */
+  step(update: OptimizerUpdate): void;
+}
+
+/** The flat memory that an optimizer works on: fp32, contiguous, of equal length. */
+export interface OptimizerMemory {
+  readonly parameters: Tensor;
+  readonly gradients: Tensor;
+}
+
+/** The optimizer that a configuration names. Its states start as zeros and are kept until disposed. */
+export function createOptimizer(config: OptimizerConfig, memory: OptimizerMemory): Optimizer {
+  invariant(
+    memory.parameters.elements === memory.gradients.elements,
+    'parameters and gradients of an optimizer have equal length',
+  );
+  switch (config.type) {
+    case 'AdamW':
+      return adam({ ...config.params, adam_w_mode: true }, memory);
+    case 'Adam':
+      return adam(config.params, memory);
+    case 'Lion':
+      return lion(config.params, memory);
+    case 'SGD':
+      return sgd(config.params, memory);
+    default:
+      return config satisfies never;
+  }
+}
+
+/** How many flat tensors an optimizer keeps, known before it is made. */
+export function optimizerStateCount(config: OptimizerConfig): number {
+  switch (config.type) {
+    case 'AdamW':
+    case 'Adam':
+      return 2;
+    case 'Lion':
+      return 1;
+    case 'SGD':
+      return config.params.momentum === 0 ? 0 : 1;
+    default:
+      return config satisfies never;
+  }
+}

@@ -1,0 +1,39 @@
+import { adam_ } from '../../tensor/generated/functions.js';
+import { keep } from '../../tensor/tensor.js';
+import type { OptimizerConfig } from '../config.js';
+import type { Optimizer, OptimizerMemory } from '../optimizer.js';
+import { zerosLike } from './zeros-like.js';
+
+type AdamOptions = Extract<OptimizerConfig, { type: 'Adam' }>['params'];
+
+/**
+ * Adam (arXiv 1412.6980), with `adam_w_mode` AdamW (arXiv 1711.05101), by torch's formulas and DeepSpeed's
+ * option names (ops/adam).
+ */
+export function adam(options: AdamOptions, { parameters, gradients }: OptimizerMemory): Optimizer {
+  const expAvg = keep(zerosLike(parameters));
+  const expAvgSq = keep(zerosLike(parameters));
+  const [beta1, beta2] = options.betas;
+  return {
+    states: new Map([
+      ['exp_avg', expAvg],
+      ['exp_avg_sq', expAvgSq],
+    ]),
+    step({ step, learningRate, momentum = beta1, gradientScale }) {
+      adam_(
+        parameters,
+        gradients,
+        expAvg,
+        expAvgSq,
+        learningRate,
+        momentum,
+        beta2,
+        options.eps,
+        options.weight_decay,
+        options.adam_w_mode,
+        step,
+        gradientScale,
+      );
+    },
+  };
+}
