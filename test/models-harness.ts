@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { invariant } from '../src/base/errors.js';
 import { modelFromConfig, storedNames } from '../src/models/registry.js';
-import type { BlockContext, BlockParameters, MicroBatch, Model } from '../src/nn/block.js';
+import type { BlockContext, MicroBatch, Model } from '../src/nn/block.js';
 import { planFlatLayout } from '../src/nn/flat-layout.js';
 import { FlatParameters } from '../src/nn/flat-parameters.js';
 import { backward, noGrad } from '../src/tensor/autograd.js';
@@ -32,7 +32,6 @@ export interface Expected {
 export interface Harness {
   readonly model: Model;
   readonly flat: FlatParameters;
-  readonly blocks: readonly BlockParameters[];
 }
 
 /** What one forward and backward gave. */
@@ -86,18 +85,18 @@ export function buildHarness(model: Model, stored: ReadonlyMap<string, () => Ten
       }
     }),
   );
-  return { model, flat, blocks: model.blocks.map((_, index) => flat.ofBlock(index)) };
+  return { model, flat };
 }
 
-/** The buffer of all gradients. */
+/** The gradients of all parameters, end to end. */
 export function gradientsOf({ flat }: Harness): Tensor {
   invariant(flat.gradients !== undefined, 'the harness asks for gradients');
-  return flat.gradients;
+  return flat.gradients.values;
 }
 
 /** One forward and backward over the blocks, each with a graph of its own, as the executor runs them. */
 export function runStep(harness: Harness, batch: MicroBatch, options: Partial<BlockContext> = {}): Outcome {
-  const { model, blocks } = harness;
+  const { model, flat } = harness;
   gradientsOf(harness).zero_();
   const targets = batch.labels?.ne(-100).sum().item() ?? 1;
   const context = { batch, lossScale: 1 / targets, training: true, wantLogits: true, ...options };
@@ -107,7 +106,7 @@ export function runStep(harness: Harness, batch: MicroBatch, options: Partial<Bl
   for (const [index, block] of model.blocks.entries()) {
     const input = hidden?.detach();
     if (input !== undefined) input.requiresGrad = true;
-    const parameters = blocks[index];
+    const parameters = flat.blocks[index];
     invariant(parameters !== undefined, 'every block has its parameters');
     const result = block.forward(parameters, input === undefined ? {} : { hidden: input }, context);
     const output = result.hidden ?? result.loss;

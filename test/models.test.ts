@@ -81,7 +81,7 @@ test('without labels the last block gives the logits alone, and no graph', () =>
     scope(() => {
       let activations = {};
       for (const [index, block] of harness.model.blocks.entries()) {
-        const parameters = harness.blocks[index];
+        const parameters = harness.flat.blocks[index];
         assert.ok(parameters);
         activations = block.forward(parameters, activations, context);
       }
@@ -108,8 +108,8 @@ function adamW(harness: Harness, settings: Expected['train']): () => number {
   const { values } = harness.flat;
   const gradients = gradientsOf(harness);
   const [beta1, beta2] = settings.betas;
-  const first = zeros(gradients.shape, { dtype: 'float32' });
-  const second = zeros(gradients.shape, { dtype: 'float32' });
+  const first = zeros(values.shape, { dtype: 'float32' });
+  const second = zeros(values.shape, { dtype: 'float32' });
   let step = 0;
   return () =>
     noGrad(() => {
@@ -124,7 +124,7 @@ function adamW(harness: Harness, settings: Expected['train']): () => number {
         .sqrt()
         .add(settings.eps);
       const change = first.div(deviation).mul(settings.lr / (1 - beta1 ** step));
-      values.sub_(change.narrow(0, 0, values.elements));
+      values.sub_(change);
       return norm;
     });
 }
