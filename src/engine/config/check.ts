@@ -9,8 +9,9 @@ import {
 import { describeSchema, schemaAt, valueBelow } from '../../base/json-schema.js';
 import { nearest } from '../../base/suggest.js';
 import { type ConfigIssue, show } from './issue.js';
+import type { KnownKeys } from './known-keys.js';
 import { type CheckedConfig, configSchema } from './schema.js';
-import { type KnownKeys, unknownKey } from './unknown-key.js';
+import { unknownKey } from './unknown-key.js';
 
 /** A configuration after the schemas: what they accepted, and what they refused. */
 export interface Checked {
@@ -34,6 +35,8 @@ function issuesOf(issue: z.core.$ZodIssue, document: JsonValue, known: KnownKeys
   if (issue.code === 'unrecognized_keys') {
     return issue.keys.map((key) => unknownKey([...path, key], document, known));
   }
+  const inner = innerIssues(issue);
+  if (inner !== undefined) return inner.flatMap((below) => issuesOf(below, document, known));
   const given = path.reduce<JsonValue | undefined>(valueBelow, document);
   const schema = schemaAt(known.schema, path, document);
   const options = discriminatorOptions(issue) ?? schema?.enum;
@@ -52,6 +55,16 @@ function issuesOf(issue: z.core.$ZodIssue, document: JsonValue, known: KnownKeys
       ...(meant === undefined ? {} : { cure: `Did you mean "${meant}"?` }),
     },
   ];
+}
+
+/**
+ * The issues of the branch of a choice that was meant: the one whose outer type fits and which fails further
+ * in. Undefined when no branch fits at all.
+ */
+function innerIssues(issue: z.core.$ZodIssue): readonly z.core.$ZodIssue[] | undefined {
+  if (issue.code !== 'invalid_union') return undefined;
+  const meant = issue.errors.find((branch) => branch.every(({ path }) => path.length > 0));
+  return meant?.map((below) => ({ ...below, path: [...issue.path, ...below.path] }));
 }
 
 function sentence(path: JsonPath, given: JsonValue | undefined): string {

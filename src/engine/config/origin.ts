@@ -20,6 +20,14 @@ export interface ConfigOrigin {
 export function fileOrigin(document: JsonDocument, overrides: readonly Override[]): ConfigOrigin {
   const latestFirst = [...overrides].reverse();
   const flagFor = (path: JsonPath) => latestFirst.find((override) => startsWith(path, override.path));
+  // What is missing from an object that only a flag made is the flag's doing too.
+  const flagToBlame = (path: JsonPath) => {
+    const around = path.slice(0, -1);
+    const madeByFlag = around.length > 0 && document.locate(around, 'value') === undefined;
+    return (
+      flagFor(path) ?? (madeByFlag ? latestFirst.find(({ path: set }) => startsWith(set, around)) : undefined)
+    );
+  };
   const positionOf = (path: JsonPath, part: 'key' | 'value') => {
     const own = document.locate(path, part);
     for (let length = path.length - 1; own === undefined && length >= 0; length--) {
@@ -35,13 +43,13 @@ export function fileOrigin(document: JsonDocument, overrides: readonly Override[
       return document.locate(path, 'value') === undefined ? 'default' : 'file';
     },
     describe: (path, part) => {
-      const flag = flagFor(path);
+      const flag = flagToBlame(path);
       if (flag !== undefined) return flag.text;
       const { line, column } = positionOf(path, part);
       return `${document.name}:${line}:${column}`;
     },
     rank: ({ path, part }) => {
-      if (flagFor(path) !== undefined) return Number.MAX_SAFE_INTEGER;
+      if (flagToBlame(path) !== undefined) return Number.MAX_SAFE_INTEGER;
       const { line, column } = positionOf(path, part);
       return line * 2 ** 24 + column;
     },

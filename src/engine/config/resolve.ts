@@ -1,13 +1,10 @@
 import { isJsonObject, type JsonObject, type JsonPath, type JsonValue } from '../../base/json-document.js';
-import { jsonSchemaOf } from '../../base/json-schema.js';
 import { type BatchSizes, completeBatchSizes, isBatchConflict } from './batch-sizes.js';
 import { checkSchema, related, withCanonicalNames } from './check.js';
-import { deepSpeedKeys } from './deepspeed-keys.js';
 import { type ConfigIssue, errorOf } from './issue.js';
-import { laterKeys } from './later-keys.js';
+import { knownKeys } from './known-keys.js';
 import { configRules, dataParallelSize, missingKeys, type Surroundings } from './rules.js';
-import { type CheckedConfig, configSchema } from './schema.js';
-import type { KnownKeys } from './unknown-key.js';
+import type { CheckedConfig } from './schema.js';
 import { judge } from './verdicts.js';
 
 type DeepReadonly<T> = T extends (infer Item)[]
@@ -22,11 +19,6 @@ type DeepReadonly<T> = T extends (infer Item)[]
  * DeepSpeed has one. Each part takes its own slice; nobody takes the whole.
  */
 export type ResolvedConfig = DeepReadonly<Omit<CheckedConfig, '$schema' | keyof BatchSizes>> & BatchSizes;
-
-/** The names that a configuration may use. */
-export function knownKeys(): KnownKeys {
-  return { schema: jsonSchemaOf(configSchema), table: { ...deepSpeedKeys, ...laterKeys } };
-}
 
 /**
  * The one way from what was written to what is used: tables, schemas, rules, batch sizes, frozen.

@@ -3,12 +3,7 @@ import { type JsonSchema, keysOf, schemaAt, valueBelow } from '../../base/json-s
 import { nearest } from '../../base/suggest.js';
 import type { ConfigIssue } from './issue.js';
 import type { KeySection, KeyTable } from './key-table.js';
-
-/** Everything that has a name in a configuration: the schema's keys and those that are known and refused. */
-export interface KnownKeys {
-  readonly schema: JsonSchema;
-  readonly table: KeyTable;
-}
+import type { KnownKeys } from './known-keys.js';
 
 /**
  * The issue of a key that nobody knows, with the nearest name: of the same section, of one that lives

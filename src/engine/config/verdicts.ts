@@ -9,7 +9,8 @@ import {
 import { schemaAt } from '../../base/json-schema.js';
 import { type ConfigIssue, show } from './issue.js';
 import type { KeyRow, KeySection, KeyTable, RefusedKey, RefusedValues, Verdict } from './key-table.js';
-import { type KnownKeys, keysOfSection, unknownKey } from './unknown-key.js';
+import type { KnownKeys } from './known-keys.js';
+import { keysOfSection, unknownKey } from './unknown-key.js';
 
 /** What is left for the schemas once the tables have judged, and what the tables refused. */
 export interface Judged {

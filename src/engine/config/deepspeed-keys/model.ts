@@ -9,6 +9,7 @@ const COMPILE = 'DeepCompile is about PyTorch graphs';
 const HYBRID = 'the hybrid engine is not here yet';
 const COMPRESSION = 'model compression is not here yet';
 const LAYER_DROP = 'progressive layer dropping is not here yet';
+const EIGENVALUE = 'DeepSpeed itself refuses it at present';
 const SPARSE = 'DeepSpeed parses it and no engine code reads it';
 
 /** What happens inside the model: recomputation, model parallelism, experts, compilation, compression. */
@@ -130,6 +131,15 @@ export const modelKeys: KeyTable = {
   progressive_layer_drop: switched('enabled', false, LAYER_DROP, {
     theta: later(1.0, LAYER_DROP),
     gamma: later(0.001, LAYER_DROP),
+  }),
+  eigenvalue: switched('enabled', false, EIGENVALUE, {
+    verbose: later(false, EIGENVALUE),
+    max_iter: later(100, EIGENVALUE),
+    tol: later(1e-2, EIGENVALUE),
+    stability: later(1e-6, EIGENVALUE),
+    gas_boundary_resolution: later(1, EIGENVALUE),
+    layer_name: later('bert.encoder.layer', EIGENVALUE),
+    layer_num: later(0, EIGENVALUE),
   }),
   sparse_attention: dead({}, SPARSE),
   vocabulary_size: dead(null, 'beyond one warning, no code reads it'),

@@ -1,0 +1,337 @@
+/** One wrong configuration: what it changes in a good one, and what the error must say. */
+export interface BadConfiguration {
+  readonly name: string;
+  /** Keys put over those of a good configuration, one level deep; undefined takes a key away. */
+  readonly keys?: Readonly<Record<string, unknown>>;
+  /** The file's whole text, where no good configuration is the base. */
+  readonly text?: string | Buffer;
+  /** `--set` flags. */
+  readonly set?: readonly string[];
+  /** All ranks of the run. */
+  readonly ranks?: number;
+  readonly code: string;
+  /** Parts of the error message: the key, the place, the nearest name. */
+  readonly says: readonly string[];
+}
+
+/** The configuration that the table below spoils. */
+export const goodConfiguration = {
+  model: { architecture: 'llama', hidden_size: 32 },
+  data: { path: 'corpus.txt', tokenizer: 'bytes', sequence_length: 32 },
+  steps: 2,
+  train_batch_size: 8,
+} as const;
+
+/** Wrong configurations, each with the one error that it must lead to. */
+export const badConfigurations: readonly BadConfiguration[] = [
+  ...unknownKeys(),
+  ...wrongValues(),
+  ...impossibleTogether(),
+  ...notSupported(),
+  ...unreadable(),
+  ...badFlags(),
+];
+
+function unknownKeys(): BadConfiguration[] {
+  const row = (name: string, keys: object, ...says: string[]): BadConfiguration => ({
+    name: `unknown key: ${name}`,
+    keys: { ...keys },
+    code: 'CONFIG_INVALID',
+    says: ['Unknown key', ...says],
+  });
+  return [
+    row('at the top', { banana: 1 }, '"banana"', 'banana (', 'Remove it'),
+    row('a slip at the top', { zero_optimisation: {} }, 'Did you mean "zero_optimization"'),
+    row('in camel case', { trainBatchSize: 8 }, 'Did you mean "train_batch_size"'),
+    row('that lives elsewhere', { lr: 1e-3 }, 'Did you mean "optimizer.params.lr"'),
+    row('in data', { data: { path: 'a', seqence_length: 3 } }, 'data.seqence_length', '"sequence_length"'),
+    row('in mesh', { mesh: { tensr: 1 } }, 'mesh.tensr', '"tensor"'),
+    row('in communication', { communication: { algoritm: 'ring' } }, '"algorithm"'),
+    row('in zero_optimization', { zero_optimization: { stge: 0 } }, 'zero_optimization.stge', '"stage"'),
+    row('in optimizer', { optimizer: { type: 'SGD', parms: {} } }, 'optimizer.parms', '"params"'),
+    row(
+      'in optimizer.params',
+      { optimizer: { type: 'AdamW', params: { weigth_decay: 0 } } },
+      '"weight_decay"',
+    ),
+    row(
+      'of another optimizer',
+      { optimizer: { type: 'SGD', params: { betas: [0, 0] } } },
+      'optimizer.params.betas',
+    ),
+    row(
+      'in scheduler.params',
+      { scheduler: { type: 'WarmupLR', params: { warmup_steps: 3 } } },
+      '"warmup_num_steps"',
+    ),
+    row(
+      'in a section that is off',
+      { fp16: { enabled: false, los_scale: 0 } },
+      'fp16.los_scale',
+      '"loss_scale"',
+    ),
+    row(
+      'in offload',
+      { zero_optimization: { offload_param: { device: 'none', nvme: 'x' } } },
+      'offload_param.nvme',
+    ),
+    row(
+      'two levels down',
+      { timers: { throughput: { enable: true } } },
+      'timers.throughput.enable',
+      '"enabled"',
+    ),
+  ];
+}
+
+function wrongValues(): BadConfiguration[] {
+  const row = (name: string, keys: object, ...says: string[]): BadConfiguration => ({
+    name: `wrong value: ${name}`,
+    keys: { ...keys },
+    code: 'CONFIG_INVALID',
+    says,
+  });
+  const adam = (params: object) => ({ optimizer: { type: 'AdamW', params } });
+  return [
+    row('a text for a number', { steps: 'ten' }, 'steps (', 'an integer ≥ 1', 'got       "ten"'),
+    row('a fraction for a count', { steps: 2.5 }, 'an integer ≥ 1', '2.5'),
+    row('zero steps', { steps: 0 }, 'an integer ≥ 1'),
+    row('null', { steps: null }, 'steps', 'got       null'),
+    row('a negative seed', { seed: -1 }, 'seed', '≥ 0'),
+    row('a seed too large', { seed: 2 ** 40 }, 'seed', '≤ 4294967295'),
+    row('a device', { device: 'gpu' }, '"cpu", "cuda"', 'got       "gpu"'),
+    row('an empty output', { output: '' }, 'output', 'non-empty text'),
+    row('a list for the model', { model: [] }, 'model', 'non-empty text or an object'),
+    row('a model without architecture', { model: { hidden_size: 3 } }, 'model.architecture is missing'),
+    row('data as text', { data: 'corpus.txt' }, 'data', 'an object'),
+    row('data without a path', { data: { tokenizer: 'bytes' } }, 'data.path is missing'),
+    row('an empty list of paths', { data: { path: [] } }, 'data.path', 'at least 1'),
+    row('a number among paths', { data: { path: ['a', 3] } }, 'data.path[1]'),
+    row('a sequence of one', { data: { path: 'a', sequence_length: 1 } }, 'data.sequence_length', '≥ 2'),
+    row('shuffle as text', { data: { path: 'a', shuffle: 'yes' } }, 'true or false'),
+    row('a batch of zero', { train_batch_size: 0 }, 'train_batch_size', '≥ 1'),
+    row('a batch as text', { train_batch_size: '8' }, 'train_batch_size', 'got       "8"'),
+    row('an optimizer as text', { optimizer: 'AdamW' }, 'optimizer', 'an object'),
+    row('an optimizer without type', { optimizer: { params: {} } }, 'optimizer.type is missing', '"AdamW"'),
+    row('an optimizer nobody has', { optimizer: { type: 'AdamX' } }, 'optimizer.type', 'Did you mean "Adam'),
+    row('a negative learning rate', adam({ lr: -1 }), 'optimizer.params.lr', '≥ 0'),
+    row('one beta', adam({ betas: [0.9] }), 'optimizer.params.betas', 'a list of 2'),
+    row('a beta of one', adam({ betas: [0.9, 1] }), 'optimizer.params.betas[1]', '< 1'),
+    row('an eps of zero', adam({ eps: 0 }), 'optimizer.params.eps', '> 0'),
+    row('a schedule nobody has', { scheduler: { type: 'WarmupCosinLR' } }, 'Did you mean "WarmupCosineLR"'),
+    row(
+      'a warm-up shape',
+      { scheduler: { type: 'WarmupLR', params: { warmup_type: 'cubic' } } },
+      '"log", "linear"',
+    ),
+    row('a cycle without bounds', { scheduler: { type: 'OneCycle' } }, 'scheduler.params is missing'),
+    row('negative clipping', { gradient_clipping: -1 }, 'gradient_clipping', '≥ 0'),
+    row('a stage', { zero_optimization: { stage: 4 } }, 'zero_optimization.stage', 'one of 0, 1, 2, 3'),
+    row('a stage as text', { zero_optimization: { stage: '0' } }, 'zero_optimization.stage', '"0"'),
+    row('zero_optimization as a switch', { zero_optimization: true }, 'zero_optimization', 'an object'),
+    row('an empty bucket', { zero_optimization: { reduce_bucket_size: 0 } }, 'reduce_bucket_size', '≥ 1'),
+    row('a switch as text', { fp16: { enabled: 'yes' } }, 'fp16.enabled', 'true or false'),
+    row('a section as a switch', { bf16: true }, 'bf16', 'an object'),
+    row('a type in a section that is off', { fp16: { loss_scale: 'x' } }, 'fp16.loss_scale', 'a number'),
+    row(
+      'a deadline of zero',
+      { communication: { timeout_seconds: 0 } },
+      'communication.timeout_seconds',
+      '> 0',
+    ),
+    row('a data type', { communication_data_type: 'fp8' }, 'communication_data_type', '"fp32"'),
+    row('a mesh axis of zero', { mesh: { tensor: 0 } }, 'mesh.tensor', '≥ 1'),
+    {
+      name: 'wrong value: an infinite learning rate',
+      text: '{"optimizer": {"type": "AdamW", "params": {"lr": 1e999}}}',
+      code: 'CONFIG_INVALID',
+      says: ['optimizer.params.lr', 'Infinity'],
+    },
+  ];
+}
+
+function impossibleTogether(): BadConfiguration[] {
+  const row = (name: string, keys: object, ranks: number, ...says: string[]): BadConfiguration => ({
+    name: `impossible together: ${name}`,
+    keys: { ...keys },
+    ranks,
+    code: 'CONFIG_CONFLICT',
+    says,
+  });
+  const three = { train_batch_size: 16, train_micro_batch_size_per_gpu: 4, gradient_accumulation_steps: 3 };
+  return [
+    row(
+      'three sizes that disagree',
+      three,
+      2,
+      'train_batch_size 16',
+      'micro 4 × accumulation 3 × 2',
+      '= 24',
+      '2 ranks',
+    ),
+    row(
+      'a micro-batch that does not divide',
+      { train_batch_size: 10, train_micro_batch_size_per_gpu: 4 },
+      2,
+      'multiple of 8: 8, 16, 24',
+      'one of 1, 5',
+    ),
+    row('fewer sequences than ranks', { train_batch_size: 3 }, 4, '4 ranks do not divide 3'),
+    row(
+      'an accumulation that does not divide',
+      { train_batch_size: 8, gradient_accumulation_steps: 3 },
+      1,
+      'gradient_accumulation_steps to one of 1, 2, 4, 8',
+    ),
+    row('no batch size at all', { train_batch_size: undefined }, 1, 'The batch size is missing'),
+    row(
+      'accumulation alone',
+      { train_batch_size: undefined, gradient_accumulation_steps: 2 },
+      1,
+      'The batch size is missing',
+    ),
+    row(
+      'Nesterov without momentum',
+      { optimizer: { type: 'SGD', params: { nesterov: true } } },
+      1,
+      'optimizer.params.nesterov',
+      'momentum > 0',
+    ),
+    {
+      name: 'impossible together: a decay without an end',
+      keys: { steps: undefined, scheduler: { type: 'WarmupDecayLR' } },
+      code: 'CONFIG_INVALID',
+      says: ['scheduler.params.total_num_steps is missing', 'steps'],
+    },
+  ];
+}
+
+function notSupported(): BadConfiguration[] {
+  const row = (name: string, keys: object, ...says: string[]): BadConfiguration => ({
+    name: `not supported: ${name}`,
+    keys: { ...keys },
+    code: 'CONFIG_UNSUPPORTED',
+    says,
+  });
+  return [
+    row('fp16', { fp16: { enabled: true } }, 'fp16 is not supported yet', 'fp16.enabled'),
+    row('bf16 by its old name', { bfloat16: { enabled: true } }, 'bfloat16 is not supported yet'),
+    row('another optimizer', { optimizer: { type: 'Lamb' } }, 'optimizer.type', 'not supported yet'),
+    row('1-bit Adam in any case', { optimizer: { type: 'onebitadam' } }, 'not supported yet'),
+    row("torch's schedule", { scheduler: { type: 'StepLR' } }, 'scheduler.type', 'not supported yet'),
+    row(
+      'offloading',
+      { zero_optimization: { offload_optimizer: { device: 'cpu' } } },
+      'offload_optimizer',
+      '"none"',
+    ),
+    row('a key of ZeRO-3', { zero_optimization: { stage3_max_live_parameters: 1e9 } }, 'ZeRO-3'),
+    row('the same without its prefix', { zero_optimization: { max_live_parameters: 1e9 } }, 'ZeRO-3'),
+    row('a dead key', { zero_optimization: { allgather_partitions: true } }, 'does nothing in DeepSpeed'),
+    row('a removed key', { zero_optimization: { cpu_offload: true } }, 'was removed', 'offload_optimizer'),
+    row('documented and refused', { zero_optimization: { grad_hooks: true } }, 'was removed'),
+    row('pipeline stages', { mesh: { pipeline: 2 } }, 'mesh.pipeline', 'not supported yet'),
+    row('tensor parallelism', { mesh: { tensor: 2 } }, 'mesh.tensor', 'not supported yet'),
+    row(
+      'the same by its name in DeepSpeed',
+      { tensor_parallel: { autotp_size: 2 } },
+      'tensor_parallel.autotp_size',
+    ),
+    row('a collective algorithm', { communication: { algorithm: 'ring' } }, 'communication.algorithm'),
+    row(
+      'gradient compression',
+      { communication: { compression: 'fp16' } },
+      'communication.compression',
+      '"none"',
+    ),
+    row('recomputation', { recompute: { policy: 'always' } }, 'recompute.policy', '"none"'),
+    row(
+      'the same in DeepSpeed',
+      { activation_checkpointing: { cpu_checkpointing: true } },
+      'cpu_checkpointing',
+    ),
+    row('a memory limit', { memory_limit: '6GiB' }, 'memory_limit'),
+    row('LoRA', { adapter: { type: 'lora' } }, 'adapter.type'),
+    row(
+      'a monitor',
+      { tensorboard: { enabled: true, output_path: 'x' } },
+      'tensorboard is not supported yet',
+    ),
+    row('elasticity', { elasticity: { enabled: true } }, 'elasticity is not supported yet'),
+    row('summed gradients', { gradient_allreduce_op: 'sum' }, 'gradient_allreduce_op', 'set it to "mean"'),
+    row('timers', { wall_clock_breakdown: true }, 'wall_clock_breakdown', 'set it to false'),
+    row(
+      'a dead section',
+      { sparse_attention: { mode: 'fixed' } },
+      'sparse_attention does nothing in DeepSpeed',
+    ),
+    row(
+      'clipping in the wrong place',
+      { optimizer: { type: 'Adam', params: { max_grad_norm: 1 } } },
+      'gradient_clipping',
+    ),
+  ];
+}
+
+function unreadable(): BadConfiguration[] {
+  const row = (name: string, text: string | Buffer, ...says: string[]): BadConfiguration => ({
+    name: `unreadable: ${name}`,
+    text,
+    code: 'CONFIG_UNREADABLE',
+    says,
+  });
+  return [
+    row('an empty file', '', 'not valid JSON'),
+    row('only a comment', '// nothing', 'not valid JSON'),
+    row('a broken value', '{\n  "steps": tru\n}', ':2:12', 'tru'),
+    row('a missing comma', '{"steps": 1\n"seed": 2}', ':2:1', 'a comma'),
+    row('a missing brace', '{"steps": 1', 'a closing }', 'the end of the file'),
+    row('keys without quotes', '{steps: 1}', ':1:2', 'double quotes'),
+    row('text after the end', '{"steps": 1} 2', 'nothing after'),
+    row('an open comment', '{"steps": 1} /* and so on', 'not valid JSON'),
+    row('a key given twice', '{\n "seed": 1,\n "seed": 2}', ':3:2', 'The key seed is given twice'),
+    row('a key given twice, deep', '{"mesh": {"tensor": 1, "tensor": 1}}', 'mesh.tensor is given twice'),
+    row('a dangerous key', '{"__proto__": {"seed": 1}}', '__proto__ is not allowed'),
+    row('a dangerous key, deep', '{"model": {"__proto__": 1}}', 'model.__proto__ is not allowed'),
+    row('nesting without end', '['.repeat(100_000), 'nested too deeply'),
+    row('objects without end', '{"a":'.repeat(100_000), 'nested too deeply'),
+    row('Latin-1', Buffer.from('{\n"output": "caf\u00e9"}', 'latin1'), 'not UTF-8', ':2'),
+    row('UTF-16', Buffer.from('\ufeff{"steps": 1}', 'utf16le'), 'not UTF-8'),
+    { name: 'a list', text: '[]', code: 'CONFIG_INVALID', says: ['not an object'] },
+    { name: 'a number', text: '3', code: 'CONFIG_INVALID', says: ['not an object'] },
+    {
+      name: 'an empty object',
+      text: '{}',
+      code: 'CONFIG_INVALID',
+      says: ['model is missing', 'data is missing'],
+    },
+  ];
+}
+
+function badFlags(): BadConfiguration[] {
+  const row = (set: string, code: string, ...says: string[]): BadConfiguration => ({
+    name: `--set ${set}`,
+    keys: {},
+    set: [set],
+    code,
+    says,
+  });
+  return [
+    row('seed', 'USAGE', 'names no setting'),
+    row('=3', 'USAGE', 'names no setting'),
+    row('a..b=3', 'USAGE', 'names no setting'),
+    row('__proto__.seed=3', 'USAGE', 'names no setting'),
+    row('seed=three', 'CONFIG_INVALID', 'seed (--set seed=three)', 'got       "three"'),
+    row('sed=3', 'CONFIG_INVALID', '"sed"', '--set sed=3', 'Did you mean "seed"'),
+    row('data.path.1=b', 'USAGE', 'cannot be applied', 'an object at data.path'),
+    row(
+      'optimizer.params.lr=1',
+      'CONFIG_INVALID',
+      'optimizer.type is missing',
+      '--set optimizer.params.lr=1',
+    ),
+    row('steps.first=3', 'USAGE', 'cannot be applied', 'an object at steps'),
+    row('mesh={"tensor": 1', 'USAGE', 'not valid JSON'),
+    row('zero_optimization.stage=9', 'CONFIG_INVALID', '--set zero_optimization.stage=9'),
+  ];
+}
