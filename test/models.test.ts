@@ -2,10 +2,15 @@ import assert from 'node:assert/strict';
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import type { RawConfig } from '../src/models/config-fields.js';
+import { modelFromConfig } from '../src/models/registry.js';
 import { noGrad } from '../src/tensor/autograd.js';
 import { zeros } from '../src/tensor/generated/functions.js';
+import { randomState, setRandomState } from '../src/tensor/random.js';
 import { liveTensors, scope } from '../src/tensor/tensor.js';
+import { setThreads } from '../src/tensor/threads.js';
 import {
+  buildHarness,
   type Expected,
   gradientNorms,
   gradientsOf,
@@ -13,17 +18,22 @@ import {
   loadHarness,
   readBatches,
   readJson,
+  readWeights,
   runStep,
 } from './models-harness.js';
 
 // TRAINYARD_TEST_MODELS names another folder of such models.
-const FOLDER = process.env.TRAINYARD_TEST_MODELS ?? join(import.meta.dirname, '../../test/fixtures/models');
+const FIXTURES = join(import.meta.dirname, '../../test/fixtures/models');
+const FOLDER = process.env.TRAINYARD_TEST_MODELS ?? FIXTURES;
 const FOLDERS = readdirSync(FOLDER).filter((name) => statSync(join(FOLDER, name)).isDirectory());
 
 function near(actual: number, expected: number, tolerance: number, what: string): void {
   const difference = Math.abs(actual - expected);
   assert.ok(difference <= tolerance, `${what}: ${actual}, expected ${expected} within ${tolerance}`);
 }
+
+// The models are so small that a second thread would only get in the way.
+setThreads(1);
 
 assert.ok(FOLDERS.length > 0, `models in ${FOLDER}`);
 for (const name of FOLDERS) {
@@ -90,6 +100,34 @@ test('without labels the last block gives the logits alone, and no graph', () =>
   );
   harness.flat.dispose();
 });
+
+const DROPOUTS = [
+  ['llama-gqa-tied', { attention_dropout: 0.3 }],
+  ['gpt2-relu', { attn_pdrop: 0.3 }],
+  ['gpt2-relu', { resid_pdrop: 0.3 }],
+  ['gpt2-relu', { embd_pdrop: 0.3 }],
+] as const;
+
+for (const [name, fields] of DROPOUTS) {
+  test(`${Object.keys(fields)[0]} is active in training only, and repeats with the generator's state`, () => {
+    const folder = join(FIXTURES, name);
+    const model = modelFromConfig({ ...readJson<RawConfig>(folder, 'config.json'), ...fields });
+    const harness = buildHarness(model, readWeights(folder));
+    const { loss: expected } = readJson<Expected>(folder, 'expected.json');
+    const [batch] = readBatches(folder, 4, 1);
+    assert.ok(batch);
+    const state = randomState();
+    const lossOf = (training: boolean): number => scope(() => runStep(harness, batch, { training }).loss);
+    near(lossOf(false), expected, 1e-4 * expected, 'loss outside training');
+    assert.deepEqual(randomState(), state, 'nothing random was drawn');
+    const first = lossOf(true);
+    assert.ok(Math.abs(first - expected) > 1e-3, `dropout changes the loss: ${first}`);
+    assert.notEqual(lossOf(true), first);
+    setRandomState(state);
+    assert.equal(lossOf(true), first);
+    harness.flat.dispose();
+  });
+}
 
 test('steps leave no tensor behind', () => {
   const folder = join(FOLDER, FOLDERS[0] ?? '');
