@@ -34,7 +34,8 @@ function make(gradients: boolean): FlatParameters {
 test('parameters are views of the flat buffers, joined and tied ones included', () => {
   scope(() => {
     const flat = make(true);
-    const [a, b] = [flat.ofBlock(0), flat.ofBlock(1)];
+    const [a, b] = flat.blocks;
+    assert.ok(a && b);
     noGrad(() => flat.values.narrow(0, 0, 6).copy_(tensor([1, 2, 3, 4, 5, 6])));
     assert.deepEqual(a.get('k').value.toArray(), [3, 4, 5, 6]);
     assert.deepEqual(a.joined(['q', 'k']).value.shape, [3, 2]);
@@ -54,13 +55,14 @@ test('parameters are views of the flat buffers, joined and tied ones included', 
 test('backward adds to the flat gradient buffer, alone, joined and tied alike', () => {
   scope(() => {
     const flat = make(true);
-    const [a, b] = [flat.ofBlock(0), flat.ofBlock(1)];
+    const [a, b] = flat.blocks;
+    assert.ok(a && b);
     backward([a.get('q').value.mul(2).sum()]);
     backward([a.joined(['q', 'k']).value.mul(10).sum()]);
     backward([b.get('tied').value.mul(100).sum()]);
-    const gradients = flat.gradients?.toArray().slice(0, 6);
+    const gradients = flat.gradients?.values.toArray().slice(0, 6);
     assert.deepEqual(gradients, [112, 112, 10, 10, 10, 10]);
-    assert.equal(flat.gradients?.elements, LAYOUT.trainableElements + 2);
+    assert.equal(flat.gradients?.buffer.elements, LAYOUT.trainableElements + 2);
     flat.dispose();
   });
 });
@@ -69,7 +71,7 @@ test('without gradients there is no gradient buffer, and disposing leaves nothin
   const before = liveTensors();
   const flat = make(false);
   assert.equal(flat.gradients, undefined);
-  assert.equal(flat.ofBlock(0).joined(['q', 'k']).gradient, undefined);
+  assert.equal(flat.blocks[0]?.joined(['q', 'k']).gradient, undefined);
   flat.dispose();
   assert.equal(liveTensors(), before);
 });

@@ -14,6 +14,16 @@ export interface FlatParametersOptions {
   readonly gradients: boolean;
 }
 
+/** The gradient buffer and its two parts. */
+export interface GradientMemory {
+  /** [trainable elements + 2] */
+  readonly buffer: Tensor;
+  /** [trainable elements]: laid out like the trainable values. */
+  readonly values: Tensor;
+  /** [2]: sum of scaled losses, number of target tokens. */
+  readonly tally: Tensor;
+}
+
 /**
  * The memory of a model's parameters: one buffer of trainable values, one of frozen ones, and one of
  * gradients that is laid out like the trainable values and ends in the tally. Parameters are views, so that
@@ -26,10 +36,12 @@ export class FlatParameters {
   readonly values: Tensor;
   /** [frozen elements] */
   readonly frozenValues: Tensor;
-  /** [trainable elements + 2]: the gradients, then the tally. */
-  readonly gradients: Tensor | undefined;
+  /** Absent where no gradients are wanted. */
+  readonly gradients: GradientMemory | undefined;
   /** One per owner of memory, in the order of blocks and declarations. */
   readonly parameters: readonly Parameter[];
+  /** One per block: its parameters under the names of its declarations. */
+  readonly blocks: readonly BlockParameters[];
   readonly #byName: ReadonlyMap<string, Parameter>;
   readonly #joined = new Map<string, Parameter>();
 
@@ -40,10 +52,13 @@ export class FlatParameters {
     const allocate = (elements: number) => keep(zeros([elements], { dtype, device }));
     this.values = allocate(layout.trainableElements);
     this.frozenValues = allocate(layout.frozenElements);
-    this.gradients = gradients ? allocate(layout.trainableElements + TALLY_ELEMENTS) : undefined;
+    this.gradients = gradients
+      ? gradientMemory(allocate(layout.trainableElements + TALLY_ELEMENTS), layout.trainableElements)
+      : undefined;
     const owners = layout.blocks.flat().filter((slot) => slot.owner === slot.name);
     this.parameters = owners.map((slot) => this.#parameterAt(slot.name, slot));
     this.#byName = new Map(this.parameters.map((parameter) => [parameter.name, parameter]));
+    this.blocks = layout.blocks.map((slots) => this.#blockParameters(slots));
   }
 
   /** The parameter that owns the memory of this one (full names; itself, unless it is tied). */
@@ -53,27 +68,27 @@ export class FlatParameters {
     return parameter;
   }
 
-  /** The parameters of one block under the names of its declarations. */
-  ofBlock(block: number): BlockParameters {
-    const slots = new Map((this.layout.blocks[block] ?? []).map((slot) => [slot.localName, slot]));
-    const slotOf = (name: string): FlatSlot => {
-      const slot = slots.get(name);
-      invariant(slot, `block ${block} declares no parameter "${name}"`);
-      return slot;
-    };
-    return {
-      get: (name) => this.owner(slotOf(name).owner),
-      joined: (names) => this.#join(names.map(slotOf)),
-    };
-  }
-
   /** Frees all memory. */
   dispose(): void {
     for (const parameter of [...this.parameters, ...this.#joined.values()]) {
       parameter.value.dispose();
       parameter.gradient?.dispose();
     }
-    for (const buffer of [this.values, this.frozenValues, this.gradients]) buffer?.dispose();
+    const { buffer, values, tally } = this.gradients ?? {};
+    for (const tensor of [this.values, this.frozenValues, buffer, values, tally]) tensor?.dispose();
+  }
+
+  #blockParameters(slots: readonly FlatSlot[]): BlockParameters {
+    const byLocalName = new Map(slots.map((slot) => [slot.localName, slot]));
+    const slotOf = (name: string): FlatSlot => {
+      const slot = byLocalName.get(name);
+      invariant(slot, `a block asked for the parameter "${name}", which it does not declare`);
+      return slot;
+    };
+    return {
+      get: (name) => this.owner(slotOf(name).owner),
+      joined: (names) => this.#join(names.map(slotOf)),
+    };
   }
 
   #join(slots: readonly FlatSlot[]): Parameter {
@@ -89,7 +104,7 @@ export class FlatParameters {
   #parameterAt(name: string, slot: Place): Parameter {
     const value = viewOf(slot.trainable ? this.values : this.frozenValues, slot);
     if (!slot.trainable || this.gradients === undefined) return { name, value };
-    const gradient = viewOf(this.gradients, slot);
+    const gradient = viewOf(this.gradients.values, slot);
     value.requiresGrad = true;
     value.grad = gradient;
     return { name, value, gradient };
@@ -113,6 +128,14 @@ function joinSlots(slots: readonly FlatSlot[], name: string): Place {
   return { ...first, elements: end - first.offset, shape: [rows, ...first.shape.slice(1)] };
 }
 
-function viewOf(buffer: Tensor, { offset, elements, shape }: Place): Tensor {
+function gradientMemory(buffer: Tensor, elements: number): GradientMemory {
+  return {
+    buffer,
+    values: viewOf(buffer, { offset: 0, elements, shape: [elements] }),
+    tally: viewOf(buffer, { offset: elements, elements: TALLY_ELEMENTS, shape: [TALLY_ELEMENTS] }),
+  };
+}
+
+function viewOf(buffer: Tensor, { offset, elements, shape }: Omit<Place, 'trainable'>): Tensor {
   return keep(noGrad(() => scope(() => buffer.narrow(0, offset, elements).view(shape))));
 }

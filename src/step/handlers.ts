@@ -1,0 +1,25 @@
+import type { Handlers } from './executor.js';
+import { backward } from './handlers/backward.js';
+import { clear } from './handlers/clear.js';
+import { clip } from './handlers/clip.js';
+import { forward } from './handlers/forward.js';
+import { load } from './handlers/load.js';
+import { reduce } from './handlers/reduce.js';
+import { step } from './handlers/step.js';
+import type { StepState } from './handlers/step-state.js';
+import { wait } from './handlers/wait.js';
+import type { Program } from './program.js';
+
+/** What the instructions really do: one handler per operation, over the state of one step. */
+export function createHandlers(program: Program, state: StepState): Handlers {
+  return {
+    clear: clear(state),
+    load: load(state),
+    forward: forward(state),
+    backward: backward(state),
+    reduce: reduce(program, state),
+    wait: wait(state),
+    clip: clip(state),
+    step: step(state),
+  };
+}

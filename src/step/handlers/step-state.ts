@@ -1,0 +1,127 @@
+import { invariant } from '../../base/errors.js';
+import type { Activations, Block, BlockParameters, MicroBatch } from '../../nn/block.js';
+import type { FlatParameters, GradientMemory } from '../../nn/flat-parameters.js';
+import type { Optimizer, OptimizerUpdate } from '../../optim/optimizer.js';
+import type { Tensor } from '../../tensor/tensor.js';
+
+/** The data-parallel ranks, as far as a step needs them. */
+export interface ReductionGroup {
+  /** Starts the sum of the tensor over all ranks, in place. */
+  allReduce(tensor: Tensor): PendingWork;
+}
+
+/** Something that was started. */
+export interface PendingWork {
+  /** Blocks until it is done; throws when it failed or its deadline passed. */
+  wait(): void;
+}
+
+/** What lasts from step to step on one rank. */
+export interface StepResources {
+  readonly blocks: readonly Block[];
+  readonly parameters: FlatParameters;
+  /** Absent in a world of one. */
+  readonly group?: ReductionGroup;
+  /** Absent where programs have no update. */
+  readonly optimizer?: Pick<Optimizer, 'step'>;
+}
+
+/** What one step is given. */
+export interface StepInputs {
+  /** Makes micro-batch `micro` of this step; its tensors become the step's. */
+  readonly nextBatch: (micro: number) => MicroBatch;
+  /**
+   * The factor on each token's loss while the step runs, the same on all ranks: 1 / (tokens that the global
+   * batch can have). How many it really has is known after the reduction; `clip` makes up the difference.
+   */
+  readonly lossScale: number;
+  /** Dropout is active. */
+  readonly training: boolean;
+  /** What the optimizer is told, but for the factor on the gradients. */
+  readonly update?: Omit<OptimizerUpdate, 'gradientScale'>;
+  readonly wantLogits?: boolean;
+  /** Sees the output of each forward. The tensors are the step's: read them, do not keep them. */
+  readonly onOutput?: (block: number, micro: number, output: Activations) => void;
+}
+
+/** What one step found out, the same on all ranks. */
+export interface StepMetrics {
+  /** Mean loss over the target tokens of the global batch; 0 when it has none. */
+  readonly loss: number;
+  /** Target tokens in the global batch. */
+  readonly tokens: number;
+  /** Global norm of the gradient of that mean, before clipping. */
+  readonly gradientNorm: number;
+  /** Factor on the gradients in memory that makes them those of the mean, clipped. */
+  readonly gradientScale: number;
+}
+
+/** What a forward leaves for its backward. */
+export interface ForwardRecord {
+  /** Detached from the block before: autograd ends here. */
+  readonly input: Activations;
+  readonly output: Activations;
+}
+
+/** A started operation and the tensor that it works on. */
+export interface Started {
+  readonly work: PendingWork;
+  readonly tensor: Tensor;
+}
+
+/** What the instructions of one step hand to each other. Made for one step, empty again at its end. */
+export class StepState {
+  readonly batches = new Slots<MicroBatch>('batch');
+  /** By block and micro-batch. */
+  readonly forwards = new Slots<ForwardRecord>('forward');
+  /** By block and micro-batch. */
+  readonly outputGradients = new Slots<Activations>('output gradient');
+  readonly started = new Slots<Started>('start');
+  metrics: StepMetrics | undefined;
+
+  constructor(
+    readonly resources: StepResources,
+    readonly inputs: StepInputs,
+  ) {}
+
+  get gradients(): GradientMemory {
+    const { gradients } = this.resources.parameters;
+    invariant(gradients, 'a step ran on parameters without gradients');
+    return gradients;
+  }
+
+  isLast(block: number): boolean {
+    return block === this.resources.blocks.length - 1;
+  }
+
+  block(index: number): { readonly block: Block; readonly parameters: BlockParameters } {
+    const block = this.resources.blocks[index];
+    const parameters = this.resources.parameters.blocks[index];
+    invariant(block && parameters, `there is no block ${index}`);
+    return { block, parameters };
+  }
+}
+
+/** Things under the indices or the name that instructions know them by. */
+class Slots<Thing> {
+  readonly #things = new Map<string, Thing>();
+
+  constructor(readonly kind: string) {}
+
+  put(thing: Thing, ...key: readonly (number | string)[]): void {
+    this.#things.set(key.join(' '), thing);
+  }
+
+  get(...key: readonly (number | string)[]): Thing {
+    const thing = this.#things.get(key.join(' '));
+    invariant(thing !== undefined, `there is no ${this.kind} ${key.join(' ')}`);
+    return thing;
+  }
+
+  /** Takes the thing out. */
+  take(...key: readonly (number | string)[]): Thing {
+    const thing = this.get(...key);
+    this.#things.delete(key.join(' '));
+    return thing;
+  }
+}

@@ -1,0 +1,15 @@
+import { invariant } from '../../base/errors.js';
+import { noGrad } from '../../tensor/autograd.js';
+import type { Handlers } from '../executor.js';
+import type { StepState } from './step-state.js';
+
+/** `step`: one optimizer update with the clipped mean gradient. */
+export function step(state: StepState): Handlers['step'] {
+  const { optimizer } = state.resources;
+  const { update } = state.inputs;
+  return () => {
+    invariant(optimizer && update && state.metrics, 'a step ran without an optimizer or before the norm');
+    const { gradientScale } = state.metrics;
+    noGrad(() => optimizer.step({ ...update, gradientScale }));
+  };
+}
