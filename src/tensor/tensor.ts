@@ -91,8 +91,13 @@ export class Tensor extends TensorOperators implements ScopedTensor {
   /** The elements in row-major order, copied to host memory, as raw little-endian bytes. */
   toBytes(): Uint8Array {
     const bytes = new Uint8Array(this.elements * DTYPES[this.dtype].bytes);
-    native.copyToBytes(this.handle, bytes);
+    this.copyToBytes(bytes);
     return bytes;
+  }
+
+  /** As `toBytes`, into memory of the caller that has exactly this size. */
+  copyToBytes(target: Uint8Array): void {
+    native.copyToBytes(this.handle, target);
   }
 
   /** The elements in row-major order as fp32. */

@@ -21,10 +21,10 @@ export interface ModelToSave {
   /** Tied weights are given once. */
   readonly tensors: Iterable<TensorSource>;
   /**
-   * Files to copy by their names in the folder, such as "tokenizer.json": `ModelFolder.companionFiles` of the
-   * model that was trained, or the tokenizer made for it.
+   * Files by their names in the folder, such as "tokenizer.json", each as a path to copy or as its bytes:
+   * `ModelFolder.companionFiles` of the model that was trained, or the tokenizer made for it.
    */
-  readonly companionFiles?: ReadonlyMap<string, string>;
+  readonly companionFiles?: ReadonlyMap<string, string | Uint8Array>;
   /** No weight file becomes larger, unless a single tensor is. Default 5 GB. */
   readonly maximumShardBytes?: number;
 }
@@ -50,8 +50,9 @@ export function saveModelFolder(
     publishModel(fileSystem, folder, (staging) => {
       writeWeights(fileSystem, staging, model.tensors, model.maximumShardBytes ?? MAXIMUM_SHARD_BYTES);
       writeJson(fileSystem, join(staging, CONFIG_FILE), sortedByKey(inBothForms(model.config)));
-      for (const [name, path] of companions) {
-        writeBytes(fileSystem, join(staging, name), readSmallFile(path, LARGEST_COMPANION));
+      for (const [name, source] of companions) {
+        const bytes = typeof source === 'string' ? readSmallFile(source, LARGEST_COMPANION) : source;
+        writeBytes(fileSystem, join(staging, name), bytes);
       }
       if (companions.some(([name]) => name === GENERATION_FILE)) return;
       writeJson(fileSystem, join(staging, GENERATION_FILE), generationConfigOf(model.config));
