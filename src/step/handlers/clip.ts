@@ -1,3 +1,4 @@
+import { normSquared } from '../../tensor/generated/functions.js';
 import type { Handlers } from '../executor.js';
 import type { StepState } from './step-state.js';
 
@@ -14,7 +15,7 @@ export function clip(state: StepState): Handlers['clip'] {
     const { tally, values } = state.gradients;
     const [lossSum = 0, tokens = 0] = tally.toArray();
     const meanScale = tokens === 0 ? 0 : 1 / (state.inputs.lossScale * tokens);
-    const gradientNorm = values.vectorNorm().item() * meanScale;
+    const gradientNorm = Math.sqrt(normSquared(values).item()) * meanScale;
     const clipScale =
       maximumNorm === undefined ? 1 : Math.min(1, maximumNorm / (gradientNorm + NORM_EPSILON));
     state.metrics = {

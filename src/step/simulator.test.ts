@@ -1,0 +1,107 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Instruction } from './instruction.js';
+import type { Program } from './program.js';
+import { type CostModel, simulate } from './simulator.js';
+
+/** Two blocks of one rank, one micro-batch, one bucket per block. */
+function program(rank: number, overlap: boolean): Program {
+  const starts: Instruction<'reduce'>[] = [
+    { op: 'reduce', bucket: 0 },
+    { op: 'reduce', bucket: 1 },
+  ];
+  const [first, second] = starts as [Instruction<'reduce'>, Instruction<'reduce'>];
+  const backwards: Instruction[] = [
+    { op: 'backward', block: 1, micro: 0 },
+    { op: 'backward', block: 0, micro: 0 },
+  ];
+  const [late, early] = backwards as [Instruction, Instruction];
+  return {
+    rank,
+    worldSize: 2,
+    goal: 'update',
+    features: [],
+    microBatches: 1,
+    blocks: [
+      { name: 'a', parameters: [], activationBytes: 100, outputBytes: 10 },
+      { name: 'b', parameters: [], activationBytes: 100, outputBytes: 10 },
+    ],
+    trainableElements: 98,
+    bytesPerElement: 4,
+    batchBytes: 0,
+    optimizerBytes: 0,
+    groups: { data: [0, 1] },
+    buckets: [
+      { start: 50, end: 98, parameters: [], blocks: [1], carriesTally: true },
+      { start: 0, end: 50, parameters: [], blocks: [0], carriesTally: false },
+    ],
+    instructions: [
+      { op: 'clear' },
+      { op: 'load', micro: 0 },
+      { op: 'forward', block: 0, micro: 0 },
+      { op: 'forward', block: 1, micro: 0 },
+      ...(overlap ? [late, first, early, second] : [late, early, first, second]),
+      { op: 'wait', started: first },
+      { op: 'wait', started: second },
+      { op: 'clip' },
+      { op: 'step' },
+    ],
+  };
+}
+
+/** Forward 10 ms and backward 20 ms a block, update 5 ms, a message 1 ms and 0.3 ms an element. */
+const COSTS: CostModel = {
+  compute: ({ op }) => ({ forward: 10, backward: 20, step: 5 })[op as string] ?? 0,
+  communicate: ({ elements }) => 1 + 0.3 * elements,
+};
+
+test('without overlap the step is computation, then communication, then the update', () => {
+  const { stepMs, ranks } = simulate([program(0, false), program(1, false)], COSTS);
+  // 2 · 10 + 2 · 20 + 2 · (1 + 0.3 · 50) + 5
+  assert.equal(stepMs, 97);
+  assert.deepEqual(ranks[0], {
+    rank: 0,
+    endMs: 97,
+    computeMs: 65,
+    communicationMs: 32,
+    exposedMs: 32,
+    peakBytes: 100 * 4 + 100 + 100 + 10,
+  });
+});
+
+test('with overlap the first bucket travels under the second backward', () => {
+  const { stepMs, ranks, slices } = simulate([program(0, true), program(1, true)], COSTS);
+  // The first message runs from 40 to 56, inside the backward that ends at 60; the second from 60 to 76.
+  assert.equal(stepMs, 81);
+  assert.equal(ranks[1]?.exposedMs, 16);
+  const messages = slices.filter(({ rank, stream }) => rank === 0 && stream === 'communication');
+  assert.deepEqual(
+    messages.map(({ name, startMs, endMs }) => [name, startMs, endMs]),
+    [
+      ['reduce bucket.0', 40, 56],
+      ['reduce bucket.1', 60, 76],
+    ],
+  );
+});
+
+test('messages of one rank go one after another, and everybody waits for the slowest', () => {
+  const slow: CostModel = {
+    compute: ({ op }, { rank }) =>
+      (COSTS.compute({ op } as Instruction, program(rank, true)) || 0) * (rank + 1),
+    communicate: ({ elements }) => elements,
+  };
+  const { ranks, stepMs } = simulate([program(0, true), program(1, true)], slow);
+  // Rank 1 is done with its backwards at 80 and 120; the messages run 80 to 130 and 130 to 180.
+  assert.equal(ranks[0]?.endMs, 185);
+  assert.equal(ranks[0]?.exposedMs, 120);
+  assert.equal(ranks[1]?.exposedMs, 60);
+  assert.equal(stepMs, 190);
+});
+
+test('ranks that would wait for each other for ever are an error, not a loop', () => {
+  const alone = program(0, true);
+  assert.throws(() => simulate([alone], COSTS), /no program/);
+  const { instructions } = program(1, true);
+  const silent = { ...program(1, true), instructions: instructions.slice(0, 4) };
+  assert.throws(() => simulate([alone, silent], COSTS), /wait for each other/);
+});
