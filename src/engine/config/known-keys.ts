@@ -11,6 +11,7 @@ export interface KnownKeys {
 }
 
 /** The names that a configuration may use. */
-export function knownKeys(): KnownKeys {
-  return { schema: jsonSchemaOf(configSchema), table: { ...deepSpeedKeys, ...laterKeys } };
-}
+export const knownKeys: KnownKeys = {
+  schema: jsonSchemaOf(configSchema),
+  table: { ...deepSpeedKeys, ...laterKeys },
+};

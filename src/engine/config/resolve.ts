@@ -53,10 +53,9 @@ function findIssues(
   written: JsonObject,
   surroundings: Surroundings,
 ): { config: CheckedConfig; issues: ConfigIssue[] } {
-  const known = knownKeys();
-  const document = withCanonicalNames(written, known);
-  const judged = judge(document, known);
-  const checked = checkSchema(judged.value, known);
+  const document = withCanonicalNames(written, knownKeys);
+  const judged = judge(document, knownKeys);
+  const checked = checkSchema(judged.value, knownKeys);
   const explained = (path: JsonPath, issues: readonly ConfigIssue[]) =>
     issues.some((issue) => related(issue.path, path));
   const issues = [...judged.issues, ...checked.issues.filter(({ path }) => !explained(path, judged.issues))];
