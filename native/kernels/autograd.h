@@ -1,6 +1,7 @@
 // What the fused operators share: gradients of weights accumulate in place, outside of autograd.
 #pragma once
 
+#include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
@@ -28,6 +29,11 @@ inline OptionalTensor gradient_anchor(bool wanted) {
 // Whether the hand-written loops apply; otherwise the same formula is composed of ATen's operators.
 inline bool on_cpu_in_float(const at::Tensor& tensor) {
   return tensor.device().is_cpu() && tensor.scalar_type() == at::kFloat;
+}
+
+// Sums and roots of half-precision numbers are taken in float32.
+inline at::Tensor widened(const at::Tensor& tensor) {
+  return tensor.scalar_type() == at::kDouble ? tensor : tensor.to(at::kFloat);
 }
 
 }  // namespace trainyard

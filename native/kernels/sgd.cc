@@ -1,7 +1,8 @@
 // trainyard::sgd_: torch.optim.SGD with momentum, dampening, Nesterov's momentum and decay in the gradient.
 #include <ATen/ATen.h>
+#include <torch/library.h>
 
-#include "optimizer.h"
+#include "flat_update.h"
 #include "simd.h"
 
 namespace trainyard {
@@ -12,7 +13,7 @@ struct SgdFactors {
   float momentum;
   float keep;  // 1 - dampening; 1 at the first step, whose buffer is the gradient itself
   float decay;
-  float grad_scale;
+  float gradient_scale;
   bool nesterov;
 };
 
@@ -22,7 +23,7 @@ TRAINYARD_CLONES void update(int64_t begin, int64_t end, const SgdFactors& f, fl
   for (int64_t i = begin; i < end; i += lanes) {
     const int64_t count = end - i;
     const Floats p = load_part(parameter + i, count);
-    Floats g = load_part(gradient + i, count) * f.grad_scale + p * f.decay;
+    Floats g = load_part(gradient + i, count) * f.gradient_scale + p * f.decay;
     if (buffer != nullptr) {
       const Floats velocity = load_part(buffer + i, count) * f.momentum + g * f.keep;
       store_part(buffer + i, velocity, count);
@@ -32,41 +33,36 @@ TRAINYARD_CLONES void update(int64_t begin, int64_t end, const SgdFactors& f, fl
   }
 }
 
-void sgd_(at::Tensor parameter, const at::Tensor& gradient, const std::optional<at::Tensor>& buffer, double lr,
-          double momentum, double dampening, double weight_decay, bool nesterov, bool first_step, double grad_scale) {
-  const at::NoGradGuard no_grad;
-  // torch.optim.SGD starts the buffer as the gradient, undamped.
-  const double keep = first_step ? 1 : 1 - dampening;
-  const double carried = first_step ? 0 : momentum;
-  at::Tensor velocity = buffer.value_or(at::Tensor());
-  if (!flat_on_cpu({parameter, gradient, buffer.value_or(parameter)})) {
-    at::Tensor g = (gradient.to(parameter.scalar_type()) * grad_scale).add_(parameter, weight_decay);
+void sgd_(const at::Tensor& parameters, const at::Tensor& gradients, const std::optional<at::Tensor>& momentum_buffer,
+          double lr, double momentum, double dampening, double weight_decay, bool nesterov, int64_t step,
+          double gradient_scale) {
+  // torch.optim.SGD starts the buffer as the first gradient, undamped.
+  const double keep = step <= 1 ? 1 : 1 - dampening;
+  const at::Tensor velocity = momentum_buffer.value_or(at::Tensor());
+  if (step <= 1 && velocity.defined()) velocity.zero_();
+  if (!updates_on_cpu({parameters, gradients, momentum_buffer.value_or(parameters)})) {
+    at::Tensor g = (gradients * gradient_scale).add_(parameters, weight_decay);
     if (velocity.defined()) {
-      velocity.mul_(carried).add_(g, keep);
+      velocity.mul_(momentum).add_(g, keep);
       g = nesterov ? g.add_(velocity, momentum) : velocity;
     }
-    parameter.add_(g, -lr);
+    parameters.add_(g, -lr);
     return;
   }
-  if (first_step && velocity.defined()) velocity.zero_();
-  const SgdFactors factors{static_cast<float>(lr),   static_cast<float>(momentum),     static_cast<float>(keep),
-                           static_cast<float>(weight_decay), static_cast<float>(grad_scale), nesterov};
-  float* p = parameter.mutable_data_ptr<float>();
-  const float* g = gradient.const_data_ptr<float>();
+  const SgdFactors factors{static_cast<float>(lr),           static_cast<float>(momentum),       static_cast<float>(keep),
+                           static_cast<float>(weight_decay), static_cast<float>(gradient_scale), nesterov};
+  float* p = parameters.mutable_data_ptr<float>();
+  const float* g = gradients.const_data_ptr<float>();
   float* v = velocity.defined() ? velocity.mutable_data_ptr<float>() : nullptr;
-  at::parallel_for(0, (parameter.numel() + lanes - 1) / lanes, optimizer_grain / lanes,
-                   [&](int64_t begin, int64_t end) {
-                     update(begin * lanes, std::min(parameter.numel(), end * lanes), factors, p, g, v);
-                   });
+  over_flat(parameters.numel(), [&](int64_t begin, int64_t end) { update(begin, end, factors, p, g, v); });
 }
 
 }  // namespace
 
 TORCH_LIBRARY_FRAGMENT(trainyard, library) {
   library.def(
-      "sgd_(Tensor(a!) parameter, Tensor gradient, Tensor(b!)? momentum_buffer, float lr, float momentum=0.0, "
-      "float dampening=0.0, float weight_decay=0.0, bool nesterov=False, bool first_step=False, "
-      "float grad_scale=1.0) -> ()",
+      "sgd_(Tensor(a!) parameters, Tensor gradients, Tensor(b!)? momentum_buffer, float lr, float momentum, "
+      "float dampening, float weight_decay, bool nesterov, int step, float gradient_scale) -> ()",
       &sgd_);
 }
 
