@@ -60,8 +60,14 @@ export function readBatches(folder: string, rows: number, steps: number): readon
   });
 }
 
+/** The first sequences of token ids of a folder's `batches.jsonl`. */
+export function readSequences(folder: string, count: number): readonly (readonly number[])[] {
+  const lines = readFileSync(join(folder, 'batches.jsonl'), 'utf8').trim().split('\n').slice(0, count);
+  return lines.map((line) => (JSON.parse(line) as { input_ids: readonly number[] }).input_ids);
+}
+
 /** Rows of equal length as a kept int64 tensor. */
-export function integers(rows: readonly (readonly number[])[]): Tensor {
+function integers(rows: readonly (readonly number[])[]): Tensor {
   const values = BigInt64Array.from(rows.flat(), BigInt);
   return keep(tensor(values, [rows.length, rows[0]?.length ?? 0]));
 }

@@ -237,6 +237,11 @@ test('parameters are found in files that leave the prefix out', () => {
     'h.0.ln_1.weight',
   ]);
   assert.deepEqual(storedNames(model, 'lm_head.weight'), ['lm_head.weight']);
+  assert.deepEqual(
+    storedNames(model, 'transformer.wte.weight'),
+    ['transformer.wte.weight', 'wte.weight', 'lm_head.weight'],
+    'of tied parameters either may be stored',
+  );
 });
 
 test('stored tensors that follow from the configuration are no parameters', () => {

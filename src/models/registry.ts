@@ -1,9 +1,11 @@
 import { TrainyardError } from '../base/errors.js';
 import { nearestNames } from '../base/nearest-names.js';
 import type { Model } from '../nn/block.js';
+import type { ParameterDeclaration } from '../nn/parameter.js';
 import type { RawConfig } from './config-fields.js';
 import { GPT2_CLASSES, readGpt2Config } from './gpt2/gpt2-config.js';
 import { gpt2Model } from './gpt2/gpt2-model.js';
+import { HEAD_WEIGHT } from './head.js';
 import { llamaModel } from './llama/llama-model.js';
 import { LLAMA_VARIANTS } from './llama/llama-variants.js';
 import { readLlamaConfig } from './llama/read-llama-config.js';
@@ -56,11 +58,14 @@ export function modelFromConfig(raw: RawConfig, where = 'model'): Model {
 
 /**
  * The names under which a parameter may be stored, the usual one first: files of a model without its head
- * leave the prefix out ("h.0.ln_1.weight" for "transformer.h.0.ln_1.weight", as in the published GPT-2).
+ * leave the prefix out ("h.0.ln_1.weight" for "transformer.h.0.ln_1.weight", as in the published GPT-2), and of
+ * tied parameters either may be the one that is stored.
  */
 export function storedNames(model: Model, name: string): readonly string[] {
   const { prefix } = architectureNamed(model.architecture, 'model');
-  return name.startsWith(prefix) ? [name, name.slice(prefix.length)] : [name];
+  const withoutPrefix = name.startsWith(prefix) ? [name.slice(prefix.length)] : [];
+  const isTiedToHead = headOf(model)?.tiedTo === name;
+  return [name, ...withoutPrefix, ...(isTiedToHead ? [HEAD_WEIGHT] : [])];
 }
 
 /**
@@ -68,7 +73,7 @@ export function storedNames(model: Model, name: string): readonly string[] {
  * the causal masks of old GPT-2 files, rotary frequencies of old Llama files, a second copy of a tied head.
  */
 export function isDerivedWeight(model: Model, stored: string): boolean {
-  if (stored === 'lm_head.weight') return isTied(model);
+  if (stored === HEAD_WEIGHT) return headOf(model)?.tiedTo !== undefined;
   return model.architecture === 'gpt2'
     ? /(^|\.)attn\.(masked_)?bias$/.test(stored)
     : stored.endsWith('rotary_emb.inv_freq');
@@ -85,8 +90,8 @@ export function configToSave(raw: RawConfig): RawConfig {
   return { ...fields, model_type: name, architectures: [withHead], dtype: 'float32', torch_dtype: 'float32' };
 }
 
-function isTied(model: Model): boolean {
-  return model.blocks.some((block) => block.parameters.some((each) => each.tiedTo !== undefined));
+function headOf(model: Model): ParameterDeclaration | undefined {
+  return model.blocks.at(-1)?.parameters.find((each) => each.name === HEAD_WEIGHT);
 }
 
 function architectureOf(raw: RawConfig, where: string): string {

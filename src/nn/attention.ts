@@ -1,3 +1,4 @@
+import type { Device } from '../tensor/dtype.js';
 import { ones, scaledDotProductAttention } from '../tensor/generated/functions.js';
 import type { Tensor } from '../tensor/tensor.js';
 
@@ -13,31 +14,39 @@ export interface AttentionOptions {
 
 /**
  * Causal attention, `softmax(scale · query keyᵀ) value` (arXiv 1706.03762). Groups of neighbouring query heads
- * share a key and value head where there are fewer of these (arXiv 2305.13245).
+ * share a key and value head where there are fewer of these (arXiv 2305.13245). Where there are more keys than
+ * queries, the queries are those of the last positions.
  *
  * @param query [rows, length, heads, headSize]
- * @param key [rows, length, keyValueHeads, headSize]
- * @param value [rows, length, keyValueHeads, headSize]
+ * @param key [rows, keys, keyValueHeads, headSize]
+ * @param value [rows, keys, keyValueHeads, headSize]
  * @returns [rows, length, heads · headSize]
  */
 export function attention(query: Tensor, key: Tensor, value: Tensor, options: AttentionOptions): Tensor {
-  const length = query.shape[1] ?? 0;
-  const slides = options.window !== undefined && options.window < length;
-  const mask = slides ? slidingMask(length, options.window, query) : undefined;
+  const mask = maskFor(query.shape[1] ?? 0, key.shape[1] ?? 0, options.window, query.device);
   const attended = scaledDotProductAttention(
     query.transpose(1, 2),
     key.transpose(1, 2),
     value.transpose(1, 2),
-    mask,
+    mask === 'causal' ? undefined : mask,
     options.dropout,
-    mask === undefined,
+    mask === 'causal',
     { scale: options.scale, enableGqa: query.shape[2] !== key.shape[2] },
   );
   return attended.transpose(1, 2).flatten(2);
 }
 
-/** Position i sees j where i - window < j <= i. */
-function slidingMask(length: number, window: number, like: Tensor): Tensor {
-  const all = ones([length, length], { dtype: 'bool', device: like.device });
-  return all.tril().triu(1 - window);
+/** What each query may see: nothing is masked, the plain causal triangle, or a mask of [queries, keys]. */
+function maskFor(
+  queries: number,
+  keys: number,
+  window: number | undefined,
+  device: Device,
+): Tensor | 'causal' | undefined {
+  const before = keys - queries;
+  const slides = window !== undefined && window < keys;
+  if (!slides && queries === 1) return undefined;
+  if (!slides && before === 0) return 'causal';
+  const upToItself = ones([queries, keys], { dtype: 'bool', device }).tril(before);
+  return slides ? upToItself.triu(before + 1 - window) : upToItself;
 }

@@ -1,4 +1,5 @@
 import type { Tensor } from '../tensor/tensor.js';
+import type { KeyValueCache } from './key-value-cache.js';
 import type { Parameter, ParameterDeclaration } from './parameter.js';
 
 /** The named tensors that flow from one block to the next ("hidden", and from the last block "loss"). */
@@ -20,6 +21,11 @@ export interface BlockContext {
   readonly training: boolean;
   /** The last block also returns "logits" ([rows, length, vocabulary]), readable until its backward. */
   readonly wantLogits: boolean;
+  /**
+   * For generation: keys and values of the positions before this batch, which goes on from them. The last
+   * block then computes the logits of the last position only.
+   */
+  readonly cache?: KeyValueCache;
 }
 
 /** A block's parameters by the names of its declarations. */

@@ -20,10 +20,10 @@ export class RotaryTable {
 
   constructor(readonly frequencies: RotaryFrequencies) {}
 
-  /** The angles of the positions from 0 up to `length`. The tensors belong to the caller's scope. */
-  angles(length: number, device: Device): RotaryAngles {
-    const { cosines, sines } = this.#tableFor(length, device);
-    return { cosines: cosines.narrow(0, 0, length), sines: sines.narrow(0, 0, length) };
+  /** The angles of `length` positions from `first` on. The tensors belong to the caller's scope. */
+  angles(first: number, length: number, device: Device): RotaryAngles {
+    const { cosines, sines } = this.#tableFor(first + length, device);
+    return { cosines: cosines.narrow(0, first, length), sines: sines.narrow(0, first, length) };
   }
 
   /** Frees the tables. */

@@ -38,15 +38,12 @@ export class Gpt2Layer implements Block {
     const normed = this.#norm(parameters, residual, 'ln_1');
     const projected = affine(parameters, normed, 'attn.c_attn');
     const byHead = projected.view([rows, length, 3 * heads, hiddenSize / heads]);
-    const attended = attention(
-      byHead.narrow(2, 0, heads),
-      byHead.narrow(2, heads, heads),
-      byHead.narrow(2, 2 * heads, heads),
-      {
-        scale: attentionScale(this.#index),
-        dropout: context.training ? probabilities.attention : 0,
-      },
-    );
+    const own = [byHead.narrow(2, heads, heads), byHead.narrow(2, 2 * heads, heads)] as const;
+    const [key, value] = context.cache?.extend(this.name, ...own) ?? own;
+    const attended = attention(byHead.narrow(2, 0, heads), key, value, {
+      scale: attentionScale(this.#index),
+      dropout: context.training ? probabilities.attention : 0,
+    });
     return this.#addTo(residual, parameters, attended, 'attn.c_proj', context);
   }
 

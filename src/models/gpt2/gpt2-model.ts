@@ -39,9 +39,11 @@ function embeddingBlock(config: Gpt2Config): Block {
       matrix(EMBEDDING, [vocabularySize, hiddenSize], initializerRange),
       matrix(POSITIONS, [positions, hiddenSize], initializerRange),
     ],
-    forward(parameters, _input, { batch, training }) {
+    forward(parameters, _input, { batch, training, cache }) {
       const { inputIds } = batch;
-      const indices = arange(0, inputIds.shape[1] ?? 0, { dtype: 'int64', device: inputIds.device });
+      const first = cache?.length ?? 0;
+      const end = first + (inputIds.shape[1] ?? 0);
+      const indices = arange(first, end, { dtype: 'int64', device: inputIds.device });
       const tokens = embedding(parameters.get(EMBEDDING), inputIds);
       const sum = tokens.add(embedding(parameters.get(POSITIONS), indices));
       return { hidden: dropout(sum, config.dropout.embedding, training) };

@@ -45,7 +45,8 @@ export class LlamaDecoderLayer implements Block {
   #attend(parameters: BlockParameters, residual: Tensor, context: BlockContext): Tensor {
     const { normEpsilon, outputBias, headSize, attentionDropout } = this.#config;
     const normed = rmsNorm(residual, parameters.get('input_layernorm.weight'), normEpsilon);
-    const [query, key, value] = this.#queryKeyValue(parameters, normed);
+    const [query, ...own] = this.#queryKeyValue(parameters, normed, context.cache?.length ?? 0);
+    const [key, value] = context.cache?.extend(this.name, ...own) ?? own;
     const attended = attention(query, key, value, {
       scale: headSize ** -0.5,
       window: this.#window,
@@ -58,7 +59,11 @@ export class LlamaDecoderLayer implements Block {
   }
 
   /** Queries, keys and values by head, [rows, length, heads, headSize], the first two turned by position. */
-  #queryKeyValue(parameters: BlockParameters, input: Tensor): readonly [Tensor, Tensor, Tensor] {
+  #queryKeyValue(
+    parameters: BlockParameters,
+    input: Tensor,
+    firstPosition: number,
+  ): readonly [Tensor, Tensor, Tensor] {
     const { queryHeads, keyValueHeads, headSize, queryKeyValueBias, queryKeyNorm, normEpsilon } =
       this.#config;
     const [rows = 0, length = 0] = input.shape;
@@ -70,7 +75,7 @@ export class LlamaDecoderLayer implements Block {
       queryKeyNorm ? rmsNorm(slice, parameters.get(name), normEpsilon) : slice;
     const query = normed(heads.narrow(2, 0, queryHeads), 'self_attn.q_norm.weight');
     const key = normed(heads.narrow(2, queryHeads, keyValueHeads), 'self_attn.k_norm.weight');
-    const angles = this.#rotary.angles(length, input.device);
+    const angles = this.#rotary.angles(firstPosition, length, input.device);
     return [
       rotate(query, angles),
       rotate(key, angles),
