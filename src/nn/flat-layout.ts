@@ -62,6 +62,7 @@ export function planFlatLayout(
       const elements = declaration.shape.reduce((product, size) => product * size, 1);
       const slot = {
         name,
+        localName: declaration.name,
         owner: name,
         trainable,
         offset: lengths[kind],

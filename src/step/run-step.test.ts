@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { Work } from '../comm/work.js';
 import type { Activations, Block, MicroBatch } from '../nn/block.js';
 import { planFlatLayout } from '../nn/flat-layout.js';
 import { FlatParameters } from '../nn/flat-parameters.js';
@@ -7,7 +8,7 @@ import { gradientsOf, noGrad } from '../tensor/autograd.js';
 import { tensor } from '../tensor/create.js';
 import { keep, liveTensors, scope, type Tensor } from '../tensor/tensor.js';
 import { checkProgram } from './checker.js';
-import type { PendingWork, StepResources } from './handlers/step-state.js';
+import type { StepResources } from './handlers/step-state.js';
 import { schedule } from './passes/schedule.js';
 import type { Program } from './program.js';
 import { runStep } from './run-step.js';
@@ -150,7 +151,8 @@ test('a step finds the mean loss, its gradient, its norm and the clipped scale',
     const { updates, optimizer } = recorder();
     const compiled = program(2);
     checkProgram(compiled);
-    const metrics = runStep(compiled, { blocks: BLOCKS, parameters, optimizer }, INPUTS, { step: 3 });
+    const resources = { blocks: BLOCKS, parameters, optimizer };
+    const metrics = runStep(compiled, resources, INPUTS, { step: 3 });
     const gradients = parameters.parameters.flatMap(({ gradient }) => gradient?.toArray() ?? []);
 
     const expected = reference(parameters, [0, 1]);
@@ -166,6 +168,7 @@ test('a step finds the mean loss, its gradient, its norm and the clipped scale',
     assert.equal(updates.length, 1);
     assert.deepEqual([updates[0]?.step, updates[0]?.learningRate], [3, 0.1]);
     close(updates[0]?.gradientScale ?? Number.NaN, (meanScale * 0.01) / (norm + 1e-6));
+    assert.deepEqual(runStep(compiled, resources, INPUTS, { step: 4 }), metrics, 'a step starts clean');
     parameters.dispose();
   });
 });
@@ -243,7 +246,7 @@ test('a batch without any target has no loss and no gradient, and does not divid
 /** A group whose other member has computed its gradients already. */
 function peerGroup(own: FlatParameters, peer: FlatParameters) {
   return {
-    allReduce: (range: Tensor): PendingWork => {
+    allReduce: (range: Tensor): Work => {
       const target = keep(range.alias());
       return {
         wait: () => {

@@ -12,6 +12,6 @@ export function reduce(program: Program, state: StepState): Handlers['reduce'] {
     const bucket = program.buckets[instruction.bucket];
     invariant(group && bucket, `a program of one rank reduces bucket ${instruction.bucket}`);
     const tensor = keep(state.gradients.buffer.narrow(0, bucket.start, bucketElements(bucket)));
-    state.started.put({ tensor, work: group.allReduce(tensor) }, startName(instruction));
+    state.started.put({ tensor, work: group.allReduce(tensor, 'sum') }, startName(instruction));
   };
 }

@@ -1,27 +1,17 @@
 import { invariant } from '../../base/errors.js';
+import type { ProcessGroup } from '../../comm/process-group.js';
+import type { Work } from '../../comm/work.js';
 import type { Activations, Block, BlockParameters, MicroBatch } from '../../nn/block.js';
 import type { FlatParameters, GradientMemory } from '../../nn/flat-parameters.js';
 import type { Optimizer, OptimizerUpdate } from '../../optim/optimizer.js';
 import type { Tensor } from '../../tensor/tensor.js';
-
-/** The data-parallel ranks, as far as a step needs them. */
-export interface ReductionGroup {
-  /** Starts the sum of the tensor over all ranks, in place. */
-  allReduce(tensor: Tensor): PendingWork;
-}
-
-/** Something that was started. */
-export interface PendingWork {
-  /** Blocks until it is done; throws when it failed or its deadline passed. */
-  wait(): void;
-}
 
 /** What lasts from step to step on one rank. */
 export interface StepResources {
   readonly blocks: readonly Block[];
   readonly parameters: FlatParameters;
   /** Absent in a world of one. */
-  readonly group?: ReductionGroup;
+  readonly group?: Pick<ProcessGroup, 'allReduce'>;
   /** Absent where programs have no update. */
   readonly optimizer?: Pick<Optimizer, 'step'>;
 }
@@ -65,7 +55,7 @@ export interface ForwardRecord {
 
 /** A started operation and the tensor that it works on. */
 export interface Started {
-  readonly work: PendingWork;
+  readonly work: Work;
   readonly tensor: Tensor;
 }
 
