@@ -13,6 +13,7 @@ const weightDecay = nonNegativeNumber().default(0);
 function betas(first: number, second: number) {
   return z
     .tuple([decayRate(), decayRate()])
+    .readonly()
     .default([first, second])
     .describe('Decay rates of the first and second moment.');
 }

@@ -55,7 +55,8 @@ function dispatchCases() {
     mm_grad: single(() => mGrad.mm(w)),
     linear: single(() => linear(m, w)),
     fwd_bwd_mlp: {
-      call: () => backward([linear(linear(x, first as Tensor, firstBias).silu(), second as Tensor, secondBias).sum()]),
+      call: () =>
+        backward([linear(linear(x, first as Tensor, firstBias).silu(), second as Tensor, secondBias).sum()]),
       share: 20,
     },
   } satisfies Record<string, DispatchCase>;

@@ -7,11 +7,7 @@ import { configRules, dataParallelSize, missingKeys, type Surroundings } from '.
 import type { CheckedConfig } from './schema.js';
 import { judge } from './verdicts.js';
 
-type DeepReadonly<T> = T extends (infer Item)[]
-  ? readonly DeepReadonly<Item>[]
-  : T extends object
-    ? { readonly [Key in keyof T]: DeepReadonly<T[Key]> }
-    : T;
+type DeepReadonly<T> = T extends object ? { readonly [Key in keyof T]: DeepReadonly<T[Key]> } : T;
 
 /**
  * A configuration with nothing left open, frozen: defaults filled in and the batch sizes worked out for one

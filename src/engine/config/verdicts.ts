@@ -19,7 +19,7 @@ export interface Judged {
 }
 
 /** Trainyard's own keys, in which "auto" is a text like any other. In DeepSpeed's it means: the default. */
-const OWN_KEYS: readonly string[] = [
+export const OWN_KEYS: readonly string[] = [
   '$schema',
   'model',
   'data',

@@ -1,0 +1,147 @@
+import type { MicroBatchData } from '../data/batch-source.js';
+import type { Tokenizer } from '../data/tokenizer.js';
+import type { ProcessGroup } from '../comm/process-group.js';
+import type { FlatParameters } from '../nn/flat-parameters.js';
+import type { Schedule } from '../optim/lr-schedules.js';
+import type { Optimizer } from '../optim/optimizer.js';
+import type { TimedInstruction } from '../step/executor.js';
+import type { StepMetrics } from '../step/handlers/step-state.js';
+import type { Program } from '../step/program.js';
+import { runStep } from '../step/run-step.js';
+import type { Device } from '../tensor/dtype.js';
+import { type Batch, cutBatch, toDevice } from './batch.js';
+import type { ResolvedConfig } from './config.js';
+import type { ModelSource } from './model-source.js';
+import { saveModel } from './save-model.js';
+
+/** What one training step did, the same on every rank. */
+export interface StepResult {
+  /** Number of the step, from 1. */
+  readonly step: number;
+  /** Mean over the target tokens of the whole global batch. */
+  readonly loss: number;
+  /** Global norm of the gradients before clipping. */
+  readonly gradientNorm: number;
+  readonly learningRate: number;
+  /** Target tokens of the global batch. */
+  readonly tokens: number;
+  readonly milliseconds: number;
+  /** Whether the update was left out. */
+  readonly skipped: boolean;
+}
+
+/** The parts an engine is put together from, by `initialize`. */
+export interface EngineParts {
+  readonly config: ResolvedConfig;
+  readonly source: ModelSource;
+  readonly program: Program;
+  readonly parameters: FlatParameters;
+  readonly optimizer: Optimizer;
+  readonly schedule: Schedule;
+  readonly group: ProcessGroup;
+  readonly device: Device;
+}
+
+/** Observes a step as it runs. */
+export interface StepObserver {
+  /** Called after each instruction. */
+  readonly record?: (timed: TimedInstruction) => void;
+}
+
+/**
+ * One rank's training: a checked program, the memory it works on, and the count of steps done. The way of a
+ * step is the program's; nothing here asks which feature is on.
+ */
+export class Engine {
+  readonly #parts: EngineParts;
+  #steps = 0;
+
+  constructor(parts: EngineParts) {
+    this.#parts = parts;
+  }
+
+  get config(): ResolvedConfig {
+    return this.#parts.config;
+  }
+
+  get program(): Program {
+    return this.#parts.program;
+  }
+
+  get rank(): number {
+    return this.#parts.group.rank;
+  }
+
+  get worldSize(): number {
+    return this.#parts.group.worldSize;
+  }
+
+  /** Optimizer steps done. */
+  get steps(): number {
+    return this.#steps;
+  }
+
+  /** How many values the model trains, tied weights counted once. */
+  get parameterCount(): number {
+    return this.#parts.parameters.parameters.reduce((sum, { value }) => sum + value.elements, 0);
+  }
+
+  /**
+   * One optimizer step on this rank's share of the global batch: micro-batch size × accumulation steps rows.
+   * Every rank must call it.
+   *
+   * @throws TrainyardError DATA_INVALID when the batch does not fit the configuration.
+   */
+  trainBatch(batch: Batch): StepResult {
+    const { train_micro_batch_size_per_gpu: rows, gradient_accumulation_steps: micros } = this.config;
+    const data = cutBatch(batch, rows, micros);
+    return this.trainStep((micro) => data[micro] as MicroBatchData);
+  }
+
+  /** As `trainBatch`, with each micro-batch made when its turn comes. */
+  trainStep(microBatch: (micro: number) => MicroBatchData, observer: StepObserver = {}): StepResult {
+    const { config, program, parameters, optimizer, schedule, group, device, source } = this.#parts;
+    const startMs = performance.now();
+    const { learningRate, momentum } = schedule.at(this.#steps);
+    const metrics: StepMetrics = runStep(
+      program,
+      { blocks: source.model.blocks, parameters, group, optimizer },
+      {
+        nextBatch: (micro) => toDevice(microBatch(micro), device),
+        lossScale: 1 / config.train_batch_size,
+        training: true,
+        update: { step: this.#steps + 1, learningRate, ...(momentum !== undefined && { momentum }) },
+      },
+      { step: this.#steps + 1, ...observer },
+    );
+    this.#steps += 1;
+    return {
+      step: this.#steps,
+      loss: metrics.loss,
+      gradientNorm: metrics.gradientNorm,
+      learningRate,
+      tokens: metrics.tokens,
+      milliseconds: performance.now() - startMs,
+      skipped: false,
+    };
+  }
+
+  /**
+   * Writes the model as a Hugging Face folder; rank 0 writes, every rank waits until it is there.
+   *
+   * @throws TrainyardError OUTPUT_UNWRITABLE.
+   */
+  saveModel(directory: string, tokenizer?: Tokenizer): void {
+    const { source, parameters, group } = this.#parts;
+    if (group.rank === 0) saveModel(directory, source, parameters, tokenizer);
+    group.barrier().wait();
+  }
+
+  /** Leaves the other ranks and frees the memory. */
+  close(): void {
+    const { group, parameters, optimizer } = this.#parts;
+    group.close();
+    for (const state of optimizer.states.values()) state.dispose();
+    parameters.dispose();
+  }
+}

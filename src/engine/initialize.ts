@@ -1,0 +1,100 @@
+import { env } from '../base/env.js';
+import { invariant } from '../base/errors.js';
+import type { ProcessGroup } from '../comm/process-group.js';
+import { rendezvous } from '../comm/rendezvous.js';
+import { type RankEnvironment, rankEnvironment, singleRank } from '../launch/environment.js';
+import { threadBudget } from '../launch/threads.js';
+import type { Model } from '../nn/block.js';
+import { planFlatLayout } from '../nn/flat-layout.js';
+import { FlatParameters } from '../nn/flat-parameters.js';
+import { createSchedule } from '../optim/lr-schedules.js';
+import { createOptimizer } from '../optim/optimizer.js';
+import type { Device } from '../tensor/dtype.js';
+import { manualSeed } from '../tensor/random.js';
+import { setThreads } from '../tensor/threads.js';
+import { compileStep, defaultSequenceLength } from './compile-step.js';
+import { type ResolvedConfig, resolveConfig, type UserConfig } from './config.js';
+import { deviceOf } from './device.js';
+import { Engine } from './engine.js';
+import { initializeParameters, loadParameters, streamSeed } from './fill-parameters.js';
+import { type ModelSource, openModel } from './model-source.js';
+
+export interface InitializeOptions {
+  /** The run's configuration, as in a JSON file. */
+  readonly config: UserConfig;
+  /** A model of one's own blocks, in place of the configuration's `model`. */
+  readonly model?: Model;
+}
+
+/**
+ * Builds an engine for this process: alone, or as one rank of several when a launcher has set RANK and
+ * WORLD_SIZE (ours, torchrun's). Every rank must call it; it returns when all have met.
+ *
+ * @throws TrainyardError for a wrong configuration or model, or when the ranks do not meet.
+ */
+export function initialize({ config: written, model }: InitializeOptions): Engine {
+  const place = rankEnvironment(env.variables) ?? singleRank();
+  const { worldSize } = place;
+  if (model === undefined) {
+    const config = resolveConfig(written, { worldSize, requires: ['model'] });
+    return buildEngine({ config, source: openModel(config.model), world: joinWorld(config, place) });
+  }
+  const config = resolveConfig(written, { worldSize });
+  const source = { model, config: { architecture: model.architecture } };
+  return buildEngine({ config, source, world: joinWorld(config, place) });
+}
+
+/** This process among the ranks: how it reaches them, and what it computes on. */
+export interface World {
+  readonly group: ProcessGroup;
+  readonly device: Device;
+}
+
+/**
+ * Takes this process's place among the ranks, and its share of the cores.
+ *
+ * @throws TrainyardError RENDEZVOUS_FAILED, or CONFIG_CONFLICT without a device for this rank.
+ */
+export function joinWorld(config: ResolvedConfig, place: RankEnvironment): World {
+  setThreads(threadBudget(place.localWorldSize, env.variables).threadsPerRank);
+  const device = deviceOf(config.device, place.localRank);
+  const timeoutMs = config.communication.timeout_seconds * 1000;
+  return { group: rendezvous({ ...place, timeoutMs }), device };
+}
+
+/** What an engine is built from. */
+export interface EngineSources {
+  readonly config: ResolvedConfig;
+  readonly source: ModelSource;
+  readonly world: World;
+  /** For the program's estimates; left out: what the configuration says, or the usual. */
+  readonly sequenceLength?: number;
+}
+
+/** Puts the parts together: a checked program first, then memory, weights and optimizer. */
+export function buildEngine({ config, source, world, sequenceLength }: EngineSources): Engine {
+  const { model } = source;
+  const { group, device } = world;
+  const layout = planFlatLayout(model.blocks);
+  const program = compileStep({
+    config,
+    model,
+    layout,
+    goal: 'update',
+    sequenceLength: sequenceLength ?? config.data?.sequence_length ?? defaultSequenceLength(model),
+  }).program(group.rank);
+  const parameters = new FlatParameters(layout, { dtype: 'float32', device, gradients: true });
+  fillParameters(source, parameters, config.seed);
+  manualSeed(streamSeed(config.seed, `rank ${group.rank}`));
+  invariant(parameters.gradients, 'parameters to train have gradients');
+  const memory = { parameters: parameters.values, gradients: parameters.gradients.values };
+  const optimizer = createOptimizer(config.optimizer, memory);
+  const schedule = createSchedule(config.scheduler, config.optimizer.params.lr);
+  return new Engine({ config, source, program, parameters, optimizer, schedule, group, device });
+}
+
+/** Gives the parameters their first values: the folder's weights, or random ones. */
+export function fillParameters(source: ModelSource, parameters: FlatParameters, seed: number): void {
+  if (source.folder === undefined) initializeParameters(source.model, parameters, seed);
+  else loadParameters(source.folder, source.model, parameters);
+}
