@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { dirname } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { TrainyardError } from '../base/errors.js';
 import type { FileDescriptor, FileSystem } from './file-system.js';
 import { describeFileError } from './open-file.js';
@@ -31,6 +31,18 @@ export function replacedName(name: string): string | undefined {
   return end === -1 ? undefined : name.slice(0, end);
 }
 
+/** Makes a folder, with its parents, that survives a loss of power. */
+export function makeDurableDirectory(fileSystem: FileSystem, path: string, access?: 'private'): void {
+  const full = resolve(path);
+  const top = dirname(fileSystem.makeDirectory(full, access) ?? full);
+  let folder = dirname(full);
+  fileSystem.syncDirectory(folder);
+  while (folder !== top && folder !== dirname(folder)) {
+    folder = dirname(folder);
+    fileSystem.syncDirectory(folder);
+  }
+}
+
 /** Creates a file, has it filled, and returns when its content is on the disk. */
 export function createFile(fileSystem: FileSystem, path: string, fill: (file: FileDescriptor) => void): void {
   const file = fileSystem.create(path);
@@ -49,7 +61,7 @@ export function replaceFile(
   fill: (file: FileDescriptor) => void,
 ): void {
   const temporary = temporaryName(path);
-  fileSystem.makeDirectory(dirname(path));
+  makeDurableDirectory(fileSystem, dirname(path));
   try {
     createFile(fileSystem, temporary, fill);
     fileSystem.rename(temporary, path);

@@ -5,6 +5,7 @@ import {
   mkdirSync,
   openSync,
   readdirSync,
+  readFileSync,
   renameSync,
   rmSync,
   writeSync,
@@ -19,8 +20,11 @@ export type FileDescriptor = number;
  * stops, fails or loses what was not synced at every one of them.
  */
 export interface FileSystem {
-  /** Makes a folder, with its parents; there may be one already. A private one only its owner can enter. */
-  makeDirectory(path: string, access?: 'private'): void;
+  /**
+   * Makes a folder, with its parents; there may be one already. A private one only its owner can enter.
+   * Returns the uppermost folder that had to be made.
+   */
+  makeDirectory(path: string, access?: 'private'): string | undefined;
   /** Creates a file that does not exist yet. */
   create(path: string): FileDescriptor;
   /** Appends all of `bytes`. */
@@ -34,6 +38,8 @@ export interface FileSystem {
   rename(from: string, to: string): void;
   /** Removes a file or a folder with all it holds; there may be none. */
   remove(path: string): void;
+  /** A file's content. */
+  read(path: string): Uint8Array;
   /** The names in a folder, sorted; none when there is no folder. */
   list(path: string): readonly string[];
 }
@@ -41,8 +47,9 @@ export interface FileSystem {
 /** The operating system's. */
 export const nodeFileSystem: FileSystem = {
   makeDirectory(path, access) {
-    mkdirSync(dirname(path), { recursive: true });
-    mkdirSync(path, { recursive: true, mode: access === 'private' ? 0o700 : 0o777 });
+    const parent = mkdirSync(dirname(path), { recursive: true });
+    const folder = mkdirSync(path, { recursive: true, mode: access === 'private' ? 0o700 : 0o777 });
+    return parent ?? folder;
   },
   create: (path) => openSync(path, 'wx'),
   write: writeFully,
@@ -58,6 +65,7 @@ export const nodeFileSystem: FileSystem = {
   },
   rename: renameSync,
   remove: (path) => rmSync(path, { recursive: true, force: true }),
+  read: readFileSync,
   list(path) {
     try {
       return readdirSync(path).sort();

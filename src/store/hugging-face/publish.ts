@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { isTemporaryName, removeQuietly, temporaryName } from '../durable.js';
+import { isTemporaryName, makeDurableDirectory, removeQuietly, temporaryName } from '../durable.js';
 import type { FileSystem } from '../file-system.js';
 import { belongsToModel, CONFIG_FILE } from './file-names.js';
 
@@ -28,7 +28,7 @@ export function placesOfModel(folder: string): readonly string[] {
  * syncs them in the folder it is given.
  */
 export function publishModel(fileSystem: FileSystem, folder: string, write: (staging: string) => void): void {
-  fileSystem.makeDirectory(folder);
+  makeDurableDirectory(fileSystem, folder);
   finishPublishing(fileSystem, folder);
   removeUnfinished(fileSystem, folder);
   const staging = temporaryName(join(folder, COMPLETE));

@@ -1,0 +1,200 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { TrainyardError } from '../src/base/errors.js';
+import { loadCheckpoint, saveCheckpoint } from '../src/store/checkpoint.js';
+import { type FileSystem, nodeFileSystem } from '../src/store/file-system.js';
+import { openModelFolder } from '../src/store/hugging-face/model-folder.js';
+import { saveModelFolder } from '../src/store/hugging-face/save-model-folder.js';
+import type { TensorSource } from '../src/store/safetensors/write.js';
+import { chanceOf, SimulatedCrash, SimulatedDisk } from './store-simulated-disk.js';
+
+const POWER_LOSSES = 12;
+
+let root = '';
+let count = 0;
+before(() => {
+  root = mkdtempSync(join(tmpdir(), 'trainyard-crash-'));
+});
+after(() => rmSync(root, { recursive: true }));
+
+/**
+ * Something that is saved twice in the same place. `version` reads back which of the two saves is there whole,
+ * and throws when it is neither.
+ */
+interface Scenario {
+  readonly place: string;
+  readonly save: (fileSystem: FileSystem, path: string, version: 1 | 2) => void;
+  readonly version: (path: string) => number;
+}
+
+const tensors = (version: number): readonly TensorSource[] =>
+  ['weight', 'moment'].map((name, index) => ({
+    name,
+    dtype: 'float32',
+    shape: [3, 2],
+    bytes: new Uint8Array(24).fill(version * 16 + index),
+  }));
+
+/** The version that all tensors agree on. */
+function versionOf(read: (name: string) => { readonly bytes: Uint8Array }): number {
+  const bytes = ['weight', 'moment'].flatMap((name, index) =>
+    [...read(name).bytes].map((byte) => byte - index),
+  );
+  const [first = 0] = bytes;
+  assert.ok(
+    bytes.every((byte) => byte === first),
+    'a mixture of two saves',
+  );
+  return first / 16;
+}
+
+function saveStep(fileSystem: FileSystem, path: string, version: number, step: number): void {
+  const random = { cpu: Uint8Array.of(version) };
+  const state = { step, data: { seed: 1, position: step * 8 }, random, extra: { version } };
+  saveCheckpoint(path, { state, tensors: tensors(version) }, fileSystem);
+}
+
+function checkpointVersion(path: string): number {
+  const checkpoint = loadCheckpoint(path);
+  if (checkpoint === undefined) return 0;
+  const version = versionOf((name) => checkpoint.read(name));
+  assert.deepEqual(checkpoint.state.extra, { version });
+  assert.deepEqual([...(checkpoint.state.random.cpu ?? [])], [version]);
+  return version;
+}
+
+const SCENARIOS: Readonly<Record<string, Scenario>> = {
+  'a checkpoint after another': {
+    place: 'run/checkpoints',
+    save: (fileSystem, path, version) => saveStep(fileSystem, path, version, version * 10),
+    version: checkpointVersion,
+  },
+  'a checkpoint in the place of one of the same step': {
+    place: 'run/checkpoints',
+    save: (fileSystem, path, version) => saveStep(fileSystem, path, version, 10),
+    version: checkpointVersion,
+  },
+  'a checkpoint of an earlier step, after going back': {
+    place: 'run/checkpoints',
+    save: (fileSystem, path, version) => saveStep(fileSystem, path, version, 30 - version * 10),
+    version: checkpointVersion,
+  },
+  'a model in the place of another with other files': {
+    place: 'run',
+    save: (fileSystem, path, version) => {
+      const config = { model_type: 'llama', version };
+      const maximumShardBytes = version === 1 ? 24 : 1000;
+      saveModelFolder(path, { config, tensors: tensors(version), maximumShardBytes }, fileSystem);
+    },
+    version: (path) => {
+      const model = openModelFolder(path);
+      const version = versionOf((name) => model.read(name));
+      assert.equal(model.config.version, version);
+      return version;
+    },
+  },
+};
+
+/** A disk with the first save on it, and the number of operations that the second takes. */
+function afterFirstSave({ save, place }: Scenario): {
+  readonly disk: SimulatedDisk;
+  readonly operations: number;
+} {
+  const rehearsal = new SimulatedDisk();
+  save(rehearsal, `/${place}`, 1);
+  const before = rehearsal.operations;
+  save(rehearsal, `/${place}`, 2);
+  const disk = new SimulatedDisk();
+  save(disk, `/${place}`, 1);
+  return { disk, operations: rehearsal.operations - before };
+}
+
+/** Saves the second time on a disk that stops before operation `n`; whether the save was acknowledged. */
+function saveUntilCrash(scenario: Scenario, disk: SimulatedDisk, n: number): boolean {
+  disk.crashBefore(n);
+  try {
+    scenario.save(disk, `/${scenario.place}`, 2);
+    return true;
+  } catch (error) {
+    assert.ok(error instanceof SimulatedCrash, String(error));
+    return false;
+  }
+}
+
+/** What is left behind must hold one whole save, and the next save must work and clear up. */
+function checkRemains(scenario: Scenario, remains: string, acknowledged: boolean): number {
+  const path = join(remains, scenario.place);
+  const version = scenario.version(path);
+  assert.ok(version === 2 || (version === 1 && !acknowledged), `version ${version}`);
+  return version;
+}
+
+function checkNextSave(scenario: Scenario, remains: string): void {
+  const path = join(remains, scenario.place);
+  scenario.save(nodeFileSystem, path, 2);
+  assert.equal(scenario.version(path), 2);
+  const left = readdirSync(path, { recursive: true, encoding: 'utf8' });
+  assert.deepEqual(
+    left.filter((name) => /\.tmp-|\.old-|\.model-/.test(name)),
+    [],
+  );
+}
+
+for (const [what, scenario] of Object.entries(SCENARIOS)) {
+  const { operations } = afterFirstSave(scenario);
+
+  test(`killed before each of the ${operations} operations of saving ${what}`, () => {
+    const seen = new Set<number>();
+    for (let n = 1; n <= operations + 1; n += 1) {
+      const { disk } = afterFirstSave(scenario);
+      const acknowledged = saveUntilCrash(scenario, disk, n);
+      assert.equal(acknowledged, n === operations + 1);
+      const remains = newRemains();
+      disk.afterKill(remains);
+      seen.add(checkRemains(scenario, remains, acknowledged));
+      checkNextSave(scenario, remains);
+    }
+    assert.deepEqual(seen, new Set([1, 2]));
+  });
+
+  test(`power lost before each of the ${operations} operations of saving ${what}`, () => {
+    for (let n = 1; n <= operations + 1; n += 1) {
+      for (let loss = 0; loss < POWER_LOSSES; loss += 1) {
+        const { disk } = afterFirstSave(scenario);
+        const acknowledged = saveUntilCrash(scenario, disk, n);
+        const remains = newRemains();
+        disk.afterPowerLoss(remains, chanceOf(n * 1000 + loss));
+        checkRemains(scenario, remains, acknowledged);
+        if (loss === 0) checkNextSave(scenario, remains);
+        rmSync(remains, { recursive: true });
+      }
+    }
+  });
+
+  test(`the disk full at each of the ${operations} operations of saving ${what}`, () => {
+    for (let n = 1; n <= operations; n += 1) {
+      const { disk } = afterFirstSave(scenario);
+      disk.failOnceAt(n);
+      const isReported = (error: unknown): boolean =>
+        error instanceof TrainyardError &&
+        error.code === 'OUTPUT_UNWRITABLE' &&
+        error.report.got === 'the disk is full';
+      assert.throws(() => scenario.save(disk, `/${scenario.place}`, 2), isReported);
+      const remains = newRemains();
+      disk.afterKill(remains);
+      checkRemains(scenario, remains, false);
+      scenario.save(disk, `/${scenario.place}`, 2);
+      const repaired = newRemains();
+      disk.afterKill(repaired);
+      checkRemains(scenario, repaired, true);
+    }
+  });
+}
+
+function newRemains(): string {
+  count += 1;
+  return join(root, String(count));
+}
