@@ -11,6 +11,22 @@ export const env = {
   get nativePath(): string | undefined {
     return nonEmpty(process.env.TRAINYARD_NATIVE);
   },
+  /** All of them: a launcher hands them on, and other launchers have set some for us (RANK, WORLD_SIZE). */
+  get variables(): Readonly<Record<string, string | undefined>> {
+    return process.env;
+  },
+  /** NO_COLOR: colours are unwanted. */
+  get noColor(): boolean {
+    return nonEmpty(process.env.NO_COLOR) !== undefined;
+  },
+  /** TERM=dumb: a terminal that cannot draw over a line. */
+  get hasDumbTerminal(): boolean {
+    return process.env.TERM === 'dumb';
+  },
+  /** CI: a log, even where it looks like a terminal. */
+  get ci(): boolean {
+    return isOn(process.env.CI);
+  },
 };
 
 function isOn(value: string | undefined): boolean {

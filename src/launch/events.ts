@@ -26,6 +26,8 @@ export interface StartEvent {
   readonly device: string;
   /** Tokens that one global step reads, where the data makes that a constant. */
   readonly tokens_per_step?: number;
+  /** Where the configuration says how often a log gets a line: every so many steps. */
+  readonly steps_per_print?: number;
   /** The folder that will hold the trained model. */
   readonly output?: string;
 }

@@ -1,4 +1,5 @@
 import type { ErrorReport } from '../base/errors.js';
+import type { ErrorEvent } from './events.js';
 import type { Section } from './flight-record.js';
 import { hasFailed, isStopped, type RankFate, type RunState } from './run-state.js';
 import { stopExitCode } from './stop-signals.js';
@@ -7,19 +8,9 @@ import { stopExitCode } from './stop-signals.js';
 export interface Verdict {
   readonly exitCode: number;
   /** The one failure that explains the others. */
-  readonly cause?: Failure;
+  readonly cause?: ErrorEvent;
   /** What followed from it, a line each. */
   readonly consequences: readonly string[];
-}
-
-/** A failure as the error printer takes it. */
-export interface Failure {
-  readonly rank: number;
-  /** A code of the error table, or `INTERNAL`. */
-  readonly code: string;
-  readonly report: ErrorReport;
-  readonly exitCode: number;
-  readonly stack?: string;
 }
 
 /** What the supervisor knows beside the ranks' own words. */
@@ -51,7 +42,7 @@ export function judge(state: RunState, evidence: Evidence): Verdict {
   const cause = describeFailure(state, first.rank, first.fate, evidence);
   const consequences = later.flatMap(({ fate, rank }) => describeConsequence(rank, fate, cause));
   return {
-    exitCode: cause.exitCode,
+    exitCode: cause.exit_code,
     cause,
     consequences: [...consequences, ...describeKilled(state, evidence)],
   };
@@ -71,44 +62,36 @@ function peacefulExitCode(state: RunState): number {
   return state.stopSignal === undefined ? (stopped.exit?.code ?? 1) : stopExitCode(state.stopSignal);
 }
 
-function describeFailure(state: RunState, rank: number, fate: RankFate, evidence: Evidence): Failure {
+function describeFailure(state: RunState, rank: number, fate: RankFate, evidence: Evidence): ErrorEvent {
   const { error } = fate;
   if (error === undefined) return describeLoss(state, rank, fate, evidence);
-  const { code, exit_code: exitCode } = error;
-  const trace = error.stack === undefined ? {} : { stack: error.stack };
-  if (exitCode === USER_ERROR) return { rank, code, report: error.report, exitCode, ...trace };
+  if (error.exit_code === USER_ERROR) return error;
   const place = placeOf(rank, evidence.sections[rank]);
   const where = error.report.where === undefined ? place : `${error.report.where} (${place})`;
   const witnesses = isEcho(fate)
     ? { got: [error.report.got, ...everyPlace(state, evidence)].filter(Boolean).join('; ') }
     : {};
-  return { rank, code, report: { ...error.report, where, ...witnesses }, exitCode, ...trace };
+  return { ...error, report: { ...error.report, where, ...witnesses } };
 }
 
 const USER_ERROR = 2;
 const TRY_AGAIN = 75;
 
 /** A rank that ended without a word. */
-function describeLoss(state: RunState, rank: number, fate: RankFate, evidence: Evidence): Failure {
+function describeLoss(state: RunState, rank: number, { exit }: RankFate, evidence: Evidence): ErrorEvent {
+  const { code, signal, time } = exit ?? { code: null, signal: null, time: evidence.now };
   const who = state.ranks.length === 1 ? 'The training process' : `Rank ${rank} of ${state.ranks.length}`;
+  const how =
+    signal === null ? `ended with exit code ${code}` : `was killed by ${signal}${meaningOf(signal)}`;
   const where = placeOf(rank, evidence.sections[rank]);
-  const { code, signal } = fate.exit ?? { code: null, signal: null };
-  if (signal === null) {
-    const exitCode = code === 1 || code === USER_ERROR ? code : TRY_AGAIN;
-    const cure = 'its own last words, if it had any, are above';
-    return {
-      rank,
-      code: 'RANK_LOST',
-      report: { what: `${who} ended with exit code ${code}.`, where, cure },
-      exitCode,
-    };
-  }
-  const report = {
-    what: `${who} was killed by ${signal}${meaningOf(signal)}.`,
-    where,
-    ...hintFor(signal, evidence),
+  return {
+    event: 'error',
+    rank,
+    code: 'RANK_LOST',
+    report: { what: `${who} ${how}.`, where, ...hintFor(signal, evidence) },
+    exit_code: code === 1 || code === USER_ERROR ? code : TRY_AGAIN,
+    time,
   };
-  return { rank, code: 'RANK_LOST', report, exitCode: TRY_AGAIN };
 }
 
 function meaningOf(signal: NodeJS.Signals): string {
@@ -122,7 +105,7 @@ function meaningOf(signal: NodeJS.Signals): string {
   return meanings[signal] ?? '';
 }
 
-function hintFor(signal: NodeJS.Signals, evidence: Evidence): Pick<ErrorReport, 'got' | 'cure'> {
+function hintFor(signal: NodeJS.Signals | null, evidence: Evidence): Pick<ErrorReport, 'got' | 'cure'> {
   if (signal === 'SIGKILL' && evidence.isOutOfMemory) {
     return {
       got: 'out of memory: the kernel counted a process that it killed to free memory',
@@ -152,7 +135,7 @@ function everyPlace(state: RunState, evidence: Evidence): readonly string[] {
 }
 
 /** Every rank finds the same mistake in a configuration: said once is enough. */
-function describeConsequence(rank: number, fate: RankFate, cause: Failure): readonly string[] {
+function describeConsequence(rank: number, fate: RankFate, cause: ErrorEvent): readonly string[] {
   const { error, exit } = fate;
   if (error === undefined)
     return [`rank ${rank} then ended with ${exit?.signal ?? `exit code ${exit?.code}`}`];

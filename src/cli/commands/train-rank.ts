@@ -1,0 +1,63 @@
+import { env } from '../../base/env.js';
+import type { RankEnvironment } from '../../launch/environment.js';
+import type { EventSink } from '../../launch/events.js';
+import { runRank } from '../../launch/rank.js';
+import { openRankChannel } from '../../launch/rank-channel.js';
+import { threadBudget } from '../../launch/threads.js';
+import type { TrainOptions } from '../program.js';
+import { createDisplay } from '../progress/create-display.js';
+import { PlainDisplay } from '../progress/plain-display.js';
+
+/** Trains as one rank of a world that somebody else put together: our supervisor, torchrun, a person. */
+export async function trainAsRank(
+  config: string,
+  options: TrainOptions,
+  environment: RankEnvironment,
+): Promise<never> {
+  const sink = openRankChannel(env.variables) ?? ownSink(options, environment);
+  let leave = (exitCode: number): never => process.exit(exitCode);
+  return runRank({
+    environment,
+    sink,
+    run: async (signal) => {
+      // libtorch is loaded here, after the supervisor can be told that it cannot be.
+      const { dieWithParent, leaveProcess } = await import('../../tensor/process.js');
+      const { setThreads } = await import('../../tensor/threads.js');
+      leave = leaveProcess;
+      if (environment.source === 'launcher') dieWithParent();
+      setThreads(threadBudget(environment.localWorldSize, env.variables).threadsPerRank);
+      const { runTraining } = await import('../../engine/train.js');
+      await runTraining({ configPath: config, overrides: options.set ?? [], environment, sink, signal });
+    },
+    leave: (exitCode) => leave(exitCode),
+  });
+}
+
+/** Without a supervisor of ours, rank 0 shows the run, and every rank its own failure. */
+function ownSink(options: TrainOptions, { rank, worldSize }: RankEnvironment): EventSink {
+  const display = rank === 0 ? createDisplay(options.json === true) : new PlainDisplay(process.stderr);
+  if (rank === 0) display.notice(`rank 0 of ${worldSize}, as RANK and WORLD_SIZE say`);
+  return (event) => {
+    switch (event.event) {
+      case 'start':
+      case 'step':
+        if (rank === 0) display.event(event);
+        break;
+      case 'end':
+        if (rank === 0) display.event(event);
+        display.close();
+        break;
+      case 'log':
+        display.log(event, rank);
+        break;
+      case 'error':
+        display.close();
+        display.failure(event);
+        break;
+      case 'section':
+        break;
+      default:
+        event satisfies never;
+    }
+  };
+}

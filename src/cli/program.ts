@@ -1,0 +1,233 @@
+import { Command, InvalidArgumentError } from 'commander';
+import { version } from './version.js';
+
+/**
+ * The commands and their options. What a command does is loaded only when it runs, so that help and
+ * mistakes are answered at once, without libtorch.
+ */
+export function createProgram(): Command {
+  const program = new Command('trainyard')
+    .description('Trains large language models from one JSON file, on one process or many.')
+    .version(version(), '-v, --version')
+    .helpOption('-h, --help')
+    .showSuggestionAfterError()
+    .addHelpText('after', EXIT_CODES)
+    .configureOutput({ outputError: () => undefined })
+    .exitOverride();
+  addTrain(program);
+  addInspect(program);
+  addProgram(program);
+  addGenerate(program);
+  addBench(program);
+  addTokenizer(program);
+  addDoctor(program);
+  addSchema(program);
+  addDemo(program);
+  return program;
+}
+
+const EXIT_CODES = `
+Exit codes: 0 done; 2 usage or configuration; 75 try again (a rank was lost);
+143 stopped by SIGTERM after saving, 130 by Ctrl-C; 1 anything else.`;
+
+const SET_HELP = 'override one key of the configuration (repeatable)';
+const JSON_HELP = 'print machine-readable JSON on stdout';
+
+function addTrain(program: Command): void {
+  program
+    .command('train')
+    .description('Train as the configuration says; progress on stderr.')
+    .argument('<config>', 'configuration file (JSON, comments allowed)')
+    .option('--ranks <n>', 'processes to start on this machine (default: 1)', positiveInteger)
+    .option('--hostfile <file>', 'several machines (not supported yet)')
+    .option('--set <key.path=value>', SET_HELP, collect)
+    .option('--json', 'print one event a line on stdout')
+    .action(async (config: string, options: TrainOptions) => {
+      const { train } = await import('./commands/train.js');
+      await train(config, options);
+    });
+}
+
+function addInspect(program: Command): void {
+  program
+    .command('inspect')
+    .description('One forward and backward pass on the first batch, without an update.')
+    .argument('<config>', 'configuration file')
+    .option('--set <key.path=value>', SET_HELP, collect)
+    .option('--json', JSON_HELP)
+    .action(async (config: string, options: ConfigOptions) => {
+      const { inspect } = await import('./commands/inspect.js');
+      await inspect(config, options);
+    });
+}
+
+function addProgram(program: Command): void {
+  program
+    .command('program')
+    .description('Print the step program of a configuration, its checks and its predicted peak memory.')
+    .argument('<config>', 'configuration file')
+    .option('--ranks <n>', 'number of ranks to compile for (default: 1)', positiveInteger)
+    .option('--rank <r>', 'only this rank', wholeNumber)
+    .option('--set <key.path=value>', SET_HELP, collect)
+    .option('--json', JSON_HELP)
+    .action(async (config: string, options: ProgramOptions) => {
+      const { printStepProgram } = await import('./commands/program.js');
+      await printStepProgram(config, options);
+    });
+}
+
+function addGenerate(program: Command): void {
+  program
+    .command('generate')
+    .description('Write text with a trained model.')
+    .argument('<model>', 'model folder (Hugging Face layout)')
+    .requiredOption('--prompt <text>', 'text to continue')
+    .option('--max-tokens <n>', 'tokens to write at most', positiveInteger, 128)
+    .option('--temperature <t>', 'how freely to choose; 0 takes the likeliest token', temperature, 0.8)
+    .option('--seed <n>', 'start of the random choices', wholeNumber, 0)
+    .action(async (model: string, options: GenerateOptions) => {
+      const { generate } = await import('./commands/generate.js');
+      await generate(model, options);
+    });
+}
+
+function addBench(program: Command): void {
+  const bench = program.command('bench').description('Measure this machine.');
+  bench
+    .command('dispatch')
+    .description('What one operator call costs.')
+    .option('--json', JSON_HELP)
+    .action(async (options: JsonOption) => {
+      const { benchDispatchCommand } = await import('./commands/bench-dispatch.js');
+      await benchDispatchCommand(options);
+    });
+  bench
+    .command('step')
+    .description('Tokens per second of whole training steps.')
+    .argument('<config>', 'configuration file')
+    .option('--ranks <n>', 'processes to start (default: 1)', positiveInteger)
+    .option('--steps <n>', 'steps to measure, after warm-up', positiveInteger, 20)
+    .option('--set <key.path=value>', SET_HELP, collect)
+    .option('--json', JSON_HELP)
+    .action(async (config: string, options: BenchStepOptions) => {
+      const { benchStep } = await import('./commands/bench-step.js');
+      await benchStep(config, options);
+    });
+}
+
+function addTokenizer(program: Command): void {
+  program
+    .command('tokenizer')
+    .description('Make tokenizers.')
+    .command('train')
+    .description('Learn a byte-level BPE from text; writes a tokenizer.json that Hugging Face loads.')
+    .argument('<path...>', 'files, folders or patterns, as in data.path')
+    .requiredOption('--output <folder>', 'folder for the tokenizer files')
+    .option(
+      '--vocabulary-size <n>',
+      'entries, special tokens and the 256 bytes included',
+      positiveInteger,
+      8192,
+    )
+    .option('--minimum-frequency <n>', 'merge only pairs seen this often', positiveInteger, 2)
+    .option('--special-token <text>', 'special token; the first ends a document (repeatable)', collect)
+    .option('--text-field <name>', 'field of .jsonl and .parquet rows that holds the text', 'text')
+    .action(async (paths: readonly string[], options: TokenizerTrainOptions) => {
+      const { tokenizerTrain } = await import('./commands/tokenizer-train.js');
+      await tokenizerTrain(paths, options);
+    });
+}
+
+function addDoctor(program: Command): void {
+  program
+    .command('doctor')
+    .description('Check what this machine has and lacks.')
+    .option('--json', JSON_HELP)
+    .action(async (options: JsonOption) => {
+      const { doctor } = await import('./commands/doctor.js');
+      await doctor(options);
+    });
+}
+
+function addSchema(program: Command): void {
+  program
+    .command('schema')
+    .description('Print the JSON Schema of the configuration, for editors.')
+    .action(async () => {
+      const { printSchema } = await import('./commands/schema.js');
+      await printSchema();
+    });
+}
+
+function addDemo(program: Command): void {
+  program
+    .command('demo')
+    .description('Train a small Llama on two ranks, then let it write (what `npm start` does).')
+    .argument('[path...]', 'text to train on (default: the declaration files of TypeScript)')
+    .action(async (paths: readonly string[]) => {
+      const { demo } = await import('./commands/demo.js');
+      await demo(paths);
+    });
+}
+
+export interface JsonOption {
+  readonly json?: boolean;
+}
+
+export interface ConfigOptions extends JsonOption {
+  /** As they were written: `key.path=value`. */
+  readonly set?: readonly string[];
+}
+
+export interface TrainOptions extends ConfigOptions {
+  readonly ranks?: number;
+  readonly hostfile?: string;
+}
+
+export interface ProgramOptions extends ConfigOptions {
+  readonly ranks?: number;
+  readonly rank?: number;
+}
+
+export interface GenerateOptions {
+  readonly prompt: string;
+  readonly maxTokens: number;
+  readonly temperature: number;
+  readonly seed: number;
+}
+
+export interface BenchStepOptions extends ConfigOptions {
+  readonly ranks?: number;
+  readonly steps: number;
+}
+
+export interface TokenizerTrainOptions {
+  readonly output: string;
+  readonly vocabularySize: number;
+  readonly minimumFrequency: number;
+  readonly specialToken?: readonly string[];
+  readonly textField: string;
+}
+
+function collect(value: string, before: readonly string[] = []): readonly string[] {
+  return [...before, value];
+}
+
+function wholeNumber(text: string): number {
+  if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('Expected a whole number.');
+  return Number(text);
+}
+
+function positiveInteger(text: string): number {
+  const value = wholeNumber(text);
+  if (value === 0) throw new InvalidArgumentError('Expected at least 1.');
+  return value;
+}
+
+function temperature(text: string): number {
+  const value = Number(text);
+  if (text.trim() === '' || !(value >= 0 && value < Number.POSITIVE_INFINITY)) {
+    throw new InvalidArgumentError('Expected a number, 0 or more.');
+  }
+  return value;
+}
