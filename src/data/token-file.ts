@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { closeSync, openSync, writeSync } from 'node:fs';
+import { closeSync, openSync, statSync, writeSync } from 'node:fs';
 import { z } from 'zod';
 import { mapFile } from '../store/map-file.js';
 import { readSmallFile, UnusableFile } from '../store/open-file.js';
@@ -22,11 +22,12 @@ const descriptionSchema = z.strictObject({
   documents: z.int().nonnegative(),
   largest_id: z.int().nonnegative(),
   largest_id_place: z.string(),
+  /** Of everything above and of the `.bin`. */
   sha256: z.string(),
 });
 
 /** What the `.json` beside a `.bin` says. */
-export type TokenFileDescription = Readonly<z.output<typeof descriptionSchema>>;
+type TokenFileDescription = Readonly<z.output<typeof descriptionSchema>>;
 
 /**
  * Writes the `.bin` of tokenized documents and describes it.
@@ -69,15 +70,15 @@ export async function writeTokenFile(
     }
     sink.write(new Uint8Array(paddingAfter(tokens * width)));
     sink.write(new Uint8Array(Float64Array.from(ends).buffer));
-    return {
+    const contents: Contents = {
       kind,
       dtype: width === 2 ? 'uint16' : 'uint32',
       tokens,
       documents: ends.length,
       largest_id: largest,
       largest_id_place: largestPlace,
-      sha256: sink.finish(),
     };
+    return { ...contents, sha256: seal(contents, sink.finish()) };
   } finally {
     sink.close();
   }
@@ -91,18 +92,12 @@ export async function writeTokenFile(
 export function readTokenFile(binPath: string, descriptionPath: string): TokenStore | undefined {
   const description = readDescription(descriptionPath);
   if (description === undefined) return undefined;
-  let bytes: ArrayBuffer;
-  try {
-    bytes = mapFile(binPath);
-  } catch (error) {
-    if (error instanceof UnusableFile) return undefined;
-    throw error;
-  }
   const { dtype, tokens, documents } = description;
   const width = dtype === 'uint16' ? 2 : 4;
   const endsOffset = tokens * width + paddingAfter(tokens * width);
-  if (bytes.byteLength !== endsOffset + documents * 8 || sha256Of(bytes) !== description.sha256)
-    return undefined;
+  if (statSync(binPath, { throwIfNoEntry: false })?.size !== endsOffset + documents * 8) return undefined;
+  const bytes = mapFile(binPath);
+  if (seal(description, sha256Of(bytes)) !== description.sha256) return undefined;
   return {
     ids: width === 2 ? new Uint16Array(bytes, 0, tokens) : new Uint32Array(bytes, 0, tokens),
     documentEnds: new Float64Array(bytes, endsOffset, documents),
@@ -120,6 +115,15 @@ function readDescription(path: string): TokenFileDescription | undefined {
     if (error instanceof UnusableFile || error instanceof SyntaxError) return undefined;
     throw error;
   }
+}
+
+type Contents = Omit<TokenFileDescription, 'sha256'>;
+
+/** One digest over the description and the bytes, so that neither can change alone. */
+function seal(contents: Contents, bytesDigest: string): string {
+  const { kind, dtype, tokens, documents, largest_id, largest_id_place } = contents;
+  const sealed = [kind, dtype, tokens, documents, largest_id, largest_id_place, bytesDigest];
+  return createHash('sha256').update(JSON.stringify(sealed)).digest('hex');
 }
 
 function paddingAfter(bytes: number): number {

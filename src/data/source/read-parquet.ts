@@ -22,6 +22,9 @@ export async function* readParquet(path: string, textField: string): AsyncGenera
     const file = bufferOf(descriptor, statSync(path).size);
     const metadata = await decoding(path, () => parquetMetadataAsync(file));
     const columns = wantedColumns(path, metadata, textField);
+    // The library's own decoder would turn wrong bytes into replacement characters.
+    const strict = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+    const parsers = { stringFromBytes: (bytes: Uint8Array): string => strict.decode(bytes) };
     let rowStart = 0;
     for (const group of metadata.row_groups) {
       if (group.total_byte_size > LARGEST_ROW_GROUP_BYTES) {
@@ -32,7 +35,7 @@ export async function* readParquet(path: string, textField: string): AsyncGenera
         );
       }
       const rowEnd = rowStart + Number(group.num_rows);
-      const options = { file, metadata, columns, rowStart, rowEnd, compressors };
+      const options = { file, metadata, columns, rowStart, rowEnd, compressors, parsers };
       const rows = await decoding(path, () => parquetReadObjects(options));
       for (const [index, row] of rows.entries()) {
         yield documentOfRow(row, `${path} row ${rowStart + index + 1}`, textField);

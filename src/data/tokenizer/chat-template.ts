@@ -3,7 +3,7 @@ import { TrainyardError } from '../../base/errors.js';
 import type { ChatMessage } from '../source/document.js';
 import { createDeadline, type RunWithDeadline } from './deadline.js';
 
-const DEADLINE_MILLISECONDS = 5_000;
+const DEADLINE_MILLISECONDS = 3_000;
 const LONGEST_RANGE = 100_000;
 const LONGEST_OUTPUT = 16 * 1024 * 1024;
 

@@ -20,7 +20,7 @@ export function createDeadline(milliseconds: number): RunWithDeadline {
     try {
       return script.runInContext(context, { timeout: milliseconds }) as Result;
     } catch (error) {
-      if (error instanceof Error && 'code' in error && error.code === 'ERR_SCRIPT_EXECUTION_TIMEOUT') {
+      if (isTimeout(error)) {
         throw new DeadlineExceeded(`stopped after ${milliseconds} ms`, { cause: error });
       }
       throw error;
@@ -28,4 +28,14 @@ export function createDeadline(milliseconds: number): RunWithDeadline {
       context.task = undefined;
     }
   };
+}
+
+/** The watchdog's error belongs to the other context, where `Error` is another class. */
+function isTimeout(error: unknown): boolean {
+  return (
+    typeof error === 'object' &&
+    error !== null &&
+    'code' in error &&
+    error.code === 'ERR_SCRIPT_EXECUTION_TIMEOUT'
+  );
 }

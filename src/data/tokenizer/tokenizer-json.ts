@@ -23,7 +23,8 @@ export const tokenizerJsonSchema = z.looseObject({
   post_processor: componentSchema,
   decoder: componentSchema,
   model: z.looseObject({
-    type: z.string().optional(),
+    // The library takes a type it does not know for a legacy form, and would give other ids.
+    type: z.enum(['BPE', 'Unigram', 'WordPiece']),
     // An object for BPE, WordPiece and WordLevel; a list of [entry, score] for Unigram.
     vocab: z.union([z.record(z.string(), z.int().nonnegative()), z.array(z.tuple([z.string(), z.number()]))]),
     merges: z.array(z.union([z.string(), z.tuple([z.string(), z.string()])])).optional(),
