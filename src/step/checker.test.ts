@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { TrainyardError } from '../base/errors.js';
-import { checkProgram, checkPrograms } from './checker.js';
+import { checkPrograms } from './checker.js';
 import type { Instruction } from './instruction.js';
 import type { Program } from './program.js';
 
@@ -57,7 +57,7 @@ function instructions(edit: (list: Instruction[]) => void): Program {
 
 function refused(program: Program, ...parts: readonly RegExp[]): void {
   assert.throws(
-    () => checkProgram(program),
+    () => checkPrograms([program]),
     (error) => {
       assert.ok(error instanceof TrainyardError && error.code === 'PROGRAM_INVALID', String(error));
       for (const part of parts) assert.match(error.message, part);
@@ -67,7 +67,8 @@ function refused(program: Program, ...parts: readonly RegExp[]): void {
 }
 
 test('reports the peak of memory and the bytes of collectives', () => {
-  const report = checkProgram(TWO_BLOCKS);
+  const [report] = checkPrograms([TWO_BLOCKS]);
+  assert.ok(report);
   // Most is alive when the last backward has made the gradient of the first output: both outputs are there.
   assert.equal(report.peak.position, 4);
   assert.deepEqual(report.peak.ledger, {
@@ -84,9 +85,9 @@ test('reports the peak of memory and the bytes of collectives', () => {
 });
 
 test('refuses a program over its budget, at the instruction of the peak', () => {
-  checkProgram(TWO_BLOCKS, { budgetBytes: 2324 });
+  checkPrograms([TWO_BLOCKS], { budgetBytes: 2324 });
   assert.throws(
-    () => checkProgram(TWO_BLOCKS, { budgetBytes: 2323 }),
+    () => checkPrograms([TWO_BLOCKS], { budgetBytes: 2323 }),
     /2324 bytes are live, 2323 are allowed[\s\S]*rank 1, instruction 4: backward block\.1 micro 0/,
   );
 });
@@ -152,7 +153,7 @@ test('refuses ranks whose collectives do not meet', () => {
     list[6] = { op: 'reduce', bucket: 1 };
     list[7] = { op: 'reduce', bucket: 0 };
   });
-  checkProgram(swapped);
+  checkPrograms([swapped]);
   assert.throws(
     () => checkPrograms([peer, swapped]),
     /all-reduce of 32 elements \(rank 1, instruction 6: reduce bucket\.1 start\) meets all-reduce of 18/,

@@ -18,28 +18,10 @@ export interface CheckOptions {
 }
 
 /**
- * Proves one rank's program before it runs: values exist when they are read, every start has one wait and
- * every wait a start, each gradient is reduced once, after its last backward and before it is used, nothing
- * stays behind in memory, and the peak of live bytes stays inside the budget.
+ * Checks the programs of all ranks before they run, each by itself and then against the others: a group's
+ * collectives must be the same on all its members, in the same order.
  *
  * @throws TrainyardError PROGRAM_INVALID with the rank, the instruction and the reason.
- */
-export function checkProgram(program: Program, options: CheckOptions = {}): ProgramReport {
-  checkStructure(program);
-  const peak = followValues(program);
-  const { budgetBytes = Number.POSITIVE_INFINITY } = options;
-  if (peak.bytes > budgetBytes) {
-    throw refusal(program, peak.position, `${peak.bytes} bytes are live, ${budgetBytes} are allowed`);
-  }
-  const collectives = summarizeCollectives(program);
-  return { rank: program.rank, instructions: program.instructions.length, peak, collectives };
-}
-
-/**
- * Checks the programs of all ranks, each by itself and then against the others: a group's collectives must
- * be the same on all its members, in the same order.
- *
- * @throws TrainyardError PROGRAM_INVALID, as `checkProgram`.
  */
 export function checkPrograms(
   programs: readonly Program[],
@@ -48,4 +30,20 @@ export function checkPrograms(
   const reports = programs.map((program) => checkProgram(program, options));
   checkMeetings(programs);
   return reports;
+}
+
+/**
+ * Proves one rank's program before it runs: values exist when they are read, every start has one wait and
+ * every wait a start, each gradient is reduced once, after its last backward and before it is used, nothing
+ * stays behind in memory, and the peak of live bytes stays inside the budget.
+ */
+function checkProgram(program: Program, options: CheckOptions): ProgramReport {
+  checkStructure(program);
+  const peak = followValues(program);
+  const { budgetBytes = Number.POSITIVE_INFINITY } = options;
+  if (peak.bytes > budgetBytes) {
+    throw refusal(program, peak.position, `${peak.bytes} bytes are live, ${budgetBytes} are allowed`);
+  }
+  const collectives = summarizeCollectives(program);
+  return { rank: program.rank, instructions: program.instructions.length, peak, collectives };
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { printProgram, programToJson } from './print.js';
+import { printProgram, printReport, programToJson } from './print.js';
 import type { Program } from './program.js';
 
 const PROGRAM: Program = {
@@ -47,4 +47,25 @@ test('a program as JSON has everything, and the text of each instruction', () =>
   assert.deepEqual(instructions[2], { op: 'reduce', bucket: 0, text: 'reduce bucket.0 start' });
   const { instructions: _, ...facts } = PROGRAM;
   assert.deepEqual(rest, facts);
+});
+
+test('a report prints the peak with its ledger, and what is sent', () => {
+  const ledger = { parameters: 1000, gradients: 1008, optimizer: 2000, activations: 12_345, batches: 64 };
+  const collectives = [
+    { kind: 'all-reduce', group: 'data', count: 2, elements: 65_538, sentBytes: 262_152 } as const,
+  ];
+  const report = { rank: 1, instructions: 6, peak: { bytes: 16_417, position: 1, ledger }, collectives };
+  assert.equal(
+    printReport(PROGRAM, report),
+    [
+      'peak   memory              16,417  bytes in backward block.0 micro 0',
+      '       parameters           1,000',
+      '       gradients            1,008',
+      '       optimizer            2,000',
+      '       activations         12,345',
+      '       batches                 64',
+      'sends  all-reduce (data)  262,152  bytes in 2 messages of 65,538 elements together',
+      '',
+    ].join('\n'),
+  );
 });

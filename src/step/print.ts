@@ -1,3 +1,4 @@
+import type { ProgramReport } from './checker.js';
 import type { Collective } from './effects.js';
 import { effectsOf } from './effects.js';
 import type { Instruction } from './instruction.js';
@@ -6,15 +7,21 @@ import type { Program } from './program.js';
 
 /** A program as text: one line that says whose it is, then one aligned line per instruction. */
 export function printProgram(program: Program): string {
-  const rows = program.instructions.map((instruction) => row(instruction, program));
-  const widths = [0, 1, 2].map((column) => Math.max(0, ...rows.map((cells) => cells[column]?.length ?? 0)));
-  const lines = rows.map((cells) =>
-    cells
-      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-      .join('  ')
-      .trimEnd(),
-  );
-  return `${[header(program), ...lines].join('\n')}\n`;
+  return `${header(program)}\n${alignedLines(program.instructions.map((instruction) => row(instruction, program)))}`;
+}
+
+/** What the check of a program found out, as a few lines to stand under it. */
+export function printReport(program: Program, { peak, collectives }: ProgramReport): string {
+  const instruction = program.instructions[peak.position];
+  const moment = instruction === undefined ? 'at the start' : `in ${instructionText(instruction)}`;
+  const ledger = Object.entries(peak.ledger).map(([account, bytes]) => ['', account, count(bytes), '']);
+  const traffic = collectives.map(({ kind, group, count: calls, elements, sentBytes }) => [
+    'sends',
+    `${kind} (${group})`,
+    count(sentBytes),
+    `bytes in ${count(calls)} messages of ${count(elements)} elements together`,
+  ]);
+  return alignedLines([['peak', 'memory', count(peak.bytes), `bytes ${moment}`], ...ledger, ...traffic]);
 }
 
 /** A program as plain data for `--json`, each instruction with its text. */
@@ -39,6 +46,27 @@ function row(instruction: Instruction, program: Program): readonly string[] {
   return [instruction.op, subject, detail, remark];
 }
 
+/** Numbers stand to the right of their column, words to the left. */
+function alignedLines(rows: readonly (readonly string[])[]): string {
+  const columns = Math.max(0, ...rows.map((cells) => cells.length));
+  const widths = Array.from({ length: columns }, (_, column) =>
+    Math.max(...rows.map((cells) => cells[column]?.length ?? 0)),
+  );
+  const line = (cells: readonly string[]) =>
+    cells
+      .map((cell, column) => {
+        const width = widths[column] ?? 0;
+        return /^[\d,]+$/.test(cell) ? cell.padStart(width) : cell.padEnd(width);
+      })
+      .join('  ')
+      .trimEnd();
+  return rows.map((cells) => `${line(cells)}\n`).join('');
+}
+
+function count(value: number): string {
+  return Math.round(value).toLocaleString('en-US');
+}
+
 function collectiveText({ kind, elements }: Collective): string {
-  return `${kind}, ${elements.toLocaleString('en-US')} elements`;
+  return `${kind}, ${count(elements)} elements`;
 }

@@ -7,7 +7,7 @@ import { FlatParameters } from '../nn/flat-parameters.js';
 import { gradientsOf, noGrad } from '../tensor/autograd.js';
 import { tensor } from '../tensor/create.js';
 import { keep, liveTensors, scope, type Tensor } from '../tensor/tensor.js';
-import { checkProgram } from './checker.js';
+import { checkPrograms } from './checker.js';
 import type { StepResources } from './handlers/step-state.js';
 import { schedule } from './passes/schedule.js';
 import type { Program } from './program.js';
@@ -150,7 +150,7 @@ test('a step finds the mean loss, its gradient, its norm and the clipped scale',
     const parameters = makeParameters();
     const { updates, optimizer } = recorder();
     const compiled = program(2);
-    checkProgram(compiled);
+    checkPrograms([compiled]);
     const resources = { blocks: BLOCKS, parameters, optimizer };
     const metrics = runStep(compiled, resources, INPUTS, { step: 3 });
     const gradients = parameters.parameters.flatMap(({ gradient }) => gradient?.toArray() ?? []);
@@ -191,7 +191,7 @@ test('buckets that are summed over two ranks give the gradient of both ranks’ 
     const starts = [1, 0].map((bucket) => ({ op: 'reduce', bucket }) as const);
     instructions.splice(clipAt, 0, ...starts, ...starts.map((started) => ({ op: 'wait', started }) as const));
     const compiled: Program = { ...base, groups: { data: [0, 1] }, worldSize: 2, buckets, instructions };
-    checkProgram(compiled);
+    checkPrograms([compiled]);
 
     const group = peerGroup(parameters, peer);
     const metrics = runStep(compiled, { blocks: BLOCKS, parameters, group }, INPUTS, { step: 0 });

@@ -13,7 +13,7 @@ const NORM_EPSILON = 1e-6;
 export function clip(state: StepState): Handlers['clip'] {
   return ({ maximumNorm }) => {
     const { tally, values } = state.gradients;
-    const [lossSum = 0, tokens = 0] = tally.toArray();
+    const [lossSum = 0, tokens = 0, stopVotes = 0] = tally.toArray();
     const meanScale = tokens === 0 ? 0 : 1 / (state.inputs.lossScale * tokens);
     const gradientNorm = Math.sqrt(normSquared(values).item()) * meanScale;
     const clipScale =
@@ -23,6 +23,7 @@ export function clip(state: StepState): Handlers['clip'] {
       tokens,
       gradientNorm,
       gradientScale: meanScale * clipScale,
+      stopVotes,
     };
   };
 }

@@ -30,6 +30,8 @@ export interface StepInputs {
   /** What the optimizer is told, but for the factor on the gradients. */
   readonly update?: Omit<OptimizerUpdate, 'gradientScale'>;
   readonly wantLogits?: boolean;
+  /** This rank was asked to stop. The ranks learn of each other's votes with the tally, and stop together. */
+  readonly votesToStop?: boolean;
   /** Sees the output of each forward. The tensors are the step's: read them, do not keep them. */
   readonly onOutput?: (block: number, micro: number, output: Activations) => void;
 }
@@ -44,6 +46,8 @@ export interface StepMetrics {
   readonly gradientNorm: number;
   /** Factor on the gradients in memory that makes them those of the mean, clipped. */
   readonly gradientScale: number;
+  /** How many ranks were asked to stop before this step. */
+  readonly stopVotes: number;
 }
 
 /** What a forward leaves for its backward. */
