@@ -5,7 +5,7 @@ import { nonEmptyText } from '../base/schema.js';
 export const dataSchema = z
   .strictObject({
     path: z
-      .union([nonEmptyText(), z.array(nonEmptyText()).min(1)])
+      .union([nonEmptyText(), z.array(nonEmptyText()).min(1).readonly()])
       .describe(
         'Files, folders or globs, relative to the working directory: text and source files, `.jsonl`, `.parquet`.',
       ),

@@ -52,7 +52,10 @@ export function compileStep(step: StepToCompile): CompiledStep {
   };
 }
 
-function compileForRank({ config, model, layout, goal, sequenceLength }: StepToCompile, rank: number): Program {
+function compileForRank(
+  { config, model, layout, goal, sequenceLength }: StepToCompile,
+  rank: number,
+): Program {
   const tokens = config.train_micro_batch_size_per_gpu * sequenceLength;
   const estimates = estimateActivations(model.blocks, tokens, FLOAT32_BYTES);
   const { zero_optimization: zero, gradient_clipping: clipping, optimizer } = config;

@@ -10,10 +10,10 @@ import { valueBelow } from '../base/json-schema.js';
 import { type ConfigOrigin, codeOrigin, fileOrigin } from './config/origin.js';
 import { applyOverrides, parseOverride } from './config/overrides.js';
 import { type ResolvedConfig, resolve } from './config/resolve.js';
-import type { UserConfig } from './config/schema.js';
+import type { UserConfig } from './config/user-config.js';
 
 export type { ResolvedConfig } from './config/resolve.js';
-export type { UserConfig } from './config/schema.js';
+export type { UserConfig } from './config/user-config.js';
 
 /** A key of a resolved configuration. */
 export type ConfigKey = keyof UserConfig & keyof ResolvedConfig;

@@ -1,6 +1,6 @@
+import type { ProcessGroup } from '../comm/process-group.js';
 import type { MicroBatchData } from '../data/batch-source.js';
 import type { Tokenizer } from '../data/tokenizer.js';
-import type { ProcessGroup } from '../comm/process-group.js';
 import type { FlatParameters } from '../nn/flat-parameters.js';
 import type { Schedule } from '../optim/lr-schedules.js';
 import type { Optimizer } from '../optim/optimizer.js';
@@ -11,6 +11,7 @@ import { runStep } from '../step/run-step.js';
 import type { Device } from '../tensor/dtype.js';
 import { type Batch, cutBatch, toDevice } from './batch.js';
 import type { ResolvedConfig } from './config.js';
+import { gatherNumbers } from './gather-numbers.js';
 import type { ModelSource } from './model-source.js';
 import { saveModel } from './save-model.js';
 
@@ -28,6 +29,8 @@ export interface StepResult {
   readonly milliseconds: number;
   /** Whether the update was left out. */
   readonly skipped: boolean;
+  /** Whether any rank was asked to stop. */
+  readonly stopAsked: boolean;
 }
 
 /** The parts an engine is put together from, by `initialize`. */
@@ -42,11 +45,15 @@ export interface EngineParts {
   readonly device: Device;
 }
 
-/** Observes a step as it runs. */
-export interface StepObserver {
+/** How a step is watched and ended. */
+export interface StepOptions {
+  /** This rank was asked to stop; the result says so on every rank. */
+  readonly votesToStop?: boolean;
   /** Called after each instruction. */
   readonly record?: (timed: TimedInstruction) => void;
 }
+
+const KIBIBYTE = 1024;
 
 /**
  * One rank's training: a checked program, the memory it works on, and the count of steps done. The way of a
@@ -99,7 +106,7 @@ export class Engine {
   }
 
   /** As `trainBatch`, with each micro-batch made when its turn comes. */
-  trainStep(microBatch: (micro: number) => MicroBatchData, observer: StepObserver = {}): StepResult {
+  trainStep(microBatch: (micro: number) => MicroBatchData, options: StepOptions = {}): StepResult {
     const { config, program, parameters, optimizer, schedule, group, device, source } = this.#parts;
     const startMs = performance.now();
     const { learningRate, momentum } = schedule.at(this.#steps);
@@ -110,9 +117,10 @@ export class Engine {
         nextBatch: (micro) => toDevice(microBatch(micro), device),
         lossScale: 1 / config.train_batch_size,
         training: true,
+        votesToStop: options.votesToStop ?? false,
         update: { step: this.#steps + 1, learningRate, ...(momentum !== undefined && { momentum }) },
       },
-      { step: this.#steps + 1, ...observer },
+      { step: this.#steps + 1, ...(options.record && { record: options.record }) },
     );
     this.#steps += 1;
     return {
@@ -123,6 +131,7 @@ export class Engine {
       tokens: metrics.tokens,
       milliseconds: performance.now() - startMs,
       skipped: false,
+      stopAsked: metrics.stopVotes > 0,
     };
   }
 
@@ -135,6 +144,11 @@ export class Engine {
     const { source, parameters, group } = this.#parts;
     if (group.rank === 0) saveModel(directory, source, parameters, tokenizer);
     group.barrier().wait();
+  }
+
+  /** The largest resident memory so far of each rank, in bytes. Every rank must call it. */
+  peakMemory(): readonly number[] {
+    return gatherNumbers(this.#parts.group, process.resourceUsage().maxRSS * KIBIBYTE);
   }
 
   /** Leaves the other ranks and frees the memory. */

@@ -1,6 +1,6 @@
 import { resolve } from 'node:path';
-import { modelFromConfig } from '../models/registry.js';
 import type { ModelConfig } from '../models/config.js';
+import { modelFromConfig } from '../models/registry.js';
 import type { Model } from '../nn/block.js';
 import { type ModelFolder, openModelFolder } from '../store/hugging-face/model-folder.js';
 

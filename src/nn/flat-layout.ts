@@ -27,10 +27,10 @@ export interface FlatLayout {
 }
 
 /**
- * Elements after the gradients in the gradient buffer: [sum of scaled losses, number of target tokens].
- * They ride with a gradient reduction, so that the global mean loss needs no collective of its own.
+ * Elements after the gradients in the gradient buffer: [sum of scaled losses, number of target tokens, votes
+ * to stop]. They ride with a gradient reduction, so that agreeing on them needs no collective of its own.
  */
-export const TALLY_ELEMENTS = 2;
+export const TALLY_ELEMENTS = 3;
 
 /** A block starts on a cache line: 16 elements of four bytes. Inside a block nothing is padded. */
 const BLOCK_ALIGNMENT = 16;

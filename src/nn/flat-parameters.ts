@@ -16,11 +16,11 @@ export interface FlatParametersOptions {
 
 /** The gradient buffer and its two parts. */
 export interface GradientMemory {
-  /** [trainable elements + 2] */
+  /** [trainable elements + 3] */
   readonly buffer: Tensor;
   /** [trainable elements]: laid out like the trainable values. */
   readonly values: Tensor;
-  /** [2]: sum of scaled losses, number of target tokens. */
+  /** [3]: sum of scaled losses, number of target tokens, votes to stop. */
   readonly tally: Tensor;
 }
 

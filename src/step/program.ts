@@ -16,8 +16,9 @@ export interface ProgramBlock {
  * A contiguous range of the flat gradient buffer that is reduced as one message.
  *
  * [Note: the tally] The gradient buffer ends in three more elements, the tally: the sum of the scaled losses,
- * and the number of target tokens on this rank. The bucket at the end of the buffer carries them, so that
- * the mean loss and the token count of the global batch cost no collective of their own. Every reduction
+ * the number of target tokens, and whether this rank was asked to stop. The bucket at the end of the buffer
+ * carries them, so that the mean loss of the global batch, its token count and the decision to stop together
+ * cost no collective of their own. Every reduction
  * starts after the last forward, when the tally is complete.
  */
 export interface Bucket {

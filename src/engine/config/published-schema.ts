@@ -84,7 +84,10 @@ function acceptedSection(section: KeySection): JsonSchema | undefined {
   return { type: 'object', properties, additionalProperties: false };
 }
 
-function sectionThatIsOff(section: KeySection, { key, off, why }: NonNullable<KeySection['switch']>): JsonSchema {
+function sectionThatIsOff(
+  section: KeySection,
+  { key, off, why }: NonNullable<KeySection['switch']>,
+): JsonSchema {
   const inert = Object.keys(keysOfSection(section)).map((name): [string, JsonSchema] => [name, {}]);
   return {
     type: 'object',

@@ -7,7 +7,8 @@ import { configRules, dataParallelSize, missingKeys, type Surroundings } from '.
 import type { CheckedConfig } from './schema.js';
 import { judge } from './verdicts.js';
 
-type DeepReadonly<T> = T extends object ? { readonly [Key in keyof T]: DeepReadonly<T[Key]> } : T;
+/** A type whose every part, however deep, is read-only. */
+export type DeepReadonly<T> = T extends object ? { readonly [Key in keyof T]: DeepReadonly<T[Key]> } : T;
 
 /**
  * A configuration with nothing left open, frozen: defaults filled in and the batch sizes worked out for one

@@ -56,8 +56,5 @@ export const configSchema = z.strictObject({
   $schema: nonEmptyText().optional().describe('The JSON Schema, for editors.'),
 });
 
-/** What a person writes: the keys of one JSON file. */
-export type UserConfig = z.input<typeof configSchema>;
-
 /** The configuration after the schema: defaults filled in, cross rules not yet applied. */
 export type CheckedConfig = z.output<typeof configSchema>;

@@ -6,72 +6,70 @@ export interface UserConfig {
    * A folder in Hugging Face's layout, or an object with `architecture` and the fields of a
    * `config.json`, which starts from random weights.
    */
-  model?:
+  readonly model?:
     | string
     | {
         /** The model family, as `model_type` in a Hugging Face `config.json`: `llama`, `gpt2`, … */
-        architecture: string;
-        [field: string]: unknown;
+        readonly architecture: string;
+        readonly [field: string]: unknown;
       }
     | undefined;
   /** The training data. */
-  data?:
+  readonly data?:
     | {
         /**
          * Files, folders or globs, relative to the working directory: text and source files, `.jsonl`,
          * `.parquet`.
          */
-        path: string | string[];
+        readonly path: string | readonly string[];
         /**
          * `bytes`, or the path of a `tokenizer.json` or of the folder that holds one. Left out: the tokenizer
          * of the model folder.
          */
-        tokenizer?: string | undefined;
+        readonly tokenizer?: string | undefined;
         /** Tokens in a sequence. Left out: 1024, or the longest the model takes if that is less. */
-        sequence_length?: number | undefined;
+        readonly sequence_length?: number | undefined;
         /**
          * Visit the sequences in an order drawn from `seed`. Left out: true for text, false for ready
          * `input_ids`.
          */
-        shuffle?: boolean | undefined;
+        readonly shuffle?: boolean | undefined;
         /**
          * Put documents end to end, so that every sequence is full. Left out: true for text, false for ready
          * `input_ids`.
          */
-        pack?: boolean | undefined;
+        readonly pack?: boolean | undefined;
         /**
          * The field of a `.jsonl` line, or the column of a `.parquet` file, that holds the text. Default:
          * `"text"`.
          */
-        text_field?: string | undefined;
+        readonly text_field?: string | undefined;
       }
     | undefined;
   /** Optimizer steps of the run. */
-  steps?: number | undefined;
+  readonly steps?: number | undefined;
   /** Start of every random choice: initial weights, order of the data, dropout. Default: `0`. */
-  seed?: number | undefined;
+  readonly seed?: number | undefined;
   /** Where tensors live and are computed. Default: `"cpu"`. */
-  device?: 'cpu' | 'cuda' | undefined;
+  readonly device?: 'cpu' | 'cuda' | undefined;
   /**
    * The folder that receives the trained model, in Hugging Face's layout. Left out: none is written.
    */
-  output?: string | undefined;
-  /**
-   * The layout of the ranks; data parallelism takes world size / (pipeline × tensor). Default: `{}`.
-   */
-  mesh?:
+  readonly output?: string | undefined;
+  /** The layout of the ranks; data parallelism takes world size / (pipeline × tensor). */
+  readonly mesh?:
     | {
         /** Pipeline stages. Default: `1`. */
-        pipeline?: number | undefined;
+        readonly pipeline?: number | undefined;
         /** Ranks that share each layer (tensor parallelism). Default: `1`. */
-        tensor?: number | undefined;
+        readonly tensor?: number | undefined;
       }
     | undefined;
-  /** Communication between ranks. Default: `{}`. */
-  communication?:
+  /** Communication between ranks. */
+  readonly communication?:
     | {
         /** The collective algorithm; `backend` is whatever Gloo or NCCL does. Default: `"backend"`. */
-        algorithm?:
+        readonly algorithm?:
           | 'backend'
           | 'shared-memory'
           | 'ring'
@@ -82,193 +80,185 @@ export interface UserConfig {
         /**
          * A collective that takes longer ends the run, with the rank that is missing named. Default: `60`.
          */
-        timeout_seconds?: number | undefined;
+        readonly timeout_seconds?: number | undefined;
       }
     | undefined;
   /**
    * Sequences per optimizer step, over all ranks: micro-batch × accumulation × data-parallel ranks.
    */
-  train_batch_size?: number | undefined;
+  readonly train_batch_size?: number | undefined;
   /** Sequences per forward pass of one rank. */
-  train_micro_batch_size_per_gpu?: number | undefined;
+  readonly train_micro_batch_size_per_gpu?: number | undefined;
   /** Micro-batches per optimizer step. */
-  gradient_accumulation_steps?: number | undefined;
+  readonly gradient_accumulation_steps?: number | undefined;
   /**
    * Leave out the last batch of an epoch when it is short; else it is completed from the next epoch.
    * Default: `false`.
    */
-  dataloader_drop_last?: boolean | undefined;
-  /** The optimizer. Left out: AdamW with its defaults. Default: `{"type":"AdamW"}`. */
-  optimizer?:
+  readonly dataloader_drop_last?: boolean | undefined;
+  /** The optimizer. Left out: AdamW with its defaults. */
+  readonly optimizer?:
     | {
-        type: 'AdamW';
-        /** Default: `{}`. */
-        params?:
+        readonly type: 'AdamW';
+        readonly params?:
           | {
               /** Learning rate, before any schedule. Default: `0.001`. */
-              lr?: number | undefined;
+              readonly lr?: number | undefined;
               /** Decay rates of the first and second moment. Default: `[0.9,0.999]`. */
-              betas?: [number, number] | undefined;
+              readonly betas?: readonly [number, number] | undefined;
               /** Added to the root of the second moment. Default: `1e-8`. */
-              eps?: number | undefined;
+              readonly eps?: number | undefined;
               /** Applied to every parameter. Default: `0`. */
-              weight_decay?: number | undefined;
+              readonly weight_decay?: number | undefined;
             }
           | undefined;
       }
     | {
-        type: 'Adam';
-        /** Default: `{}`. */
-        params?:
+        readonly type: 'Adam';
+        readonly params?:
           | {
               /** Learning rate, before any schedule. Default: `0.001`. */
-              lr?: number | undefined;
+              readonly lr?: number | undefined;
               /** Decay rates of the first and second moment. Default: `[0.9,0.999]`. */
-              betas?: [number, number] | undefined;
+              readonly betas?: readonly [number, number] | undefined;
               /** Added to the root of the second moment. Default: `1e-8`. */
-              eps?: number | undefined;
+              readonly eps?: number | undefined;
               /** Applied to every parameter. Default: `0`. */
-              weight_decay?: number | undefined;
+              readonly weight_decay?: number | undefined;
               /**
                * Decay the weights directly (AdamW) and not through the gradient; DeepSpeed's default too. Default:
                * `true`.
                */
-              adam_w_mode?: boolean | undefined;
+              readonly adam_w_mode?: boolean | undefined;
             }
           | undefined;
       }
     | {
-        type: 'SGD';
-        /** Default: `{}`. */
-        params?:
+        readonly type: 'SGD';
+        readonly params?:
           | {
               /** Learning rate, before any schedule. Default: `0.001`. */
-              lr?: number | undefined;
+              readonly lr?: number | undefined;
               /** Decay rate of the running gradient; 0 keeps none. Default: `0`. */
-              momentum?: number | undefined;
+              readonly momentum?: number | undefined;
               /** How much less of a new gradient is added. Default: `0`. */
-              dampening?: number | undefined;
+              readonly dampening?: number | undefined;
               /** Look ahead along the momentum. Default: `false`. */
-              nesterov?: boolean | undefined;
+              readonly nesterov?: boolean | undefined;
               /** Added to the gradient, for every parameter. Default: `0`. */
-              weight_decay?: number | undefined;
+              readonly weight_decay?: number | undefined;
             }
           | undefined;
       }
     | {
-        type: 'Lion';
-        /** Default: `{}`. */
-        params?:
+        readonly type: 'Lion';
+        readonly params?:
           | {
               /** Learning rate, before any schedule. Default: `0.001`. */
-              lr?: number | undefined;
+              readonly lr?: number | undefined;
               /** Decay rates of the first and second moment. Default: `[0.9,0.99]`. */
-              betas?: [number, number] | undefined;
+              readonly betas?: readonly [number, number] | undefined;
               /** Applied to every parameter. Default: `0`. */
-              weight_decay?: number | undefined;
+              readonly weight_decay?: number | undefined;
             }
           | undefined;
       }
     | undefined;
   /** The learning-rate schedule. Left out: the optimizer's `lr` throughout. */
-  scheduler?:
+  readonly scheduler?:
     | {
-        type: 'WarmupLR';
-        /** Default: `{}`. */
-        params?:
+        readonly type: 'WarmupLR';
+        readonly params?:
           | {
               /** Learning rate at the start of the warm-up. Default: `0`. */
-              warmup_min_lr?: number | undefined;
+              readonly warmup_min_lr?: number | undefined;
               /** Learning rate after the warm-up. Left out: the optimizer's `lr`. */
-              warmup_max_lr?: number | undefined;
+              readonly warmup_max_lr?: number | undefined;
               /** Steps of warm-up; DeepSpeed takes 1 as 2, and so do we. Default: `1000`. */
-              warmup_num_steps?: number | undefined;
+              readonly warmup_num_steps?: number | undefined;
               /** The shape of the warm-up. Default: `"log"`. */
-              warmup_type?: 'log' | 'linear' | undefined;
+              readonly warmup_type?: 'log' | 'linear' | undefined;
             }
           | undefined;
       }
     | {
-        type: 'WarmupDecayLR';
-        /** Default: `{}`. */
-        params?:
+        readonly type: 'WarmupDecayLR';
+        readonly params?:
           | {
               /** Steps of the whole schedule. Left out or "auto": `steps`. */
-              total_num_steps?: number | undefined;
+              readonly total_num_steps?: number | undefined;
               /** Learning rate at the start of the warm-up. Default: `0`. */
-              warmup_min_lr?: number | undefined;
+              readonly warmup_min_lr?: number | undefined;
               /**
                * Learning rate at the end of the warm-up. DeepSpeed's default, not the optimizer's `lr`. Default:
                * `0.001`.
                */
-              warmup_max_lr?: number | undefined;
+              readonly warmup_max_lr?: number | undefined;
               /** Steps of warm-up; DeepSpeed takes 1 as 2, and so do we. Default: `1000`. */
-              warmup_num_steps?: number | undefined;
+              readonly warmup_num_steps?: number | undefined;
               /** The shape of the warm-up. Default: `"log"`. */
-              warmup_type?: 'log' | 'linear' | undefined;
+              readonly warmup_type?: 'log' | 'linear' | undefined;
             }
           | undefined;
       }
     | {
-        type: 'WarmupCosineLR';
-        /** Default: `{}`. */
-        params?:
+        readonly type: 'WarmupCosineLR';
+        readonly params?:
           | {
               /** Steps of the whole schedule. Left out or "auto": `steps`. */
-              total_num_steps?: number | undefined;
+              readonly total_num_steps?: number | undefined;
               /** Start of the warm-up, as a fraction of the optimizer's `lr`. Default: `0`. */
-              warmup_min_ratio?: number | undefined;
+              readonly warmup_min_ratio?: number | undefined;
               /** Steps of warm-up; DeepSpeed takes 1 as 2, and so do we. Default: `1000`. */
-              warmup_num_steps?: number | undefined;
+              readonly warmup_num_steps?: number | undefined;
               /** The shape of the warm-up. Default: `"log"`. */
-              warmup_type?: 'log' | 'linear' | undefined;
+              readonly warmup_type?: 'log' | 'linear' | undefined;
               /** End of the cosine, as a fraction of the optimizer's `lr`. Default: `0.0001`. */
-              cos_min_ratio?: number | undefined;
+              readonly cos_min_ratio?: number | undefined;
             }
           | undefined;
       }
     | {
-        type: 'OneCycle';
-        params: {
+        readonly type: 'OneCycle';
+        readonly params: {
           /** Learning rate at both ends of the cycle. */
-          cycle_min_lr: number;
+          readonly cycle_min_lr: number;
           /** Learning rate at the top of the cycle. */
-          cycle_max_lr: number;
+          readonly cycle_max_lr: number;
           /** Decay of the learning rate after the cycle. Default: `0`. */
-          decay_lr_rate?: number | undefined;
+          readonly decay_lr_rate?: number | undefined;
           /** Steps of the rising half. Default: `2000`. */
-          cycle_first_step_size?: number | undefined;
+          readonly cycle_first_step_size?: number | undefined;
           /** Steps of the falling half. Left out: as many as the rising half. */
-          cycle_second_step_size?: number | undefined;
+          readonly cycle_second_step_size?: number | undefined;
           /** Stairs in the rising half; 0 is a straight line. Default: `0`. */
-          cycle_first_stair_count?: number | undefined;
+          readonly cycle_first_stair_count?: number | undefined;
           /** Stairs in the falling half. Left out: as many as the rising half. */
-          cycle_second_stair_count?: number | undefined;
+          readonly cycle_second_stair_count?: number | undefined;
           /** Steps per unit of decay after the cycle; 0 is no decay. Default: `0`. */
-          decay_step_size?: number | undefined;
+          readonly decay_step_size?: number | undefined;
           /** Move the momentum (β₁) against the learning rate. Default: `true`. */
-          cycle_momentum?: boolean | undefined;
+          readonly cycle_momentum?: boolean | undefined;
           /** Momentum at the top of the cycle. Default: `0.8`. */
-          cycle_min_mom?: number | undefined;
+          readonly cycle_min_mom?: number | undefined;
           /** Momentum at both ends of the cycle. Default: `0.9`. */
-          cycle_max_mom?: number | undefined;
+          readonly cycle_max_mom?: number | undefined;
           /** Growth of the momentum after the cycle. Default: `0`. */
-          decay_mom_rate?: number | undefined;
+          readonly decay_mom_rate?: number | undefined;
         };
       }
     | {
-        type: 'LRRangeTest';
-        /** Default: `{}`. */
-        params?:
+        readonly type: 'LRRangeTest';
+        readonly params?:
           | {
               /** Learning rate at the start. Default: `0.001`. */
-              lr_range_test_min_lr?: number | undefined;
+              readonly lr_range_test_min_lr?: number | undefined;
               /** Steps per interval. Default: `2000`. */
-              lr_range_test_step_size?: number | undefined;
+              readonly lr_range_test_step_size?: number | undefined;
               /** Growth per interval, as a fraction of the first learning rate. Default: `1`. */
-              lr_range_test_step_rate?: number | undefined;
+              readonly lr_range_test_step_rate?: number | undefined;
               /** Grow at the end of each interval only. Default: `false`. */
-              lr_range_test_staircase?: boolean | undefined;
+              readonly lr_range_test_staircase?: boolean | undefined;
             }
           | undefined;
       }
@@ -277,32 +267,32 @@ export interface UserConfig {
    * Largest global L2 norm of the gradients; 0 does not clip. 1.0 is DeepSpeed's default since summer
    * 2026 (0 before). Default: `1`.
    */
-  gradient_clipping?: number | undefined;
+  readonly gradient_clipping?: number | undefined;
   /** The data type of the gradient reduction. Default: `"fp32"`. */
-  communication_data_type?: 'fp32' | 'fp16' | 'bf16' | undefined;
-  /** Division of the training state over the data-parallel ranks (ZeRO). Default: `{}`. */
-  zero_optimization?:
+  readonly communication_data_type?: 'fp32' | 'fp16' | 'bf16' | undefined;
+  /** Division of the training state over the data-parallel ranks (ZeRO). */
+  readonly zero_optimization?:
     | {
         /**
          * What is divided over the data-parallel ranks: 0 nothing, 1 optimizer states, 2 gradients too, 3
          * parameters too. Default: `0`.
          */
-        stage?: 0 | 1 | 2 | 3 | undefined;
+        readonly stage?: 0 | 1 | 2 | 3 | undefined;
         /**
          * Gradient elements that travel in one reduction, at stage 0 as well. DeepSpeed's default of 5e8 makes
          * one bucket of most models, which leaves nothing to overlap; ours is 16 MiB of fp32. Default:
          * `4194304`.
          */
-        reduce_bucket_size?: number | undefined;
+        readonly reduce_bucket_size?: number | undefined;
         /**
          * Reduce a bucket while backward computes the next. DeepSpeed's default is true for stage 3 alone.
          * Default: `true`.
          */
-        overlap_comm?: boolean | undefined;
+        readonly overlap_comm?: boolean | undefined;
       }
     | undefined;
   /** Print a line every so many steps. Left out: every few seconds. */
-  steps_per_print?: number | undefined;
+  readonly steps_per_print?: number | undefined;
   /** The JSON Schema, for editors. */
-  $schema?: string | undefined;
+  readonly $schema?: string | undefined;
 }

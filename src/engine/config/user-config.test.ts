@@ -1,0 +1,60 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { z } from 'zod';
+import { defineConfig, type ResolvedConfig, resolveConfig } from '../config.js';
+import type { DeepReadonly } from './resolve.js';
+import type { configSchema } from './schema.js';
+import type { UserConfig } from './user-config.js';
+
+type Input = DeepReadonly<z.input<typeof configSchema>>;
+
+test('the spelled-out type and the schema say the same', () => {
+  // The assertion is the compiler's: each type is assignable to the other.
+  const asSchema = (config: UserConfig): Input => config;
+  const asType = (config: Input): UserConfig => config;
+  assert.equal(asType(asSchema(defineConfig({ steps: 3 }))).steps, 3);
+});
+
+test('a resolved configuration is frozen all the way down, and its input is left alone', () => {
+  const input = defineConfig({
+    train_batch_size: 4,
+    optimizer: { type: 'AdamW', params: { betas: [0.9, 0.95] } },
+  });
+  const config: ResolvedConfig = resolveConfig(input);
+  assert.ok(
+    Object.isFrozen(config) && Object.isFrozen(config.optimizer) && Object.isFrozen(config.optimizer.params),
+  );
+  assert.ok(!Object.isFrozen(input.optimizer));
+  assert.throws(() => Object.assign(config.mesh, { tensor: 2 }), TypeError);
+});
+
+test('resolving what was resolved changes nothing', () => {
+  const first = resolveConfig({ train_batch_size: 12, steps: 9, scheduler: { type: 'WarmupCosineLR' } });
+  const { data_parallel_size: ranks, ...again } = first;
+  assert.equal(ranks, 1);
+  assert.deepEqual(resolveConfig(again), first);
+});
+
+test('a schedule over the whole run takes its length from steps, unless it has its own', () => {
+  const lengthOf = (params: object) => {
+    const { scheduler } = resolveConfig({
+      train_batch_size: 1,
+      steps: 50,
+      scheduler: { type: 'WarmupDecayLR', params },
+    });
+    assert.ok(scheduler?.type === 'WarmupDecayLR');
+    return scheduler.params.total_num_steps;
+  };
+  assert.equal(lengthOf({}), 50);
+  assert.equal(lengthOf({ total_num_steps: 70 }), 70);
+});
+
+test("DeepSpeed's defaults are ours, but for the two that docs/config.md names", () => {
+  const config = resolveConfig({ train_batch_size: 1 });
+  assert.equal(config.gradient_clipping, 1);
+  assert.deepEqual(config.optimizer, {
+    type: 'AdamW',
+    params: { lr: 1e-3, betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0 },
+  });
+  assert.deepEqual(config.zero_optimization, { stage: 0, reduce_bucket_size: 2 ** 22, overlap_comm: true });
+});

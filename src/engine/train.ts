@@ -1,0 +1,101 @@
+import { setImmediate as turn } from 'node:timers/promises';
+import type { BatchSource } from '../data/batch-source.js';
+import { defaultCacheDirectory, type OpenedDataset, openDataset } from '../data/open-dataset.js';
+import type { RankEnvironment } from '../launch/environment.js';
+import type { EventSink } from '../launch/events.js';
+import { defaultSequenceLength } from './compile-step.js';
+import { type ConfigWith, loadConfig } from './config.js';
+import type { Engine, StepResult } from './engine.js';
+import { buildEngine, joinWorld } from './initialize.js';
+import { type ModelSource, openModel } from './model-source.js';
+import { TrainingReport } from './training-report.js';
+
+/** What a rank needs to train by a configuration file. */
+export interface TrainingOptions {
+  readonly configPath: string;
+  /** As given to `--set`. */
+  readonly overrides: readonly string[];
+  readonly environment: RankEnvironment;
+  readonly sink: EventSink;
+  /** Asks for an early end: the step is finished, the model saved. */
+  readonly signal: AbortSignal;
+}
+
+/**
+ * One rank's whole run: read the configuration, open model and data, meet the other ranks, train, save.
+ *
+ * @throws TrainyardError for anything that keeps the run from going on.
+ */
+export async function runTraining(options: TrainingOptions): Promise<void> {
+  const { environment, sink, signal } = options;
+  const { rank, worldSize } = environment;
+  const enter = (instruction: string): void => sink({ event: 'section', step: 0, instruction });
+
+  enter('read the configuration');
+  const { config } = loadConfig(options.configPath, options.overrides, {
+    worldSize,
+    requires: ['model', 'data', 'steps'],
+  });
+  enter('open the model');
+  const source = openModel(config.model);
+  enter('open the data');
+  const data = await openTrainingData(config, source);
+  const batches = data.batches({
+    rank,
+    worldSize,
+    microBatchSize: config.train_micro_batch_size_per_gpu,
+    gradientAccumulationSteps: config.gradient_accumulation_steps,
+  });
+  enter('meet the other ranks');
+  const world = joinWorld(config, environment);
+  enter('build the model');
+  const engine = buildEngine({ config, source, world, sequenceLength: batches.sequenceLength });
+
+  const report = new TrainingReport({ config, engine, sink, sequenceLength: batches.sequenceLength });
+  report.begin();
+  await trainSteps({ engine, batches, steps: config.steps, signal, report });
+  if (config.output !== undefined) {
+    sink({ event: 'section', step: engine.steps, instruction: 'save the model' });
+    engine.saveModel(config.output, data.tokenizer);
+  }
+  report.finish(engine.steps < config.steps);
+  engine.close();
+}
+
+/** Opens the data of a run; the model decides what the configuration leaves open. */
+export async function openTrainingData(
+  config: ConfigWith<'data'>,
+  source: ModelSource,
+): Promise<OpenedDataset> {
+  return openDataset(config.data, {
+    baseDirectory: process.cwd(),
+    cacheDirectory: defaultCacheDirectory(config.output ?? '.'),
+    modelDirectory: source.folder?.path,
+    vocabularySize: source.model.vocabularySize,
+    defaultSequenceLength: defaultSequenceLength(source.model),
+    seed: config.seed,
+  });
+}
+
+interface TrainingLoop {
+  readonly engine: Engine;
+  readonly batches: BatchSource;
+  readonly steps: number;
+  readonly signal: AbortSignal;
+  readonly report: TrainingReport;
+}
+
+/** Steps until the last one, or until some rank was asked to stop: all ranks stop after the same step. */
+async function trainSteps({ engine, batches, steps, signal, report }: TrainingLoop): Promise<void> {
+  let result: StepResult | undefined;
+  while (engine.steps < steps && !result?.stopAsked) {
+    // A step does not yield: signals are heard between steps.
+    await turn();
+    const step = engine.steps;
+    result = engine.trainStep((micro) => batches.microBatch(step, micro), {
+      votesToStop: signal.aborted,
+      record: report.recorder(step + 1),
+    });
+    report.step(result);
+  }
+}

@@ -1,0 +1,81 @@
+import type { EventSink } from '../launch/events.js';
+import type { TimedInstruction } from '../step/executor.js';
+import { instructionText } from '../step/instruction.js';
+import type { ResolvedConfig } from './config.js';
+import type { Engine, StepResult } from './engine.js';
+
+/** Whose run it is, and who is told. */
+export interface TrainingReportOptions {
+  readonly config: ResolvedConfig;
+  readonly engine: Engine;
+  readonly sink: EventSink;
+  readonly sequenceLength: number;
+}
+
+/** Turns a run into events. Rank 0 speaks for all; every rank says where it is. */
+export class TrainingReport {
+  readonly #options: TrainingReportOptions;
+  #last: StepResult | undefined;
+
+  constructor(options: TrainingReportOptions) {
+    this.#options = options;
+  }
+
+  begin(): void {
+    const { config, engine, sink, sequenceLength } = this.#options;
+    if (engine.rank !== 0) return;
+    sink({
+      event: 'start',
+      world_size: engine.worldSize,
+      parameters: engine.parameterCount,
+      steps: config.steps ?? 0,
+      first_step: engine.steps + 1,
+      device: config.device,
+      tokens_per_step: config.train_batch_size * sequenceLength,
+      ...(config.output !== undefined && { output: config.output }),
+    });
+  }
+
+  /** Says which instruction comes next, so that a rank that dies or hangs is found at its place. */
+  recorder(step: number): (timed: TimedInstruction) => void {
+    const { engine, sink } = this.#options;
+    const { instructions } = engine.program;
+    return ({ position }) => {
+      const next = instructions[position + 1];
+      if (next !== undefined) sink({ event: 'section', step, instruction: instructionText(next) });
+    };
+  }
+
+  step(result: StepResult): void {
+    this.#last = result;
+    const { engine, sink } = this.#options;
+    if (engine.rank !== 0) return;
+    sink({
+      event: 'step',
+      step: result.step,
+      loss: result.loss,
+      grad_norm: result.gradientNorm,
+      learning_rate: result.learningRate,
+      tokens: result.tokens,
+      tokens_per_second: result.tokens / (result.milliseconds / 1000),
+      step_ms: result.milliseconds,
+      skipped: result.skipped,
+      memory_bytes: process.memoryUsage.rss(),
+    });
+  }
+
+  /** Every rank must call it: the ranks tell each other their peak memory. */
+  finish(stopped: boolean): void {
+    const { config, engine, sink } = this.#options;
+    const peaks = engine.peakMemory();
+    if (engine.rank !== 0) return;
+    sink({
+      event: 'end',
+      steps: engine.steps,
+      loss: this.#last?.loss ?? Number.NaN,
+      peak_memory_bytes: peaks,
+      ...(config.output !== undefined && { output: config.output }),
+      ...(stopped && { stopped }),
+    });
+  }
+}
