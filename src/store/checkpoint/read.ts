@@ -1,6 +1,7 @@
 import { lstatSync, readdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { crc32 } from 'node:zlib';
+import { TrainyardError } from '../../base/errors.js';
 import { DTYPES } from '../../tensor/dtype.js';
 import { replacedName } from '../durable.js';
 import { describeFileError, readSmallFile, UnusableFile } from '../open-file.js';
@@ -81,8 +82,10 @@ function readManifest(folder: string, tag: string): Manifest {
 function openPart(path: string): SafetensorsFile {
   try {
     return openSafetensors(path, { followLink: false });
-  } catch (error) {
-    throw new DamagedCheckpoint(messageOf(error), { cause: error });
+  } catch (cause) {
+    if (!(cause instanceof TrainyardError)) throw cause;
+    const { expected, got } = cause.report;
+    throw new DamagedCheckpoint(`${basename(path)} breaks the rule that ${expected}: ${got}`, { cause });
   }
 }
 
@@ -109,5 +112,5 @@ function messageOf(error: unknown): string {
   if (error instanceof DamagedCheckpoint) return error.message;
   if (error instanceof UnusableFile) return `its manifest cannot be read: ${describeFileError(error)}`;
   const [first = ''] = (error instanceof Error ? error.message : String(error)).split('\n');
-  return `its manifest or a part of it is damaged: ${first.slice(0, 200)}`;
+  return `its manifest is damaged: ${first.slice(0, 200)}`;
 }
