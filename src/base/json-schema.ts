@@ -4,6 +4,7 @@ import { isJsonObject, type JsonPath, type JsonValue } from './json-document.js'
 /** The part of JSON Schema (draft 2020-12) that our schemas use. */
 export interface JsonSchema {
   readonly $schema?: string;
+  readonly title?: string;
   readonly type?: string;
   readonly description?: string;
   readonly default?: JsonValue;
