@@ -5,6 +5,8 @@
 #include "autograd.h"
 #include "dispatch.h"
 #include "environment.h"
+#include "process-group.h"
+#include "rendezvous-store.h"
 #include "system.h"
 #include "tensor-memory.h"
 
@@ -19,6 +21,8 @@ static napi_value initialize(napi_env env, napi_value exports) {
   export_tensor_memory(env, exports);
   export_autograd(env, exports);
   export_system(env, exports);
+  export_rendezvous_store(env, exports);
+  export_process_group(env, exports);
   return exports;
 }
 

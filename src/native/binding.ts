@@ -122,19 +122,25 @@ export interface EnvironmentBinding {
 }
 
 export interface CommunicationBinding {
-  /** A TCPStore client, or its server as well. Throws when the peers do not appear before the deadline. */
+  /**
+   * A TCPStore client, and its server too when `isServer`. Throws RENDEZVOUS_FAILED or a network error when the
+   * server does not answer before the deadline.
+   */
   createStore(options: {
     readonly host: string;
     readonly port: number;
     readonly isServer: boolean;
-    readonly worldSize: number;
     readonly timeoutMs: number;
   }): NativeObject;
-  /** The port a server listens on (asked for 0: the one the system gave). */
+  /** The port of the server (asked for 0: the one the system gave). */
   storePort(store: NativeObject): number;
-  storeSet(store: NativeObject, key: string, value: Uint8Array): void;
-  storeGet(store: NativeObject, key: string, timeoutMs: number): Uint8Array;
+  /** Adds to a counter, which starts at 0, and returns its new value. */
   storeAdd(store: NativeObject, key: string, amount: number): number;
+  storeHas(store: NativeObject, key: string): boolean;
+  /** Blocks until the key is there; false after the deadline. */
+  storeWait(store: NativeObject, key: string, timeoutMs: number): boolean;
+  /** Disconnects, and ends the server if it is ours. A store that is only dropped stays. */
+  closeStore(store: NativeObject): void;
   createGlooGroup(options: {
     readonly store: NativeObject;
     readonly prefix: string;
@@ -144,6 +150,8 @@ export interface CommunicationBinding {
     /** Network interface such as "lo"; empty: the host name's. */
     readonly networkInterface: string;
   }): NativeObject;
+  /** Joins the group's threads once its queue is empty. A group that is only dropped stays. */
+  closeGroup(group: NativeObject): void;
   /** Starts a collective on the tensors in place and returns its pending work. */
   allReduce(group: NativeObject, tensor: Handle, reduction: number): NativeObject;
   broadcast(group: NativeObject, tensor: Handle, root: number): NativeObject;
@@ -152,9 +160,8 @@ export interface CommunicationBinding {
   send(group: NativeObject, tensor: Handle, peer: number, tag: number): NativeObject;
   receive(group: NativeObject, tensor: Handle, peer: number, tag: number): NativeObject;
   barrier(group: NativeObject): NativeObject;
-  /** Blocks until done; throws on failure or after the deadline. */
+  /** Blocks until done; throws COLLECTIVE_FAILED on failure or after the deadline. */
   waitWork(work: NativeObject, timeoutMs: number): void;
-  isWorkDone(work: NativeObject): boolean;
 }
 
 /** Everything the add-on exports. */

@@ -1,0 +1,134 @@
+#include "rendezvous-store.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <torch/csrc/distributed/c10d/TCPStore.hpp>
+
+#include "args.h"
+#include "native-object.h"
+
+namespace trainyard {
+namespace {
+
+using Milliseconds = std::chrono::milliseconds;
+
+// A holder that is not closed leaks its store: destroying one joins threads, and a finalizer must not wait.
+struct StoreHolder {
+  c10::intrusive_ptr<c10d::TCPStore> store;
+  explicit StoreHolder(c10::intrusive_ptr<c10d::TCPStore> store) : store(std::move(store)) {}
+  StoreHolder(StoreHolder&&) = default;
+  ~StoreHolder() { store.release(); }
+};
+
+StoreHolder& holder_of(napi_env env, napi_value value) {
+  StoreHolder& holder = object_of<StoreHolder>(env, value);
+  if (!holder.store) throw CodedError("RENDEZVOUS_FAILED", "The store was closed.");
+  return holder;
+}
+
+// Left to itself the store listens on every interface; a job on one machine has no reason to be reachable from
+// others. Returns -1 when the host is not loopback.
+int listen_on_loopback(const std::string& host, uint16_t& port) {
+  if (host != "127.0.0.1" && host != "localhost") return -1;
+  const int file = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const int yes = 1;
+  setsockopt(file, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  address.sin_port = htons(port);
+  socklen_t length = sizeof address;
+  const auto generic = reinterpret_cast<sockaddr*>(&address);
+  if (bind(file, generic, length) != 0 || listen(file, SOMAXCONN) != 0) {
+    const std::string reason = std::strerror(errno);
+    close(file);
+    throw CodedError("RENDEZVOUS_FAILED", "Cannot listen on " + host + ":" + std::to_string(port) + ": " + reason);
+  }
+  getsockname(file, generic, &length);
+  port = ntohs(address.sin_port);
+  return file;
+}
+
+napi_value create_store(napi_env env, napi_callback_info info) {
+  return guarded(env, "createStore", [&] {
+    const Arguments arguments(env, info);
+    const auto property = [&](const char* name) { return arguments.property(0, name); };
+    const std::string host = arguments.string_of(property("host"));
+    c10d::TCPStoreOptions options;
+    options.port = static_cast<uint16_t>(arguments.integer_of(property("port")));
+    options.isServer = arguments.boolean_of(property("isServer"));
+    options.timeout = Milliseconds(arguments.integer_of(property("timeoutMs")));
+    options.waitWorkers = false;
+    if (options.isServer) {
+      const int file = listen_on_loopback(host, options.port);
+      if (file >= 0) options.masterListenFd = file;
+    }
+    return object_value(env, StoreHolder(c10::make_intrusive<c10d::TCPStore>(host, options)));
+  });
+}
+
+napi_value store_port(napi_env env, napi_callback_info info) {
+  return guarded(env, "storePort", [&] {
+    const Arguments arguments(env, info);
+    return number_value(env, holder_of(env, arguments.value(0)).store->getPort());
+  });
+}
+
+napi_value store_add(napi_env env, napi_callback_info info) {
+  return guarded(env, "storeAdd", [&] {
+    const Arguments arguments(env, info);
+    const StoreHolder& holder = holder_of(env, arguments.value(0));
+    return number_value(env, static_cast<double>(holder.store->add(arguments.string(1), arguments.integer(2))));
+  });
+}
+
+napi_value store_has(napi_env env, napi_callback_info info) {
+  return guarded(env, "storeHas", [&] {
+    const Arguments arguments(env, info);
+    return boolean_value(env, holder_of(env, arguments.value(0)).store->check({arguments.string(1)}));
+  });
+}
+
+// False when the deadline passes first.
+napi_value store_wait(napi_env env, napi_callback_info info) {
+  return guarded(env, "storeWait", [&] {
+    const Arguments arguments(env, info);
+    const StoreHolder& holder = holder_of(env, arguments.value(0));
+    const std::string key = arguments.string(1);
+    try {
+      holder.store->wait({key}, Milliseconds(arguments.integer(2)));
+      return boolean_value(env, true);
+    } catch (const c10::DistStoreError&) {
+      return boolean_value(env, holder.store->check({key}));
+    }
+  });
+}
+
+napi_value close_store(napi_env env, napi_callback_info info) {
+  return guarded(env, "closeStore", [&] {
+    const Arguments arguments(env, info);
+    holder_of(env, arguments.value(0)).store.reset();
+    return undefined_value(env);
+  });
+}
+
+}  // namespace
+
+c10::intrusive_ptr<c10d::Store> store_of(napi_env env, napi_value value) { return holder_of(env, value).store; }
+
+void export_rendezvous_store(napi_env env, napi_value exports) {
+  export_function(env, exports, "createStore", create_store);
+  export_function(env, exports, "storePort", store_port);
+  export_function(env, exports, "storeAdd", store_add);
+  export_function(env, exports, "storeHas", store_has);
+  export_function(env, exports, "storeWait", store_wait);
+  export_function(env, exports, "closeStore", close_store);
+}
+
+}  // namespace trainyard

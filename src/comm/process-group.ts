@@ -1,0 +1,32 @@
+import type { Tensor } from '../tensor/tensor.js';
+import type { Work } from './work.js';
+
+/** How the ranks' values become one. `mean` divides the sum by the world size, in the tensor's own dtype. */
+export type Reduction = 'sum' | 'mean' | 'max';
+
+/**
+ * The ranks that take part in collectives, seen from one of them. Every rank calls the same operations in the
+ * same order with the same shapes and dtypes. Tensors are contiguous; results are written in place.
+ *
+ * An operation starts at once and runs beside the caller; its tensors must be left alone until `wait` of its
+ * work returns. Names are those of MPI and torch.distributed.
+ */
+export interface ProcessGroup {
+  readonly rank: number;
+  readonly worldSize: number;
+  /** Every rank gets the reduction of all tensors. */
+  allReduce(tensor: Tensor, reduction: Reduction): Work;
+  /** Every rank gets the tensor of `root`. */
+  broadcast(tensor: Tensor, root: number): Work;
+  /** `output` becomes the inputs of all ranks, one after the other: world size × the elements of `input`. */
+  allGather(output: Tensor, input: Tensor): Work;
+  /** `output` becomes this rank's part of the reduction of all inputs: the elements of `input` / world size. */
+  reduceScatter(output: Tensor, input: Tensor, reduction: Reduction): Work;
+  /** Sends to `peer`, which receives with the same tag. Messages with one tag arrive in order. */
+  send(tensor: Tensor, peer: number, tag?: number): Work;
+  receive(tensor: Tensor, peer: number, tag?: number): Work;
+  /** Done when every rank has come here. */
+  barrier(): Work;
+  /** Waits for the other ranks to close too, and ends the transport. Closing twice is harmless. */
+  close(): void;
+}

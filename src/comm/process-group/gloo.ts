@@ -1,0 +1,153 @@
+import { TrainyardError } from '../../base/errors.js';
+import type { NativeObject } from '../../native/binding.js';
+import { native } from '../../native/native.js';
+import { noGrad } from '../../tensor/autograd.js';
+import type { DType } from '../../tensor/dtype.js';
+import type { Tensor } from '../../tensor/tensor.js';
+import type { ProcessGroup, Reduction } from '../process-group.js';
+import { collectiveFailure, finishedWork, NativeWork, type Work } from '../work.js';
+import { describeTensor, requireLayout } from './layout.js';
+
+/** The add-on's numbers for what Gloo reduces by; it knows no mean. */
+const REDUCTIONS = { sum: 0, mean: 0, max: 1 } as const satisfies Record<Reduction, number>;
+
+const FLOATING: readonly DType[] = ['float32', 'float64', 'float16', 'bfloat16'];
+
+/** How long a rank that closes waits for the others before it leaves all the same. */
+const LONGEST_FAREWELL_MS = 5_000;
+
+/** Where a group's ranks meet, and which of them this is. */
+export interface GlooOptions {
+  readonly rank: number;
+  readonly worldSize: number;
+  /** Network interface, such as "lo"; empty means the one of the host's name. */
+  readonly networkInterface: string;
+  /** The deadline of every operation. */
+  readonly timeoutMs: number;
+}
+
+/** Collectives over TCP on host memory, by Gloo through c10d's ProcessGroupGloo. */
+export class GlooGroup implements ProcessGroup {
+  readonly rank: number;
+  readonly worldSize: number;
+  readonly #timeoutMs: number;
+  readonly #group: NativeObject;
+  readonly #closeStore: () => void;
+  #state: 'open' | 'broken' | 'closed' = 'open';
+
+  /**
+   * Connects to every other rank of the group, which must be doing the same.
+   *
+   * @param store a store that all ranks share; `closeStore` ends it with the group
+   * @param prefix for the group's keys in it; no two groups share one
+   */
+  constructor(store: NativeObject, prefix: string, options: GlooOptions, closeStore: () => void) {
+    this.rank = options.rank;
+    this.worldSize = options.worldSize;
+    this.#timeoutMs = options.timeoutMs;
+    this.#closeStore = closeStore;
+    this.#group = native.createGlooGroup({ store, prefix, ...options });
+  }
+
+  allReduce(tensor: Tensor, reduction: Reduction): Work {
+    if (tensor.elements === 0) return finishedWork;
+    return this.#start(
+      `allReduce (${reduction}) of ${describeTensor(tensor)}`,
+      () => native.allReduce(this.#group, tensor.handle, REDUCTIONS[reduction]),
+      this.#finisher(tensor, reduction),
+    );
+  }
+
+  broadcast(tensor: Tensor, root: number): Work {
+    if (tensor.elements === 0) return finishedWork;
+    const operation = `broadcast from rank ${root} of ${describeTensor(tensor)}`;
+    return this.#start(operation, () => native.broadcast(this.#group, tensor.handle, root));
+  }
+
+  allGather(output: Tensor, input: Tensor): Work {
+    requireLayout('allGather', output, input, this.worldSize);
+    if (input.elements === 0) return finishedWork;
+    const operation = `allGather of ${describeTensor(input)}`;
+    return this.#start(operation, () => native.allGather(this.#group, output.handle, input.handle));
+  }
+
+  reduceScatter(output: Tensor, input: Tensor, reduction: Reduction): Work {
+    requireLayout('reduceScatter', input, output, this.worldSize);
+    if (output.elements === 0) return finishedWork;
+    return this.#start(
+      `reduceScatter (${reduction}) of ${describeTensor(input)}`,
+      () => native.reduceScatter(this.#group, output.handle, input.handle, REDUCTIONS[reduction]),
+      this.#finisher(output, reduction),
+    );
+  }
+
+  send(tensor: Tensor, peer: number, tag = 0): Work {
+    if (tensor.elements === 0) return finishedWork;
+    const operation = `send to rank ${peer} of ${describeTensor(tensor)}`;
+    return this.#start(operation, () => native.send(this.#group, tensor.handle, peer, tag));
+  }
+
+  receive(tensor: Tensor, peer: number, tag = 0): Work {
+    if (tensor.elements === 0) return finishedWork;
+    const operation = `receive from rank ${peer} of ${describeTensor(tensor)}`;
+    return this.#start(operation, () => native.receive(this.#group, tensor.handle, peer, tag));
+  }
+
+  barrier(): Work {
+    return this.#start('barrier', () => native.barrier(this.#group));
+  }
+
+  /**
+   * After a failure the transport is abandoned as it is: its threads may wait for the lost peer until their own
+   * deadline, and the process is about to end.
+   */
+  close(): void {
+    if (this.#state === 'closed') return;
+    if (this.#state === 'open') this.#farewell();
+    if (this.#state === 'open') {
+      native.closeGroup(this.#group);
+      this.#closeStore();
+    }
+    this.#state = 'closed';
+  }
+
+  /** A rank that left while another still waits for its answer would look like one that died. */
+  #farewell(): void {
+    const timeoutMs = Math.min(this.#timeoutMs, LONGEST_FAREWELL_MS);
+    try {
+      native.waitWork(native.barrier(this.#group), timeoutMs);
+    } catch {
+      this.#state = 'broken';
+    }
+  }
+
+  #start(operation: string, begin: () => NativeObject, finish?: () => void): Work {
+    const description = {
+      operation,
+      place: `rank ${this.rank} of ${this.worldSize}`,
+      timeoutMs: this.#timeoutMs,
+      ...(finish === undefined ? {} : { finish }),
+      onFailure: () => {
+        this.#state = 'broken';
+      },
+    };
+    try {
+      return new NativeWork(begin(), description);
+    } catch (error) {
+      if (!(error instanceof TrainyardError && error.code === 'COLLECTIVE_FAILED')) throw error;
+      description.onFailure();
+      throw collectiveFailure(error, description, 0);
+    }
+  }
+
+  #finisher(tensor: Tensor, reduction: Reduction): (() => void) | undefined {
+    if (reduction !== 'mean' || this.worldSize === 1) return undefined;
+    if (!FLOATING.includes(tensor.dtype)) {
+      throw new TrainyardError('TENSOR_OPERATOR', {
+        what: 'The mean over ranks needs a floating-point tensor.',
+        got: describeTensor(tensor),
+      });
+    }
+    return () => void noGrad(() => tensor.div_(this.worldSize));
+  }
+}

@@ -1,0 +1,55 @@
+import { invariant } from '../../base/errors.js';
+import { noGrad } from '../../tensor/autograd.js';
+import { scope, type Tensor } from '../../tensor/tensor.js';
+import type { ProcessGroup } from '../process-group.js';
+import { finishedWork, type Work } from '../work.js';
+import { requireLayout } from './layout.js';
+
+/** The group of a world of one: what is reduced over one rank is there already. */
+export class SingleGroup implements ProcessGroup {
+  readonly rank = 0;
+  readonly worldSize = 1;
+
+  allReduce(): Work {
+    return finishedWork;
+  }
+
+  broadcast(_tensor: Tensor, root: number): Work {
+    invariant(root === 0, `a world of one has no rank ${root}`);
+    return finishedWork;
+  }
+
+  allGather(output: Tensor, input: Tensor): Work {
+    return copy('allGather', output, input);
+  }
+
+  reduceScatter(output: Tensor, input: Tensor): Work {
+    return copy('reduceScatter', output, input);
+  }
+
+  send(_tensor: Tensor, peer: number): Work {
+    throw noPeer(peer);
+  }
+
+  receive(_tensor: Tensor, peer: number): Work {
+    throw noPeer(peer);
+  }
+
+  barrier(): Work {
+    return finishedWork;
+  }
+
+  close(): void {}
+}
+
+function noPeer(peer: number): Error {
+  return new Error(`Trainyard bug: a world of one has no peer ${peer} to exchange messages with`);
+}
+
+function copy(operation: string, output: Tensor, input: Tensor): Work {
+  requireLayout(operation, output, input, 1);
+  scope(() => {
+    noGrad(() => output.view([-1]).copy_(input.view([-1])));
+  });
+  return finishedWork;
+}

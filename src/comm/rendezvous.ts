@@ -1,0 +1,115 @@
+import { TrainyardError } from '../base/errors.js';
+import type { NativeObject } from '../native/binding.js';
+import { native } from '../native/native.js';
+import { GlooGroup } from './process-group/gloo.js';
+import { SingleGroup } from './process-group/single.js';
+import type { ProcessGroup } from './process-group.js';
+
+/** This rank's place among the ranks of a run, as a launcher gives it. */
+export interface RendezvousOptions {
+  readonly rank: number;
+  readonly worldSize: number;
+  /** Where the store listens. */
+  readonly masterAddress: string;
+  readonly masterPort: number;
+  /** The launcher hosts the store (torchrun's agent may); else rank 0 does. */
+  readonly storeIsHosted: boolean;
+  /** Distinct for every start of every run: the prefix of all keys. */
+  readonly runId: string;
+  readonly networkInterface: string;
+  /** The deadline for all ranks to come, and for every collective after that. */
+  readonly timeoutMs: number;
+}
+
+/**
+ * Waits until every rank is there and connects them.
+ *
+ * @throws TrainyardError RENDEZVOUS_FAILED with the ranks that are missing, or the reason why the store cannot
+ * be reached
+ */
+export function rendezvous(options: RendezvousOptions): ProcessGroup {
+  if (options.worldSize === 1) return new SingleGroup();
+  const deadlineMs = performance.now() + options.timeoutMs;
+  const store = openStore(options);
+  meet(store, options, deadlineMs);
+  try {
+    return new GlooGroup(store, `${options.runId}/gloo`, options, () => native.closeStore(store));
+  } catch (error) {
+    throw failed(options, 'The ranks met but could not connect to each other.', error, CURE_INTERFACE);
+  }
+}
+
+const CURE_INTERFACE =
+  'set GLOO_SOCKET_IFNAME to the network interface by which the hosts reach each other, and see the other ranks';
+
+function openStore(options: RendezvousOptions): NativeObject {
+  const { rank, masterAddress: host, masterPort: port, timeoutMs } = options;
+  const isServer = rank === 0 && !options.storeIsHosted;
+  try {
+    return native.createStore({ host, port, isServer, timeoutMs });
+  } catch (error) {
+    const what = isServer
+      ? `Rank 0 cannot serve the store at ${host}:${port}.`
+      : `The store at ${host}:${port} did not answer within ${timeoutMs / 1000} s.`;
+    const cure = isServer
+      ? 'choose another MASTER_PORT: this one is taken, or MASTER_ADDR is not an address of this host'
+      : 'see whether rank 0 runs, and that MASTER_ADDR and MASTER_PORT are the same for every rank';
+    throw failed(options, what, error, cure);
+  }
+}
+
+/** Says that this rank is here and waits for the others. */
+function meet(store: NativeObject, options: RendezvousOptions, deadlineMs: number): void {
+  const { rank, worldSize, runId } = options;
+  const keyOf = (other: number): string => `${runId}/present/${other}`;
+  const ranks = Array.from({ length: worldSize }, (_, other) => other);
+  try {
+    if (native.storeAdd(store, keyOf(rank), 1) > 1) throw taken(options);
+    const everybodyCame = ranks.every((other) => {
+      const leftMs = Math.max(1, Math.ceil(deadlineMs - performance.now()));
+      return native.storeWait(store, keyOf(other), leftMs);
+    });
+    if (!everybodyCame)
+      throw absent(
+        options,
+        ranks.filter((other) => !native.storeHas(store, keyOf(other))),
+      );
+  } catch (error) {
+    if (error instanceof TrainyardError && error.code === 'RENDEZVOUS_FAILED') throw error;
+    throw failed(
+      options,
+      'The store went away while the ranks were meeting.',
+      error,
+      'see the output of rank 0',
+    );
+  }
+}
+
+function absent(options: RendezvousOptions, missing: readonly number[]): TrainyardError {
+  const names = missing.length === 1 ? `Rank ${missing[0]} did` : `Ranks ${missing.join(', ')} did`;
+  return new TrainyardError('RENDEZVOUS_FAILED', {
+    what: `${names} not come within ${options.timeoutMs / 1000} s.`,
+    where: placeOf(options),
+    expected: `${options.worldSize} ranks`,
+    got: `${options.worldSize - missing.length} ranks`,
+    cure: 'see the output of the missing ranks, or allow more time with communication.timeout_seconds',
+  });
+}
+
+function taken(options: RendezvousOptions): TrainyardError {
+  return new TrainyardError('RENDEZVOUS_FAILED', {
+    what: `Another process of this run already is rank ${options.rank}.`,
+    where: placeOf(options),
+    cure: 'give every process its own RANK, and every run its own MASTER_PORT',
+  });
+}
+
+function failed(options: RendezvousOptions, what: string, cause: unknown, cure: string): TrainyardError {
+  const reason = cause instanceof TrainyardError ? cause.report.what : String(cause);
+  const report = { what, where: placeOf(options), got: reason.split('\n')[0] ?? '', cure };
+  return new TrainyardError('RENDEZVOUS_FAILED', report, { cause });
+}
+
+function placeOf({ rank, worldSize, masterAddress, masterPort }: RendezvousOptions): string {
+  return `rank ${rank} of ${worldSize}, store ${masterAddress}:${masterPort}`;
+}
