@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { TrainyardError } from '../base/errors.js';
-import { planFlatLayout } from '../nn/flat-layout.js';
+import { planFlatLayout, TALLY_ELEMENTS } from '../nn/flat-layout.js';
 import { checkPrograms } from '../step/checker.js';
 import type { Instruction } from '../step/instruction.js';
 import { instructionText } from '../step/instruction.js';
@@ -62,7 +62,7 @@ test('every compiled program passes its check and means one synchronous step', (
       const [program, report] = [programs[0], reports[0]];
       assert.ok(program && report);
       const ranks = program.worldSize;
-      const elements = program.trainableElements + 2;
+      const elements = program.trainableElements + TALLY_ELEMENTS;
       const sent = report.collectives.reduce((sum, { sentBytes }) => sum + sentBytes, 0);
       assert.ok(Math.abs(sent - (2 * elements * 4 * (ranks - 1)) / ranks) < 1e-6);
     }),

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { backward, noGrad } from '../tensor/autograd.js';
 import { tensor } from '../tensor/create.js';
 import { liveTensors, scope } from '../tensor/tensor.js';
-import { planFlatLayout } from './flat-layout.js';
+import { planFlatLayout, TALLY_ELEMENTS } from './flat-layout.js';
 import { FlatParameters } from './flat-parameters.js';
 
 const initializer = { kind: 'constant', value: 0 } as const;
@@ -62,7 +62,7 @@ test('backward adds to the flat gradient buffer, alone, joined and tied alike', 
     backward([b.get('tied').value.mul(100).sum()]);
     const gradients = flat.gradients?.values.toArray().slice(0, 6);
     assert.deepEqual(gradients, [112, 112, 10, 10, 10, 10]);
-    assert.equal(flat.gradients?.buffer.elements, LAYOUT.trainableElements + 2);
+    assert.equal(flat.gradients?.buffer.elements, LAYOUT.trainableElements + TALLY_ELEMENTS);
     flat.dispose();
   });
 });

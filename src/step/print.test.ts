@@ -33,7 +33,7 @@ test('a program prints as aligned text under one line that says whose it is', ()
       'rank 1 of 2 · 1 micro-batch · data parallel 2',
       'load      micro 0',
       'backward  block.0          micro 0',
-      'reduce    bucket.0         start    (all-reduce, 65,538 elements)',
+      'reduce    bucket.0         start    (all-reduce, 65,539 elements)',
       'wait      reduce bucket.0',
       'clip      none',
       'step',

@@ -18,8 +18,7 @@ export interface ProgramBlock {
  * [Note: the tally] The gradient buffer ends in three more elements, the tally: the sum of the scaled losses,
  * the number of target tokens, and whether this rank was asked to stop. The bucket at the end of the buffer
  * carries them, so that the mean loss of the global batch, its token count and the decision to stop together
- * cost no collective of their own. Every reduction
- * starts after the last forward, when the tally is complete.
+ * cost no collective of their own. Every reduction starts after the last forward, when the tally is complete.
  */
 export interface Bucket {
   /** The range [start, end) in elements of the flat buffer, without the tally. */

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Work } from '../comm/work.js';
 import type { Activations, Block, MicroBatch } from '../nn/block.js';
-import { planFlatLayout } from '../nn/flat-layout.js';
+import { planFlatLayout, TALLY_ELEMENTS } from '../nn/flat-layout.js';
 import { FlatParameters } from '../nn/flat-parameters.js';
 import { gradientsOf, noGrad } from '../tensor/autograd.js';
 import { tensor } from '../tensor/create.js';
@@ -178,7 +178,7 @@ test('buckets that are summed over two ranks give the gradient of both ranks’ 
     const parameters = makeParameters();
     const peer = makeParameters();
     const alone: StepResources = { blocks: BLOCKS, parameters: peer };
-    const onlySecond = { ...INPUTS, nextBatch: () => batchOf(1) };
+    const onlySecond = { ...INPUTS, nextBatch: () => batchOf(1), votesToStop: true };
     runStep(program(1, { goal: 'gradients' }), alone, onlySecond, { step: 0 });
 
     const buckets = [
@@ -198,6 +198,7 @@ test('buckets that are summed over two ranks give the gradient of both ranks’ 
     const expected = reference(parameters, [0, 1]);
     close(metrics.loss, expected.loss);
     assert.equal(metrics.tokens, expected.tokens);
+    assert.equal(metrics.stopVotes, 1);
     close(metrics.gradientNorm, Math.hypot(...expected.gradients));
     parameters.dispose();
     peer.dispose();
@@ -238,7 +239,13 @@ test('a batch without any target has no loss and no gradient, and does not divid
       { ...INPUTS, nextBatch },
       { step: 0 },
     );
-    assert.deepEqual(metrics, { loss: 0, tokens: 0, gradientNorm: 0, gradientScale: 0 });
+    assert.deepEqual(metrics, {
+      loss: 0,
+      tokens: 0,
+      gradientNorm: 0,
+      gradientScale: 0,
+      stopVotes: 0,
+    });
     parameters.dispose();
   });
 });
@@ -251,7 +258,7 @@ function peerGroup(own: FlatParameters, peer: FlatParameters) {
       return {
         wait: () => {
           assert.ok(own.gradients && peer.gradients);
-          const isTail = target.elements === LAYOUT.trainableElements - 32 + 2;
+          const isTail = target.elements === LAYOUT.trainableElements - 32 + TALLY_ELEMENTS;
           const other = peer.gradients.buffer.narrow(0, isTail ? 32 : 0, target.elements);
           target.add_(other);
           target.dispose();

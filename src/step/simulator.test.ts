@@ -26,13 +26,13 @@ function program(rank: number, overlap: boolean): Program {
       { name: 'a', parameters: [], activationBytes: 100, outputBytes: 10 },
       { name: 'b', parameters: [], activationBytes: 100, outputBytes: 10 },
     ],
-    trainableElements: 98,
+    trainableElements: 97,
     bytesPerElement: 4,
     batchBytes: 0,
     optimizerBytes: 0,
     groups: { data: [0, 1] },
     buckets: [
-      { start: 50, end: 98, parameters: [], blocks: [1], carriesTally: true },
+      { start: 50, end: 97, parameters: [], blocks: [1], carriesTally: true },
       { start: 0, end: 50, parameters: [], blocks: [0], carriesTally: false },
     ],
     instructions: [

@@ -55,7 +55,7 @@ test('buckets are filled from the end of the buffer, and padding goes with the p
   assert.deepEqual([third?.parameters, third?.blocks], [['embedding'], [0, 2]]);
   assert.deepEqual(
     [first, second, third].map((bucket) => bucket && bucketElements(bucket)),
-    [34, 16, 64],
+    [35, 16, 64],
   );
 });
 
