@@ -11,7 +11,7 @@ import { userConfigModule } from './config-documents/typescript.mjs';
 
 const root = join(import.meta.dirname, '..');
 const files = {
-  'docs/config.md': configMarkdown(knownKeys),
+  'docs/config.md': formatted('config.md', configMarkdown(knownKeys)),
   'docs/trainyard.schema.json': formatted('schema.json', JSON.stringify(configJsonSchema(), null, 2)),
   'src/engine/config/user-config.ts': formatted('user-config.ts', userConfigModule(knownKeys.schema)),
 };

@@ -27,7 +27,7 @@ function normalized(name: string): string {
  * The number of insertions, deletions, replacements and swaps of neighbours that turn `left` into `right`
  * (the optimal string alignment distance).
  */
-export function editDistance(left: string, right: string): number {
+function editDistance(left: string, right: string): number {
   let beforePrevious: number[] = [];
   let previous = Array.from({ length: right.length + 1 }, (_, column) => column);
   for (let row = 1; row <= left.length; row++) {

@@ -23,9 +23,3 @@ export const communicationSchema = z
   })
   .prefault({})
   .describe('Communication between ranks.');
-
-/** The `mesh` slice with its defaults filled in. */
-export type MeshConfig = Readonly<z.output<typeof meshSchema>>;
-
-/** The `communication` slice with its defaults filled in. */
-export type CommunicationConfig = Readonly<z.output<typeof communicationSchema>>;

@@ -31,6 +31,3 @@ export const communicationDataTypeSchema = z
   .enum(['fp32', 'fp16', 'bf16'])
   .default('fp32')
   .describe('The data type of the gradient reduction.');
-
-/** The `zero_optimization` slice with its defaults filled in. */
-export type ZeroConfig = Readonly<z.output<typeof zeroSchema>>;
