@@ -39,4 +39,6 @@ export const dataSchema = z
   .describe('The training data.');
 
 /** The `data` slice with its defaults filled in. */
-export type DataConfig = Readonly<z.output<typeof dataSchema>>;
+export type DataConfig = Readonly<Omit<z.output<typeof dataSchema>, 'path'>> & {
+  readonly path: string | readonly string[];
+};

@@ -6,8 +6,8 @@ import { after, before, describe, it } from 'node:test';
 import fc from 'fast-check';
 import { TrainyardError } from '../../base/errors.js';
 import { readDocuments } from './read-documents.js';
-import { LONGEST_LINE_BYTES, readLines } from './read-lines.js';
-import { firstInvalidByte, incompleteSuffixLength } from './utf8.js';
+import { readLines } from './read-lines.js';
+import { decodeUtf8 } from './utf8.js';
 
 const FIXTURES = join(import.meta.dirname, '../../../../test/fixtures/data');
 
@@ -64,21 +64,30 @@ describe('text files', () => {
   });
 });
 
-describe('firstInvalidByte', () => {
-  it('agrees with TextDecoder on what is UTF-8', () => {
-    const bytes = fc.array(
+describe('decodeUtf8', () => {
+  it('takes what is UTF-8, and finds the byte at which it ends', () => {
+    const telling = fc.array(
       fc.constantFrom(0x41, 0x80, 0xbf, 0xc1, 0xc3, 0xe0, 0xa0, 0xed, 0x9f, 0xf0, 0x90, 0xf4, 0x8f),
     );
+    const beginsUtf8 = (bytes: Uint8Array): boolean => {
+      try {
+        new TextDecoder('utf-8', { fatal: true }).decode(bytes, { stream: true });
+        return true;
+      } catch {
+        return false;
+      }
+    };
     fc.assert(
-      fc.property(fc.oneof(bytes, fc.array(fc.integer({ min: 0, max: 255 }))), (values) => {
-        const array = Uint8Array.from(values);
-        let valid = true;
+      fc.property(fc.oneof(telling, fc.array(fc.integer({ min: 0, max: 255 }))), (values) => {
+        const bytes = Uint8Array.from(values);
         try {
-          new TextDecoder('utf-8', { fatal: true }).decode(array);
-        } catch {
-          valid = false;
+          assert.equal(decodeUtf8(bytes, String), Buffer.from(bytes).toString('utf8'));
+        } catch (error) {
+          assert.ok(error instanceof TrainyardError, String(error));
+          const offset = Number(error.report.where);
+          assert.ok(beginsUtf8(bytes.subarray(0, offset)));
+          assert.ok(offset === bytes.length || !beginsUtf8(bytes.subarray(0, offset + 1)));
         }
-        assert.equal(firstInvalidByte(array) === array.length && incompleteSuffixLength(array) === 0, valid);
       }),
       { numRuns: 2000 },
     );
@@ -137,7 +146,7 @@ describe('.jsonl files', () => {
     assert.equal((await refusal(path)).report.where, `${path}:2:11 (byte 24 of the file)`);
   });
   it('are refused for an endless line before it fills the memory', async () => {
-    const path = write('endless.jsonl', Buffer.alloc(LONGEST_LINE_BYTES + 2, 'a'));
+    const path = write('endless.jsonl', Buffer.alloc(16 * 1024 * 1024 + 2, 'a'));
     assert.match((await refusal(path)).report.expected ?? '', /bytes a line/);
   });
 });

@@ -7,7 +7,7 @@ const NEWLINE = 0x0a;
 const CARRIAGE_RETURN = 0x0d;
 
 /** The longest line that is read; a longer one is a file of another kind, or an attack on memory. */
-export const LONGEST_LINE_BYTES = 16 * 1024 * 1024;
+const LONGEST_LINE_BYTES = 16 * 1024 * 1024;
 
 /** One line of a file, without its line end. */
 export interface Line {

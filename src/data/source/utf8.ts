@@ -43,7 +43,7 @@ function sequenceLength(lead: number): number {
 }
 
 /** The offset at which the bytes stop being UTF-8 (RFC 3629: shortest forms only, no surrogates), or their length. */
-export function firstInvalidByte(bytes: Uint8Array): number {
+function firstInvalidByte(bytes: Uint8Array): number {
   let position = 0;
   while (position < bytes.length) {
     const lead = bytes[position] ?? 0;

@@ -6,7 +6,7 @@
 export const BYTE_CHARACTERS: readonly string[] = makeByteCharacters();
 
 /** The reverse of `BYTE_CHARACTERS`: a character's byte. */
-export const CHARACTER_BYTES: ReadonlyMap<string, number> = new Map(
+const CHARACTER_BYTES: ReadonlyMap<string, number> = new Map(
   BYTE_CHARACTERS.map((character, byte) => [character, byte]),
 );
 

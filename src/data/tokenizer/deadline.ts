@@ -4,7 +4,7 @@ import { createContext, Script } from 'node:vm';
 export type RunWithDeadline = <Result>(task: () => Result) => Result;
 
 /** A task was stopped because it took too long. */
-export class DeadlineExceeded extends Error {
+class DeadlineExceeded extends Error {
   override readonly name = 'DeadlineExceeded';
 }
 

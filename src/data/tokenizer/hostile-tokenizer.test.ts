@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { ChatTemplate } from './chat-template.js';
-import { createDeadline, DeadlineExceeded } from './deadline.js';
+import { createDeadline } from './deadline.js';
 
 describe('createDeadline', () => {
   const run = createDeadline(200);
   it('stops a regular expression that backtracks without end', () => {
-    assert.throws(() => run(() => /^(a+)+$/.test(`${'a'.repeat(60)}b`)), DeadlineExceeded);
+    assert.throws(() => run(() => /^(a+)+$/.test(`${'a'.repeat(60)}b`)), { name: 'DeadlineExceeded' });
   });
   it('stops a loop, and works again afterwards', () => {
     assert.throws(
@@ -14,7 +14,7 @@ describe('createDeadline', () => {
         run(() => {
           for (;;);
         }),
-      DeadlineExceeded,
+      { name: 'DeadlineExceeded' },
     );
     assert.equal(
       run(() => 5),
