@@ -37,6 +37,7 @@ export interface Harness {
 /** What one forward and backward gave. */
 export interface Outcome {
   readonly loss: number;
+  /** A copy: the head's own turn into their gradient in backward. */
   readonly logits: Tensor | undefined;
 }
 
@@ -119,7 +120,7 @@ export function runStep(harness: Harness, batch: MicroBatch, options: Partial<Bl
     invariant(output !== undefined, 'a block gives hidden or loss');
     runs.push({ input, output });
     hidden = result.hidden;
-    logits = result.logits;
+    logits = result.logits?.detach().clone();
   }
   const loss = runs.at(-1)?.output.item() ?? Number.NaN;
   let gradient: Tensor | undefined;

@@ -1,4 +1,4 @@
-import { atenEmbedding } from '../tensor/generated/functions.js';
+import { fusedEmbedding } from '../tensor/generated/functions.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { Parameter } from './parameter.js';
 
@@ -11,5 +11,5 @@ import type { Parameter } from './parameter.js';
  * @returns [...indices, features]
  */
 export function embedding(table: Parameter, indices: Tensor, paddingIndex?: number): Tensor {
-  return atenEmbedding(table.value, indices, paddingIndex);
+  return fusedEmbedding(table.value, indices, table.gradient, paddingIndex);
 }

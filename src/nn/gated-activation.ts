@@ -1,3 +1,4 @@
+import { fusedSwiglu } from '../tensor/generated/functions.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { type Activation, activate } from './activation.js';
 
@@ -8,6 +9,7 @@ import { type Activation, activate } from './activation.js';
  * @returns [..., features]
  */
 export function gatedActivation(gateAndUp: Tensor, activation: Activation): Tensor {
+  if (activation === 'silu') return fusedSwiglu(gateAndUp);
   const features = (gateAndUp.shape.at(-1) ?? 0) / 2;
   const gate = gateAndUp.narrow(-1, 0, features);
   const up = gateAndUp.narrow(-1, features, features);

@@ -1,4 +1,4 @@
-import { layerNorm as atenLayerNorm } from '../tensor/generated/functions.js';
+import { fusedLayerNorm } from '../tensor/generated/functions.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { Parameter } from './parameter.js';
 
@@ -11,5 +11,5 @@ import type { Parameter } from './parameter.js';
  * @param bias [features]
  */
 export function layerNorm(input: Tensor, weight: Parameter, bias: Parameter, epsilon: number): Tensor {
-  return atenLayerNorm(input, weight.value.shape, weight.value, bias.value, epsilon);
+  return fusedLayerNorm(input, weight.value, bias.value, weight.gradient, bias.gradient, epsilon);
 }

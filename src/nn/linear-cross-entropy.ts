@@ -1,3 +1,4 @@
+import { fusedLinearCrossEntropy } from '../tensor/generated/functions.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { linear } from './linear.js';
 import type { Parameter } from './parameter.js';
@@ -19,19 +20,21 @@ export interface HeadOptions {
 }
 
 /**
- * The head of a language model and its loss: `lossScale · Σ cross-entropy(hidden · weightᵀ, labels)`.
+ * The head of a language model and its loss: `lossScale · Σ cross-entropy(hidden · weightᵀ, labels)`. With
+ * labels, the logits are readable until the backward, which turns their memory into their gradient.
  *
  * @param hidden [rows, length, features]
  * @param weight [vocabulary, features]
  */
 export function linearCrossEntropy(hidden: Tensor, weight: Parameter, options: HeadOptions): HeadResult {
   const { labels, lossScale, wantLogits } = options;
-  const logits = linear(hidden, weight);
-  if (labels === undefined) return { logits };
-  const loss = logits.flatten(0, 1).crossEntropyLoss(labels.flatten(), null, SUM, IGNORED).mul(lossScale);
-  return wantLogits ? { loss, logits } : { loss };
+  if (labels === undefined) return { logits: linear(hidden, weight) };
+  const [loss, logits] = fusedLinearCrossEntropy(
+    hidden.flatten(0, -2),
+    weight.value,
+    weight.gradient,
+    labels.flatten(),
+    lossScale,
+  );
+  return wantLogits ? { loss, logits: logits.view([...labels.shape, -1]) } : { loss };
 }
-
-// Values of ATen: `Reduction::Sum`, and the label of a position without a target.
-const SUM = 2;
-const IGNORED = -100;

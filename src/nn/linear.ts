@@ -1,4 +1,4 @@
-import { linear as atenLinear } from '../tensor/generated/functions.js';
+import { fusedLinear } from '../tensor/generated/functions.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { Parameter } from './parameter.js';
 
@@ -18,7 +18,7 @@ export interface LinearOptions {
  * @returns [..., outputs]
  */
 export function linear(input: Tensor, weight: Parameter, options: LinearOptions = {}): Tensor {
-  return product(input, weight.value, options);
+  return product(input, weight.value, weight.gradient, options);
 }
 
 /**
@@ -30,10 +30,14 @@ export function linear(input: Tensor, weight: Parameter, options: LinearOptions 
  * @returns [..., outputs]
  */
 export function transposedLinear(input: Tensor, weight: Parameter, options: LinearOptions = {}): Tensor {
-  return product(input, weight.value.t(), options);
+  return product(input, weight.value.t(), weight.gradient?.t(), options);
 }
 
-function product(input: Tensor, weight: Tensor, { bias, residual }: LinearOptions): Tensor {
-  const result = atenLinear(input, weight, bias?.value);
-  return residual === undefined ? result : result.add(residual);
+function product(
+  input: Tensor,
+  weight: Tensor,
+  weightGradient: Tensor | undefined,
+  { bias, residual }: LinearOptions,
+): Tensor {
+  return fusedLinear(input, weight, bias?.value, weightGradient, bias?.gradient, residual);
 }

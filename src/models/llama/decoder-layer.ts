@@ -3,7 +3,7 @@ import type { Activations, Block, BlockContext, BlockParameters } from '../../nn
 import { gatedActivation } from '../../nn/gated-activation.js';
 import { linear } from '../../nn/linear.js';
 import type { ParameterDeclaration } from '../../nn/parameter.js';
-import { rmsNorm } from '../../nn/rms-norm.js';
+import { forkRmsNorm, rmsNorm } from '../../nn/rms-norm.js';
 import { rotate } from '../../nn/rotary.js';
 import type { RotaryTable } from '../../nn/rotary-table.js';
 import type { Tensor } from '../../tensor/tensor.js';
@@ -42,9 +42,9 @@ export class LlamaDecoderLayer implements Block {
     return { hidden: this.#feedForward(parameters, attended) };
   }
 
-  #attend(parameters: BlockParameters, residual: Tensor, context: BlockContext): Tensor {
+  #attend(parameters: BlockParameters, stream: Tensor, context: BlockContext): Tensor {
     const { normEpsilon, outputBias, headSize, attentionDropout } = this.#config;
-    const normed = rmsNorm(residual, parameters.get('input_layernorm.weight'), normEpsilon);
+    const [residual, normed] = forkRmsNorm(stream, parameters.get('input_layernorm.weight'), normEpsilon);
     const [query, ...own] = this.#queryKeyValue(parameters, normed, context.cache?.length ?? 0);
     const [key, value] = context.cache?.extend(this.name, ...own) ?? own;
     const attended = attention(query, key, value, {
@@ -83,9 +83,10 @@ export class LlamaDecoderLayer implements Block {
     ];
   }
 
-  #feedForward(parameters: BlockParameters, residual: Tensor): Tensor {
+  #feedForward(parameters: BlockParameters, stream: Tensor): Tensor {
     const { normEpsilon, feedForwardBias, activation } = this.#config;
-    const normed = rmsNorm(residual, parameters.get('post_attention_layernorm.weight'), normEpsilon);
+    const gain = parameters.get('post_attention_layernorm.weight');
+    const [residual, normed] = forkRmsNorm(stream, gain, normEpsilon);
     const gateAndUp = linear(normed, parameters.joined(GATE_UP.map(weightOf)), {
       bias: feedForwardBias ? parameters.joined(GATE_UP.map(biasOf)) : undefined,
     });

@@ -23,6 +23,12 @@ const ATEN_RANDN = findOperator('aten::randn', '');
 const ATEN_RAND = findOperator('aten::rand', '');
 const ATEN_RANDINT_LOW = findOperator('aten::randint', 'low');
 const TRAINYARD_LINEAR = findOperator('trainyard::linear', '');
+const TRAINYARD_EMBEDDING = findOperator('trainyard::embedding', '');
+const TRAINYARD_RMS_NORM = findOperator('trainyard::rms_norm', '');
+const TRAINYARD_ADD_RMS_NORM = findOperator('trainyard::add_rms_norm', '');
+const TRAINYARD_LAYER_NORM = findOperator('trainyard::layer_norm', '');
+const TRAINYARD_SWIGLU = findOperator('trainyard::swiglu', '');
+const TRAINYARD_LINEAR_CROSS_ENTROPY = findOperator('trainyard::linear_cross_entropy', '');
 const TRAINYARD_ADAM_ = findOperator('trainyard::adam_', '');
 const TRAINYARD_LION_ = findOperator('trainyard::lion_', '');
 const TRAINYARD_SGD_ = findOperator('trainyard::sgd_', '');
@@ -287,6 +293,101 @@ export function fusedLinear(
       residual?.handle,
     ) as Handle,
   );
+}
+
+/** `trainyard::embedding(Tensor weight, Tensor ids, Tensor(a!)? weight_gradient, int padding_index=-1) -> Tensor` */
+export function fusedEmbedding(
+  weight: Tensor,
+  ids: Tensor,
+  weightGradient?: Tensor | null,
+  paddingIndex?: number,
+): Tensor {
+  return new Tensor(
+    native.call(
+      TRAINYARD_EMBEDDING,
+      weight.handle,
+      ids.handle,
+      weightGradient?.handle,
+      paddingIndex,
+    ) as Handle,
+  );
+}
+
+/** `trainyard::rms_norm(Tensor x, Tensor weight, Tensor(a!)? weight_gradient, float eps) -> Tensor` */
+export function fusedRmsNorm(
+  x: Tensor,
+  weight: Tensor,
+  weightGradient: Tensor | null | undefined,
+  eps: number,
+): Tensor {
+  return new Tensor(
+    native.call(TRAINYARD_RMS_NORM, x.handle, weight.handle, weightGradient?.handle, eps) as Handle,
+  );
+}
+
+/** `trainyard::add_rms_norm(Tensor x, Tensor? delta, Tensor weight, Tensor(a!)? weight_gradient, float eps) -> (Tensor, Tensor)` */
+export function fusedAddRmsNorm(
+  x: Tensor,
+  delta: Tensor | null | undefined,
+  weight: Tensor,
+  weightGradient: Tensor | null | undefined,
+  eps: number,
+): [Tensor, Tensor] {
+  const [result0, result1] = native.call(
+    TRAINYARD_ADD_RMS_NORM,
+    x.handle,
+    delta?.handle,
+    weight.handle,
+    weightGradient?.handle,
+    eps,
+  ) as Handle[] as [Handle, Handle];
+  return [new Tensor(result0), new Tensor(result1)];
+}
+
+/** `trainyard::layer_norm(Tensor x, Tensor weight, Tensor bias, Tensor(a!)? weight_gradient, Tensor(b!)? bias_gradient, float eps) -> Tensor` */
+export function fusedLayerNorm(
+  x: Tensor,
+  weight: Tensor,
+  bias: Tensor,
+  weightGradient: Tensor | null | undefined,
+  biasGradient: Tensor | null | undefined,
+  eps: number,
+): Tensor {
+  return new Tensor(
+    native.call(
+      TRAINYARD_LAYER_NORM,
+      x.handle,
+      weight.handle,
+      bias.handle,
+      weightGradient?.handle,
+      biasGradient?.handle,
+      eps,
+    ) as Handle,
+  );
+}
+
+/** `trainyard::swiglu(Tensor gate_up) -> Tensor` */
+export function fusedSwiglu(gateUp: Tensor): Tensor {
+  return new Tensor(native.call(TRAINYARD_SWIGLU, gateUp.handle) as Handle);
+}
+
+/** `trainyard::linear_cross_entropy(Tensor hidden, Tensor weight, Tensor(a!)? weight_gradient, Tensor targets, float scale) -> (Tensor loss, Tensor logits)` */
+export function fusedLinearCrossEntropy(
+  hidden: Tensor,
+  weight: Tensor,
+  weightGradient: Tensor | null | undefined,
+  targets: Tensor,
+  scale: number,
+): [Tensor, Tensor] {
+  const [result0, result1] = native.call(
+    TRAINYARD_LINEAR_CROSS_ENTROPY,
+    hidden.handle,
+    weight.handle,
+    weightGradient?.handle,
+    targets.handle,
+    scale,
+  ) as Handle[] as [Handle, Handle];
+  return [new Tensor(result0), new Tensor(result1)];
 }
 
 /** `trainyard::adam_(Tensor(a!) parameters, Tensor gradients, Tensor(b!) exp_avg, Tensor(c!) exp_avg_sq, float lr, float beta1, float beta2, float eps, float weight_decay, bool adam_w_mode, int step, float gradient_scale) -> ()` */
