@@ -79,8 +79,12 @@ export function loadHarness(folder: string): Harness {
 }
 
 /** Lays a model out flat and fills it from stored tensors. */
-export function buildHarness(model: Model, stored: ReadonlyMap<string, () => Tensor>): Harness {
-  const layout = planFlatLayout(model.blocks);
+export function buildHarness(
+  model: Model,
+  stored: ReadonlyMap<string, () => Tensor>,
+  isFrozen?: (name: string) => boolean,
+): Harness {
+  const layout = planFlatLayout(model.blocks, isFrozen);
   const flat = new FlatParameters(layout, { dtype: 'float32', device: 'cpu', gradients: true });
   noGrad(() =>
     scope(() => {
@@ -101,10 +105,18 @@ export function gradientsOf({ flat }: Harness): Tensor {
   return flat.gradients.values;
 }
 
-/** One forward and backward over the blocks, each with a graph of its own, as the executor runs them. */
+/** One forward and backward from gradients of zero. */
 export function runStep(harness: Harness, batch: MicroBatch, options: Partial<BlockContext> = {}): Outcome {
-  const { model, flat } = harness;
   gradientsOf(harness).zero_();
+  return accumulate(harness, batch, options);
+}
+
+/** One forward and backward over the blocks, each with a graph of its own, as the executor runs them. */
+export function accumulate(
+  { model, flat }: Harness,
+  batch: MicroBatch,
+  options: Partial<BlockContext> = {},
+): Outcome {
   const targets = batch.labels?.ne(-100).sum().item() ?? 1;
   const context = { batch, lossScale: 1 / targets, training: true, wantLogits: true, ...options };
   const runs: { readonly input: Tensor | undefined; readonly output: Tensor }[] = [];
@@ -125,16 +137,19 @@ export function runStep(harness: Harness, batch: MicroBatch, options: Partial<Bl
   const loss = runs.at(-1)?.output.item() ?? Number.NaN;
   let gradient: Tensor | undefined;
   for (const { input, output } of runs.reverse()) {
+    if (!output.requiresGrad) break;
     backward([output], [gradient ?? null]);
     gradient = input?.grad;
   }
   return { loss, logits };
 }
 
-/** The norm of each parameter's gradient, by Hugging Face name. */
+/** The norm of each trained parameter's gradient, by Hugging Face name. */
 export function gradientNorms({ flat }: Harness): ReadonlyMap<string, number> {
   return new Map(
-    flat.parameters.map(({ name, gradient }) => [name, gradient?.vectorNorm().item() ?? Number.NaN]),
+    flat.parameters.flatMap(({ name, gradient }) =>
+      gradient === undefined ? [] : [[name, gradient.vectorNorm().item()]],
+    ),
   );
 }
 

@@ -10,6 +10,7 @@ import { randomState, setRandomState } from '../src/tensor/random.js';
 import { liveTensors, scope } from '../src/tensor/tensor.js';
 import { setThreads } from '../src/tensor/threads.js';
 import {
+  accumulate,
   buildHarness,
   type Expected,
   gradientNorms,
@@ -100,6 +101,47 @@ test('without labels the last block gives the logits alone, and no graph', () =>
   );
   harness.flat.dispose();
 });
+
+for (const name of ['llama-biases', 'gpt2-base-names']) {
+  const folder = join(FIXTURES, name);
+
+  test(`${name}: the gradients of micro-batches add up`, () => {
+    const harness = loadHarness(folder);
+    const [first, second] = readBatches(folder, 2, 2);
+    assert.ok(first && second);
+    scope(() => {
+      runStep(harness, first);
+      const alone = gradientsOf(harness).clone();
+      runStep(harness, second);
+      const both = gradientsOf(harness).add(alone);
+      runStep(harness, first);
+      accumulate(harness, second);
+      near(gradientsOf(harness).sub(both).vectorNorm().item(), 0, 1e-5, 'difference of the sums');
+    });
+    harness.flat.dispose();
+  });
+
+  test(`${name}: frozen parameters get no gradient, and the others the same as before`, () => {
+    const expected = readJson<Expected>(folder, 'expected.json');
+    const model = modelFromConfig(readJson<RawConfig>(folder, 'config.json'));
+    const isFrozen = (parameter: string): boolean => /[.](wte|wpe|embed_tokens|0)[.]/.test(parameter);
+    const harness = buildHarness(model, readWeights(folder), isFrozen);
+    const [batch] = readBatches(folder, expected.batch_size, 1);
+    assert.ok(batch);
+    scope(() => void runStep(harness, batch));
+    const norms = scope(() => gradientNorms(harness));
+    assert.deepEqual(
+      [...norms.keys()].sort(),
+      Object.keys(expected.grad_norms)
+        .filter((parameter) => !isFrozen(parameter))
+        .sort(),
+    );
+    for (const [parameter, norm] of norms) {
+      near(norm, expected.grad_norms[parameter] ?? Number.NaN, 1e-3 * norm + 1e-6, parameter);
+    }
+    harness.flat.dispose();
+  });
+}
 
 const DROPOUTS = [
   ['llama-gqa-tied', { attention_dropout: 0.3 }],
