@@ -7,7 +7,7 @@ import {
   type JsonValue,
 } from '../../base/json-document.js';
 import { describeSchema, schemaAt, valueBelow } from '../../base/json-schema.js';
-import { nearest } from '../../base/suggest.js';
+import { nearestNames } from '../../base/nearest-names.js';
 import { type ConfigIssue, show } from './issue.js';
 import type { KnownKeys } from './known-keys.js';
 import { type CheckedConfig, configSchema } from './schema.js';
@@ -43,7 +43,9 @@ function issuesOf(issue: z.core.$ZodIssue, document: JsonValue, known: KnownKeys
   const expected =
     options === undefined ? schema && describeSchema(schema) : `one of ${options.map(quoted).join(', ')}`;
   const meant =
-    typeof given === 'string' && options !== undefined ? nearest(given, options.map(String)) : undefined;
+    typeof given === 'string' && options !== undefined
+      ? nearestNames(given, options.map(String), 1)[0]
+      : undefined;
   return [
     {
       code: 'CONFIG_INVALID',

@@ -21,10 +21,7 @@ export const laterKeys: KeyTable = {
     tensor: laterValues({ above: 1 }, 'tensor parallelism comes later'),
   }),
   communication: section({
-    algorithm: laterValues(
-      ['shared-memory', 'ring', 'bidirectional-ring', 'hierarchical', 'halving-doubling'],
-      'our own collective algorithms come later',
-    ),
+    algorithm: off('backend', 'our own collective algorithms come later'),
     compression: off('none', 'gradient compression comes later'),
     topology: later(null, 'our own collective algorithms come later'),
   }),

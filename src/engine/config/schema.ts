@@ -4,7 +4,7 @@ import { communicationSchema, meshSchema } from '../../comm/config.js';
 import { dataSchema } from '../../data/config.js';
 import { modelSchema } from '../../models/config.js';
 import { gradientClippingSchema, optimizerSchema, schedulerSchema } from '../../optim/config.js';
-import { communicationDataTypeSchema, zeroSchema } from '../../zero/config.js';
+import { zeroSchema } from '../../zero/config.js';
 
 /**
  * The whole configuration: every floor's slice under its key, and the engine's own keys.
@@ -39,16 +39,9 @@ export const configSchema = z.strictObject({
     .optional()
     .describe('Sequences per forward pass of one rank.'),
   gradient_accumulation_steps: positiveInteger().optional().describe('Micro-batches per optimizer step.'),
-  dataloader_drop_last: z
-    .boolean()
-    .default(false)
-    .describe(
-      'Leave out the last batch of an epoch when it is short; else it is completed from the next epoch.',
-    ),
   optimizer: optimizerSchema,
   scheduler: schedulerSchema,
   gradient_clipping: gradientClippingSchema,
-  communication_data_type: communicationDataTypeSchema,
   zero_optimization: zeroSchema,
   steps_per_print: positiveInteger()
     .optional()

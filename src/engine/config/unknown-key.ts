@@ -1,6 +1,6 @@
 import { formatPath, type JsonPath, type JsonValue } from '../../base/json-document.js';
 import { type JsonSchema, keysOf, schemaAt, valueBelow } from '../../base/json-schema.js';
-import { nearest } from '../../base/suggest.js';
+import { nearestNames } from '../../base/nearest-names.js';
 import type { ConfigIssue } from './issue.js';
 import type { KeySection, KeyTable } from './key-table.js';
 import type { KnownKeys } from './known-keys.js';
@@ -16,7 +16,7 @@ export function unknownKey(path: JsonPath, document: JsonValue, known: KnownKeys
   const refused = Object.keys(tableAt(known.table, section) ?? {});
   const siblings = [...new Set([...acting, ...refused])];
   const shown = acting.length > 0 ? acting : refused;
-  const near = nearest(name, siblings) ?? elsewhere(name, known);
+  const near = nearestNames(name, siblings, 1)[0] ?? elsewhere(name, known);
   const named = formatPath(section);
   return {
     code: 'CONFIG_INVALID',

@@ -68,15 +68,6 @@ export interface UserConfig {
   /** Communication between ranks. */
   readonly communication?:
     | {
-        /** The collective algorithm; `backend` is whatever Gloo or NCCL does. Default: `"backend"`. */
-        readonly algorithm?:
-          | 'backend'
-          | 'shared-memory'
-          | 'ring'
-          | 'bidirectional-ring'
-          | 'hierarchical'
-          | 'halving-doubling'
-          | undefined;
         /**
          * A collective that takes longer ends the run, with the rank that is missing named. Default: `60`.
          */
@@ -91,11 +82,6 @@ export interface UserConfig {
   readonly train_micro_batch_size_per_gpu?: number | undefined;
   /** Micro-batches per optimizer step. */
   readonly gradient_accumulation_steps?: number | undefined;
-  /**
-   * Leave out the last batch of an epoch when it is short; else it is completed from the next epoch.
-   * Default: `false`.
-   */
-  readonly dataloader_drop_last?: boolean | undefined;
   /** The optimizer. Left out: AdamW with its defaults. */
   readonly optimizer?:
     | {
@@ -268,8 +254,6 @@ export interface UserConfig {
    * 2026 (0 before). Default: `1`.
    */
   readonly gradient_clipping?: number | undefined;
-  /** The data type of the gradient reduction. Default: `"fp32"`. */
-  readonly communication_data_type?: 'fp32' | 'fp16' | 'bf16' | undefined;
   /** Division of the training state over the data-parallel ranks (ZeRO). */
   readonly zero_optimization?:
     | {

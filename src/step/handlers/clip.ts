@@ -22,6 +22,7 @@ export function clip(state: StepState): Handlers['clip'] {
       loss: lossSum * meanScale,
       tokens,
       gradientNorm,
+      meanScale,
       gradientScale: meanScale * clipScale,
       stopVotes,
     };

@@ -44,7 +44,9 @@ export interface StepMetrics {
   readonly tokens: number;
   /** Global norm of the gradient of that mean, before clipping. */
   readonly gradientNorm: number;
-  /** Factor on the gradients in memory that makes them those of the mean, clipped. */
+  /** Factor on the gradients in memory that makes them those of the mean. */
+  readonly meanScale: number;
+  /** The same, clipped. */
   readonly gradientScale: number;
   /** How many ranks were asked to stop before this step. */
   readonly stopVotes: number;

@@ -9,6 +9,7 @@ const WRITER = 'checkpoints have one writer, which comes later';
 /** Batches, checkpoints, elastic runs, tuning. */
 export const runKeys: KeyTable = {
   managed_gradient_accumulation: off(true, 'the step program always places the boundary'),
+  dataloader_drop_last: off(false, 'no batch is short: the next epoch completes it'),
   zero_allow_untested_optimizer: foreign(false, 'every optimizer works with every stage'),
   checkpoint: section({
     tag_validation: later('Warn', CHECKPOINTS),

@@ -1,0 +1,92 @@
+import { TrainyardError } from '../base/errors.js';
+import { hasTokenizer, loadTokenizer } from '../data/tokenizer/load-tokenizer.js';
+import type { Tokenizer } from '../data/tokenizer.js';
+import { Continuation } from '../models/continuation.js';
+import { planFlatLayout } from '../nn/flat-layout.js';
+import { FlatParameters } from '../nn/flat-parameters.js';
+import { loadParameters } from './fill-parameters.js';
+import { openModel } from './model-source.js';
+import { sampleToken, uniformNumbers } from './sample-token.js';
+
+export interface GenerateOptions {
+  readonly prompt: string;
+  /** The most tokens to write. */
+  readonly maxTokens: number;
+  /** 0 always takes the likeliest token. */
+  readonly temperature: number;
+  readonly seed: number;
+}
+
+/** How far a model looks back that has no longest sequence of its own. */
+const DEFAULT_CAPACITY = 4096;
+
+/**
+ * Continues a prompt with the model of a Hugging Face folder, piece by piece as the text is made. Ends with the
+ * tokenizer's end token or after `maxTokens`.
+ *
+ * @throws TrainyardError MODEL_UNREADABLE, MODEL_UNSUPPORTED, TOKENIZER_INVALID.
+ */
+export function* generateText(folderPath: string, options: GenerateOptions): Generator<string> {
+  const { model, folder } = openModel(folderPath);
+  if (folder === undefined || !hasTokenizer(folder.path)) throw noTokenizer(folderPath);
+  const tokenizer = loadTokenizer(folder.path, process.cwd());
+  refuseUnfit(tokenizer, model.vocabularySize, folderPath);
+  const parameters = new FlatParameters(planFlatLayout(model.blocks), {
+    dtype: 'float32',
+    device: 'cpu',
+    gradients: false,
+  });
+  const continuation = new Continuation(model, parameters.blocks, {
+    device: 'cpu',
+    capacity: model.maximumLength ?? DEFAULT_CAPACITY,
+  });
+  try {
+    loadParameters(folder, model, parameters);
+    yield* continueText(continuation, tokenizer, options);
+  } finally {
+    continuation.dispose();
+    parameters.dispose();
+  }
+}
+
+function* continueText(
+  continuation: Continuation,
+  tokenizer: Tokenizer,
+  { prompt, maxTokens, temperature, seed }: GenerateOptions,
+): Generator<string> {
+  const random = uniformNumbers(seed);
+  const decoder = tokenizer.streamDecoder();
+  let unread: readonly number[] = [...tokenizer.encode(prompt, { addSpecialTokens: true })];
+  if (unread.length === 0) {
+    throw new TrainyardError('USAGE', {
+      what: 'There is nothing to continue: the prompt has no tokens.',
+      cure: 'give a --prompt that is not empty',
+    });
+  }
+  for (let written = 0; written < maxTokens; written += 1) {
+    const token = sampleToken(continuation.next(unread), temperature, random);
+    if (token === tokenizer.special.end) break;
+    yield decoder.push(token);
+    unread = [token];
+  }
+  yield decoder.end();
+}
+
+function noTokenizer(folder: string): TrainyardError {
+  return new TrainyardError('TOKENIZER_INVALID', {
+    what: 'The model folder has no tokenizer.',
+    where: folder,
+    expected: 'a tokenizer.json beside the weights',
+    cure: 'copy the tokenizer that the model was trained with into the folder',
+  });
+}
+
+function refuseUnfit(tokenizer: Tokenizer, vocabularySize: number, folder: string): void {
+  if (tokenizer.vocabularySize <= vocabularySize) return;
+  throw new TrainyardError('TOKENIZER_INVALID', {
+    what: 'The tokenizer does not fit the model.',
+    where: folder,
+    expected: `ids below the model's vocab_size, ${vocabularySize}`,
+    got: `ids up to ${tokenizer.vocabularySize - 1}`,
+  });
+}
