@@ -1,0 +1,207 @@
+import assert from 'node:assert/strict';
+import { TrainyardError } from '../src/base/errors.js';
+import { GlooGroup } from '../src/comm/process-group/gloo.js';
+import { SingleGroup } from '../src/comm/process-group/single.js';
+import type { ProcessGroup } from '../src/comm/process-group.js';
+import { type RendezvousOptions, rendezvous } from '../src/comm/rendezvous.js';
+import { native } from '../src/native/native.js';
+import { tensor } from '../src/tensor/create.js';
+import type { DType } from '../src/tensor/dtype.js';
+import { zeros } from '../src/tensor/generated/functions.js';
+import { scope, type Tensor } from '../src/tensor/tensor.js';
+
+/**
+ * One rank of the tests of process groups: `node process-group-program.js SCENARIO RANK WORLD PORT TIMEOUT_MS`.
+ * Ends with 0 when all is as it should be; a TrainyardError goes to standard output as JSON, with exit code 3.
+ */
+const [scenario = '', rankText = '0', worldText = '1', port = '0', timeoutMs = '20000'] =
+  process.argv.slice(2);
+const rank = Number(rankText);
+const worldSize = Number(worldText);
+
+const options: RendezvousOptions = {
+  rank,
+  worldSize,
+  masterAddress: '127.0.0.1',
+  masterPort: Number(port),
+  storeIsHosted: false,
+  runId: 'test/0',
+  networkInterface: 'lo',
+  timeoutMs: Number(timeoutMs),
+};
+
+const FLOATING: readonly DType[] = ['float32', 'float64', 'float16', 'bfloat16'];
+const DTYPES: readonly DType[] = [...FLOATING, 'int64'];
+const SIZES = [0, 1, 7, 4099];
+
+const scenarios: Readonly<Record<string, () => void>> = {
+  single: () => conform(new SingleGroup()),
+  gloo: () => conform(glooGroup()),
+  rendezvous: () => conform(rendezvous(options)),
+  'dead peer': () => {
+    const group = rendezvous(options);
+    if (rank === worldSize - 1) process.kill(process.pid, 'SIGKILL');
+    group.allReduce(tensor(new Float32Array(1000)), 'sum').wait();
+  },
+  'absent peer': () => {
+    const group = rendezvous(options);
+    // The last rank is alive and connected, but does something else until its parent ends it.
+    if (rank === worldSize - 1) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+    group.allReduce(tensor(new Float32Array(8)), 'mean').wait();
+  },
+  meet: () => rendezvous(options).close(),
+};
+
+try {
+  const body = scenarios[scenario];
+  assert(body !== undefined, `no scenario ${scenario}`);
+  body();
+} catch (error) {
+  if (!(error instanceof TrainyardError)) throw error;
+  process.stdout.write(JSON.stringify({ code: error.code, ...error.report }));
+  process.exitCode = 3;
+}
+
+/** Gloo for any world size, one included, where `rendezvous` would take the group that does nothing. */
+function glooGroup(): ProcessGroup {
+  const isServer = rank === 0;
+  const store = native.createStore({ host: '127.0.0.1', port: Number(port), isServer, timeoutMs: 20_000 });
+  return new GlooGroup(store, 'conformance', options, () => native.closeStore(store));
+}
+
+/** What every process group must do. */
+function conform(group: ProcessGroup): void {
+  assert.equal(group.rank, rank);
+  assert.equal(group.worldSize, worldSize);
+  const before = native.liveHandles();
+  for (const dtype of DTYPES) {
+    for (const size of SIZES) scope(() => conformCollectives(group, dtype, size));
+  }
+  scope(() => conformMessages(group));
+  scope(() => conformConcurrency(group));
+  scope(() => conformGradients(group));
+  conformRefusals(group);
+  group.barrier().wait();
+  assert.equal(native.liveHandles(), before, 'tensors leaked');
+  group.close();
+  group.close();
+}
+
+function conformCollectives(group: ProcessGroup, dtype: DType, size: number): void {
+  const ranks = Array.from({ length: worldSize }, (_, other) => other);
+  const name = `${dtype} × ${size}`;
+
+  const sum = valuesOf(rank, size, dtype);
+  const work = group.allReduce(sum, 'sum');
+  work.wait();
+  work.wait();
+  assert.deepEqual(
+    sum.toArray(),
+    combine(ranks, size, (left, right) => left + right),
+    `sum of ${name}`,
+  );
+
+  const largest = valuesOf(rank, size, dtype);
+  group.allReduce(largest, 'max').wait();
+  assert.deepEqual(largest.toArray(), combine(ranks, size, Math.max), `max of ${name}`);
+
+  if (FLOATING.includes(dtype)) {
+    const mean = valuesOf(rank, size, dtype);
+    group.allReduce(mean, 'mean').wait();
+    const exact = combine(ranks, size, (left, right) => left + right).map((value) => value / worldSize);
+    assert(closeTo(mean.toArray(), exact, dtype), `mean of ${name}`);
+  }
+
+  for (const root of ranks) {
+    const sent = valuesOf(rank, size, dtype);
+    group.broadcast(sent, root).wait();
+    assert.deepEqual(sent.toArray(), elements(root, size), `broadcast of ${name} from ${root}`);
+  }
+
+  const gathered = zeros([worldSize * size], { dtype });
+  group.allGather(gathered, valuesOf(rank, size, dtype)).wait();
+  assert.deepEqual(
+    gathered.toArray(),
+    ranks.flatMap((other) => elements(other, size)),
+    `gather of ${name}`,
+  );
+
+  const part = zeros([size], { dtype });
+  group.reduceScatter(part, valuesOf(rank, size * worldSize, dtype), 'sum').wait();
+  const whole = combine(ranks, size * worldSize, (left, right) => left + right);
+  assert.deepEqual(part.toArray(), whole.slice(rank * size, (rank + 1) * size), `scatter of ${name}`);
+}
+
+/** A message around the ring of ranks, two tags crossing. */
+function conformMessages(group: ProcessGroup): void {
+  if (worldSize === 1) return;
+  const [next, previous] = [(rank + 1) % worldSize, (rank + worldSize - 1) % worldSize];
+  const [first, second] = [zeros([5]), zeros([5])];
+  const works = [
+    group.send(valuesOf(rank, 5, 'float32'), next, 1),
+    group.send(valuesOf(rank + 10, 5, 'float32'), next, 2),
+    group.receive(second, previous, 2),
+    group.receive(first, previous, 1),
+  ];
+  for (const work of works) work.wait();
+  assert.deepEqual(first.toArray(), elements(previous, 5));
+  assert.deepEqual(second.toArray(), elements(previous + 10, 5));
+}
+
+/** Several collectives at once, waited for in the opposite order; one tensor is a matrix. */
+function conformConcurrency(group: ProcessGroup): void {
+  const tensors = [1, 2, 3, 4].map((scale) => valuesOf(rank, 600, 'float32').mul_(scale).view([20, 30]));
+  const works = tensors.map((each) => group.allReduce(each, 'sum'));
+  for (const work of [...works].reverse()) work.wait();
+  const ranks = Array.from({ length: worldSize }, (_, other) => other);
+  const sum = combine(ranks, 600, (left, right) => left + right);
+  for (const [position, each] of tensors.entries()) {
+    assert.deepEqual(
+      each.toArray(),
+      sum.map((value) => value * (position + 1)),
+    );
+  }
+}
+
+/** A collective may write into a parameter: it is no part of a graph. */
+function conformGradients(group: ProcessGroup): void {
+  const parameter = valuesOf(rank, 6, 'float32');
+  parameter.requiresGrad = true;
+  group.broadcast(parameter, 0).wait();
+  group.allReduce(parameter, 'mean').wait();
+  assert(parameter.requiresGrad);
+  assert(closeTo(parameter.toArray(), elements(0, 6), 'float32'));
+}
+
+function conformRefusals(group: ProcessGroup): void {
+  scope(() => {
+    const refuses = (body: () => void): void =>
+      assert.throws(body, (error) => error instanceof TrainyardError && error.code === 'TENSOR_OPERATOR');
+    refuses(() => group.allGather(zeros([worldSize * 3 + 1]), zeros([3])));
+    refuses(() => group.allGather(zeros([worldSize * 3], { dtype: 'float64' }), zeros([3])));
+    refuses(() => group.reduceScatter(zeros([3]), zeros([worldSize * 3 - 1]), 'sum'));
+  });
+}
+
+/** Small whole numbers, exact in every dtype, that tell ranks and positions apart. */
+function elements(of: number, size: number): number[] {
+  return Array.from({ length: size }, (_, position) => ((position * 7 + of * 3) % 23) - 11 + of);
+}
+
+function valuesOf(of: number, size: number, dtype: DType): Tensor {
+  return tensor(elements(of, size)).to(dtype);
+}
+
+function combine(
+  ranks: readonly number[],
+  size: number,
+  operation: (left: number, right: number) => number,
+): number[] {
+  const [first = [], ...rest] = ranks.map((other) => elements(other, size));
+  return rest.reduce((result, other) => result.map((value, at) => operation(value, other[at] ?? 0)), first);
+}
+
+function closeTo(actual: readonly number[], expected: readonly number[], dtype: DType): boolean {
+  const tolerance = dtype === 'bfloat16' ? 2 ** -7 : dtype === 'float16' ? 2 ** -9 : 2 ** -20;
+  return actual.every((value, at) => Math.abs(value - (expected[at] ?? Number.NaN)) <= tolerance * 16);
+}

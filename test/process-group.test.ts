@@ -1,0 +1,131 @@
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { after, test } from 'node:test';
+import { freePort } from '../src/launch/free-port.js';
+
+const PROGRAM = join(import.meta.dirname, 'process-group-program.js');
+
+interface Ending {
+  readonly status: number | null;
+  readonly output: string;
+  readonly errors: string;
+  readonly seconds: number;
+}
+
+const running = new Set<ChildProcess>();
+after(() => {
+  for (const child of running) child.kill('SIGKILL');
+});
+
+test('a world of one: the group that does nothing, and Gloo', async () => {
+  for (const scenario of ['single', 'gloo', 'rendezvous']) await passes(scenario, 1);
+});
+
+test('two ranks conform', async () => {
+  await passes('gloo', 2);
+  await passes('rendezvous', 2);
+});
+
+test('three ranks conform', async () => {
+  await passes('rendezvous', 3);
+});
+
+test('a dead peer fails the others long before the deadline', async () => {
+  const [first, second] = await Promise.all((await start('dead peer', 2, 2, 60_000)).map(ending));
+  assert.equal(second?.status, null);
+  const error = failure(first);
+  assert.equal(error.code, 'COLLECTIVE_FAILED');
+  assert.match(error.what ?? '', /^allReduce \(sum\) of float32 \[1000\] failed: a peer is gone/);
+  assert.equal(error.where, 'rank 0 of 2');
+  assert((first?.seconds ?? 0) < 30, `it took ${first?.seconds} s`);
+});
+
+test('a peer that does not take part fails the others at the deadline', async () => {
+  const [first, second] = await start('absent peer', 2, 2, 1_000);
+  assert(first !== undefined && second !== undefined);
+  const error = failure(await ending(first));
+  second.kill('SIGKILL');
+  assert.equal(error.code, 'COLLECTIVE_FAILED');
+  assert.match(error.what ?? '', /^allReduce \(mean\) of float32 \[8\] was not finished within 1 s/);
+});
+
+test('ranks that never come are named by those that did', async () => {
+  const endings = await Promise.all((await start('meet', 4, 2, 1_500)).map(ending));
+  for (const each of endings) {
+    const error = failure(each);
+    assert.equal(error.code, 'RENDEZVOUS_FAILED');
+    assert.equal(error.what, 'Ranks 2, 3 did not come within 1.5 s.');
+    assert.equal(error.got, '2 ranks');
+  }
+});
+
+test('a store that does not answer is named with its address', async () => {
+  const port = await freePort('127.0.0.1');
+  const error = failure(await ending(startRank('meet', 1, 2, port, 1_500)));
+  assert.equal(error.code, 'RENDEZVOUS_FAILED');
+  assert.equal(error.what, `The store at 127.0.0.1:${port} did not answer within 1.5 s.`);
+});
+
+test('two processes with one rank are told so', async () => {
+  const port = await freePort('127.0.0.1');
+  const ranks = [0, 1, 1].map((rank) => startRank('meet', rank, 3, port, 60_000));
+  const error = failure(await Promise.race(ranks.slice(1).map(ending)));
+  for (const each of ranks) each.kill('SIGKILL');
+  assert.equal(error.what, 'Another process of this run already is rank 1.');
+});
+
+test('ranks end cleanly again and again', async () => {
+  for (let run = 0; run < 5; run += 1) await passes('meet', 2);
+});
+
+/** Runs a scenario on every rank of a world and requires that each succeeds. */
+async function passes(scenario: string, worldSize: number): Promise<void> {
+  const endings = await Promise.all((await start(scenario, worldSize, worldSize, 20_000)).map(ending));
+  for (const [rank, { status, output, errors }] of endings.entries()) {
+    assert.equal(status, 0, `${scenario}, rank ${rank} of ${worldSize}: ${output}\n${errors}`);
+  }
+}
+
+/** Starts the first `count` ranks of a world. */
+async function start(
+  scenario: string,
+  worldSize: number,
+  count: number,
+  timeoutMs: number,
+): Promise<readonly ChildProcess[]> {
+  const port = await freePort('127.0.0.1');
+  return Array.from({ length: count }, (_, rank) => startRank(scenario, rank, worldSize, port, timeoutMs));
+}
+
+function startRank(
+  scenario: string,
+  rank: number,
+  worldSize: number,
+  port: number,
+  timeoutMs: number,
+): ChildProcess {
+  const args = ['--enable-source-maps', PROGRAM, scenario, ...[rank, worldSize, port, timeoutMs].map(String)];
+  const child = spawn(process.execPath, args, {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, OMP_NUM_THREADS: '1' },
+  });
+  running.add(child);
+  return child;
+}
+
+async function ending(child: ChildProcess): Promise<Ending> {
+  const started = performance.now();
+  assert(child.stdout !== null && child.stderr !== null);
+  const [output, errors] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')]);
+  running.delete(child);
+  return { status: child.exitCode, output, errors, seconds: (performance.now() - started) / 1000 };
+}
+
+/** The error that a rank ended with. */
+function failure(each: Ending | undefined): { readonly [field: string]: string | undefined } {
+  assert.equal(each?.status, 3, `${each?.output}\n${each?.errors}`);
+  return JSON.parse(each?.output ?? '') as { readonly [field: string]: string | undefined };
+}
