@@ -61,7 +61,7 @@ function unknownKeys(): BadConfiguration[] {
     ),
     row(
       'in scheduler.params',
-      { scheduler: { type: 'WarmupLR', params: { warmup_steps: 3 } } },
+      { scheduler: { type: 'WarmupLR', params: { warmup_num_step: 3 } } },
       '"warmup_num_steps"',
     ),
     row(
@@ -139,7 +139,6 @@ function wrongValues(): BadConfiguration[] {
       'communication.timeout_seconds',
       '> 0',
     ),
-    row('a data type', { communication_data_type: 'fp8' }, 'communication_data_type', '"fp32"'),
     row('a mesh axis of zero', { mesh: { tensor: 0 } }, 'mesh.tensor', '≥ 1'),
     {
       name: 'wrong value: an infinite learning rate',

@@ -33,6 +33,8 @@ export function jsonSchemaOf(schema: z.ZodType): JsonSchema {
       // Every integer is bounded by what a double can hold; saying so of each helps nobody.
       if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum;
       if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum;
+      // Means that the value is never written back, which is true of every key.
+      delete jsonSchema.readOnly;
     },
   }) as JsonSchema;
 }

@@ -24,3 +24,8 @@ test('the best comes first, and no more than asked for', () => {
   ];
   assert.deepEqual(nearestNames('layers.1.weigt', names, 2), ['layers.1.weight', 'layers.12.weight']);
 });
+
+test('a name of which no letter is right is no suggestion', () => {
+  assert.deepEqual(nearestNames('x', ['lr', 'y']), []);
+  assert.deepEqual(nearestNames('ab', ['lr']), []);
+});

@@ -5,7 +5,9 @@
 export function nearestNames(wanted: string, names: Iterable<string>, limit = 3): readonly string[] {
   const scored: { readonly name: string; readonly distance: number }[] = [];
   for (const name of names) {
-    const allowed = Math.max(2, Math.floor(Math.max(wanted.length, name.length) / 3));
+    const third = Math.max(2, Math.floor(Math.max(wanted.length, name.length) / 3));
+    // Some letter must be right, or any short name would do.
+    const allowed = Math.min(third, wanted.length - 1);
     if (Math.abs(wanted.length - name.length) > allowed) continue;
     const distance = editDistance(wanted.toLowerCase(), name.toLowerCase(), allowed);
     if (distance <= allowed) scored.push({ name, distance });

@@ -13,10 +13,6 @@ export const meshSchema = z
 /** The `communication` key: how bytes travel between ranks. */
 export const communicationSchema = z
   .strictObject({
-    algorithm: z
-      .enum(['backend', 'shared-memory', 'ring', 'bidirectional-ring', 'hierarchical', 'halving-doubling'])
-      .default('backend')
-      .describe('The collective algorithm; `backend` is whatever Gloo or NCCL does.'),
     timeout_seconds: positiveNumber()
       .default(60)
       .describe('A collective that takes longer ends the run, with the rank that is missing named.'),

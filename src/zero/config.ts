@@ -25,9 +25,3 @@ export const zeroSchema = z
   })
   .prefault({})
   .describe('Division of the training state over the data-parallel ranks (ZeRO).');
-
-/** The data types in which gradients may travel. */
-export const communicationDataTypeSchema = z
-  .enum(['fp32', 'fp16', 'bf16'])
-  .default('fp32')
-  .describe('The data type of the gradient reduction.');

@@ -37,7 +37,7 @@ function elsewhere(name: string, known: KnownKeys): string | undefined {
   const paths = [...schemaPaths(known.schema, []), ...tablePaths(known.table, [])];
   const exact = paths.find((path) => path.at(-1) === name);
   if (exact !== undefined) return formatPath(exact);
-  const close = nearest(name, new Set(paths.map((path) => String(path.at(-1)))));
+  const close = nearestNames(name, new Set(paths.map((path) => String(path.at(-1)))), 1)[0];
   const found = close === undefined ? undefined : paths.find((path) => path.at(-1) === close);
   return found && formatPath(found);
 }
