@@ -26,11 +26,6 @@ constexpr int64_t fewest_rows = 8;
 
 constexpr int64_t round_up(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
 
-const GemmKernel* kernel() {
-  static const GemmKernel* const chosen = gemm_kernel_avx512() != nullptr ? gemm_kernel_avx512() : gemm_kernel_avx2();
-  return chosen;
-}
-
 GemmOperand from(GemmOperand operand, int64_t outer, int64_t inner) {
   return {operand.data + outer * operand.outer + inner * operand.inner, operand.outer, operand.inner};
 }
@@ -109,17 +104,14 @@ void multiply_with_aten(int64_t rows, int64_t columns, int64_t depth, GemmOperan
 
 }  // namespace
 
-void gemm_serial(int64_t rows, int64_t columns, int64_t depth, GemmOperand a, GemmOperand b, GemmOutput c) {
-  if (kernel() == nullptr || rows < fewest_rows || depth == 0) return multiply_with_aten(rows, columns, depth, a, b, c);
-  const GemmKernel& isa = *kernel();
-  float* packed = scratch(round_up(columns, isa.tile_columns) * depth + slack, 1);
-  pack_all_columns(isa, 0, round_up(columns, isa.tile_columns) / isa.tile_columns, columns, depth, b, packed);
-  multiply_rows(isa, 0, rows, columns, depth, a, packed, c);
+const GemmKernel* gemm_kernel() {
+  static const GemmKernel* const chosen = gemm_kernel_avx512() != nullptr ? gemm_kernel_avx512() : gemm_kernel_avx2();
+  return chosen;
 }
 
 void gemm(int64_t rows, int64_t columns, int64_t depth, GemmOperand a, GemmOperand b, GemmOutput c) {
-  if (kernel() == nullptr || rows < fewest_rows || depth == 0) return multiply_with_aten(rows, columns, depth, a, b, c);
-  const GemmKernel& isa = *kernel();
+  if (gemm_kernel() == nullptr || rows < fewest_rows || depth == 0) return multiply_with_aten(rows, columns, depth, a, b, c);
+  const GemmKernel& isa = *gemm_kernel();
   const int64_t width = isa.tile_columns;
   const int64_t stripe = std::max(width, std::min(round_up(columns, width), packed_columns_limit / depth / width * width));
   const at::Tensor memory = at::empty({stripe * depth + slack + 16}, at::TensorOptions().dtype(at::kFloat));

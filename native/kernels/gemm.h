@@ -28,7 +28,4 @@ struct GemmOutput {
 // additions does not depend on the number of threads.
 void gemm(int64_t rows, int64_t columns, int64_t depth, GemmOperand a, GemmOperand b, GemmOutput c);
 
-// The same on the calling thread alone, for use inside a parallel region.
-void gemm_serial(int64_t rows, int64_t columns, int64_t depth, GemmOperand a, GemmOperand b, GemmOutput c);
-
 }  // namespace trainyard

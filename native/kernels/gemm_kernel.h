@@ -18,7 +18,10 @@ struct GemmKernel {
   void (*multiply)(int64_t rows, int64_t columns, int64_t depth, const float* a, const float* b, GemmOutput c);
 };
 
-// Null where the processor lacks the instructions or the compiler the target.
+// The widest that this processor has, or null.
+const GemmKernel* gemm_kernel();
+
+// Each null where the processor lacks the instructions or the compiler the target.
 const GemmKernel* gemm_kernel_avx512();
 const GemmKernel* gemm_kernel_avx2();
 
