@@ -1,28 +1,37 @@
 import { planFlatLayout } from '../nn/flat-layout.js';
-import type { ProgramReport } from '../step/checker.js';
-import type { Program } from '../step/program.js';
+import { printProgram, printReport, programToJson } from '../step/print.js';
 import { compileStep, defaultSequenceLength } from './compile-step.js';
 import { loadConfig } from './config.js';
 import { openModel } from './model-source.js';
 
-/** A step program and what its check found out. */
-export interface DescribedProgram {
-  readonly program: Program;
-  readonly report: ProgramReport;
+export interface DescribeOptions {
+  readonly configPath: string;
+  /** As given to `--set`. */
+  readonly overrides: readonly string[];
+  readonly worldSize: number;
+  /** Left out: every rank. */
+  readonly rank?: number;
+}
+
+/** Step programs with what their check found out, for people and for programs. */
+export interface ProgramDescription {
+  readonly text: string;
+  readonly json: readonly object[];
 }
 
 /**
- * The step programs that a configuration compiles to on `ranks` ranks, all checked. Reads no weights and no
+ * The step programs that a configuration compiles to, all ranks checked together. Reads no weights and no
  * data, and starts nothing.
  *
  * @throws TrainyardError for a wrong configuration or model, PROGRAM_INVALID for a program that cannot run.
  */
-export function describePrograms(
-  configPath: string,
-  overrides: readonly string[],
-  ranks: number,
-): readonly DescribedProgram[] {
-  const { config } = loadConfig(configPath, overrides, { worldSize: ranks, requires: ['model'] });
+export function describeProgram({
+  configPath,
+  overrides,
+  worldSize,
+  rank,
+}: DescribeOptions): ProgramDescription {
+  const { config } = loadConfig(configPath, overrides, { worldSize, requires: ['model'] });
   const { model } = openModel(config.model);
   const { programs, reports } = compileStep({
     config,
@@ -31,8 +40,18 @@ export function describePrograms(
     goal: 'update',
     sequenceLength: config.data?.sequence_length ?? defaultSequenceLength(model),
   });
-  return programs.flatMap((program, rank) => {
-    const report = reports[rank];
-    return report === undefined ? [] : [{ program, report }];
+  const described = programs.flatMap((program, index) => {
+    const report = reports[index];
+    if (report === undefined || (rank !== undefined && rank !== index)) return [];
+    return [
+      {
+        text: `${printProgram(program)}\n\n${printReport(program, report)}`,
+        json: { ...programToJson(program), check: report },
+      },
+    ];
   });
+  return {
+    text: described.map(({ text }) => text).join('\n\n'),
+    json: described.map(({ json }) => json),
+  };
 }

@@ -9,9 +9,11 @@ import { openModel } from './model-source.js';
 import { sampleToken, uniformNumbers } from './sample-token.js';
 
 export interface GenerateOptions {
+  /** A Hugging Face folder with a tokenizer. */
+  readonly modelPath: string;
   readonly prompt: string;
   /** The most tokens to write. */
-  readonly maxTokens: number;
+  readonly maximumTokens: number;
   /** 0 always takes the likeliest token. */
   readonly temperature: number;
   readonly seed: number;
@@ -22,15 +24,15 @@ const DEFAULT_CAPACITY = 4096;
 
 /**
  * Continues a prompt with the model of a Hugging Face folder, piece by piece as the text is made. Ends with the
- * tokenizer's end token or after `maxTokens`.
+ * tokenizer's end token or after `maximumTokens`.
  *
  * @throws TrainyardError MODEL_UNREADABLE, MODEL_UNSUPPORTED, TOKENIZER_INVALID.
  */
-export function* generateText(folderPath: string, options: GenerateOptions): Generator<string> {
-  const { model, folder } = openModel(folderPath);
-  if (folder === undefined || !hasTokenizer(folder.path)) throw noTokenizer(folderPath);
+export function* generateText(options: GenerateOptions): Generator<string> {
+  const { model, folder } = openModel(options.modelPath);
+  if (folder === undefined || !hasTokenizer(folder.path)) throw noTokenizer(options.modelPath);
   const tokenizer = loadTokenizer(folder.path, process.cwd());
-  refuseUnfit(tokenizer, model.vocabularySize, folderPath);
+  refuseUnfit(tokenizer, model.vocabularySize, options.modelPath);
   const parameters = new FlatParameters(planFlatLayout(model.blocks), {
     dtype: 'float32',
     device: 'cpu',
@@ -52,7 +54,7 @@ export function* generateText(folderPath: string, options: GenerateOptions): Gen
 function* continueText(
   continuation: Continuation,
   tokenizer: Tokenizer,
-  { prompt, maxTokens, temperature, seed }: GenerateOptions,
+  { prompt, maximumTokens, temperature, seed }: GenerateOptions,
 ): Generator<string> {
   const random = uniformNumbers(seed);
   const decoder = tokenizer.streamDecoder();
@@ -63,7 +65,7 @@ function* continueText(
       cure: 'give a --prompt that is not empty',
     });
   }
-  for (let written = 0; written < maxTokens; written += 1) {
+  for (let written = 0; written < maximumTokens; written += 1) {
     const token = sampleToken(continuation.next(unread), temperature, random);
     if (token === tokenizer.special.end) break;
     yield decoder.push(token);

@@ -1,6 +1,6 @@
 import type { ProcessGroup } from '../comm/process-group.js';
 import type { BatchSource } from '../data/batch-source.js';
-import type { RankEnvironment } from '../launch/environment.js';
+import { type RankEnvironment, singleRank } from '../launch/environment.js';
 import type { Model } from '../nn/block.js';
 import { planFlatLayout } from '../nn/flat-layout.js';
 import { FlatParameters } from '../nn/flat-parameters.js';
@@ -32,7 +32,8 @@ export interface Inspection {
 export interface InspectOptions {
   readonly configPath: string;
   readonly overrides: readonly string[];
-  readonly environment: RankEnvironment;
+  /** This process among the ranks; left out: the only one. */
+  readonly environment?: RankEnvironment;
 }
 
 /**
@@ -43,7 +44,7 @@ export interface InspectOptions {
 export async function inspectModel({
   configPath,
   overrides,
-  environment,
+  environment = singleRank(),
 }: InspectOptions): Promise<Inspection> {
   const { config } = loadConfig(configPath, overrides, {
     worldSize: environment.worldSize,
