@@ -76,8 +76,9 @@ export function collectiveFailure(
   );
 }
 
-/** The first line without the source positions that Gloo puts before it. */
+/** The first sentence, without the source position that Gloo puts before it. */
 function transportReason(cause: unknown): string {
   const text = cause instanceof TrainyardError ? cause.report.what : String(cause);
-  return (text.split('\n')[0] ?? '').replace(/\[[^\]]*\.(cc|h|cpp|hpp):\d+\] ?/g, '');
+  const [sentence = ''] = text.replace(/\[[^\]]*\.(cc|h|cpp|hpp):\d+\] ?/g, '').split(/\. |\n/);
+  return sentence;
 }
