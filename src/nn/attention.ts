@@ -1,5 +1,5 @@
 import type { Device } from '../tensor/dtype.js';
-import { ones, scaledDotProductAttention } from '../tensor/generated/functions.js';
+import { fusedAttention, ones, scaledDotProductAttention } from '../tensor/generated/functions.js';
 import type { Tensor } from '../tensor/tensor.js';
 
 /** How positions attend to each other. */
@@ -23,15 +23,19 @@ export interface AttentionOptions {
  * @returns [rows, length, heads · headSize]
  */
 export function attention(query: Tensor, key: Tensor, value: Tensor, options: AttentionOptions): Tensor {
-  const mask = maskFor(query.shape[1] ?? 0, key.shape[1] ?? 0, options.window, query.device);
+  const { scale, window, dropout } = options;
+  const queries = query.shape[1] ?? 0;
+  const keys = key.shape[1] ?? 0;
+  if (dropout === 0 && queries === keys) return fusedAttention(query, key, value, window, scale);
+  const mask = maskFor(queries, keys, window, query.device);
   const attended = scaledDotProductAttention(
     query.transpose(1, 2),
     key.transpose(1, 2),
     value.transpose(1, 2),
     mask === 'causal' ? undefined : mask,
-    options.dropout,
+    dropout,
     mask === 'causal',
-    { scale: options.scale, enableGqa: query.shape[2] !== key.shape[2] },
+    { scale, enableGqa: query.shape[2] !== key.shape[2] },
   );
   return attended.transpose(1, 2).flatten(2);
 }

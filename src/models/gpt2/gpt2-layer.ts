@@ -5,6 +5,7 @@ import { dropout } from '../../nn/dropout.js';
 import { layerNorm } from '../../nn/layer-norm.js';
 import { transposedLinear } from '../../nn/linear.js';
 import type { ParameterDeclaration } from '../../nn/parameter.js';
+import { splitHeads } from '../../nn/split-heads.js';
 import type { Tensor } from '../../tensor/tensor.js';
 import { bias, gain, matrix } from '../declare.js';
 import { hiddenOf } from '../hidden.js';
@@ -33,14 +34,11 @@ export class Gpt2Layer implements Block {
   }
 
   #attend(parameters: BlockParameters, residual: Tensor, context: BlockContext): Tensor {
-    const { heads, hiddenSize, dropout: probabilities, attentionScale } = this.#config;
-    const [rows = 0, length = 0] = residual.shape;
+    const { heads, dropout: probabilities, attentionScale } = this.#config;
     const normed = this.#norm(parameters, residual, 'ln_1');
-    const projected = affine(parameters, normed, 'attn.c_attn');
-    const byHead = projected.view([rows, length, 3 * heads, hiddenSize / heads]);
-    const own = [byHead.narrow(2, heads, heads), byHead.narrow(2, 2 * heads, heads)] as const;
+    const [query, ...own] = splitHeads(affine(parameters, normed, 'attn.c_attn'), heads, heads);
     const [key, value] = context.cache?.extend(this.name, ...own) ?? own;
-    const attended = attention(byHead.narrow(2, 0, heads), key, value, {
+    const attended = attention(query, key, value, {
       scale: attentionScale(this.#index),
       dropout: context.training ? probabilities.attention : 0,
     });

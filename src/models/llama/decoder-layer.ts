@@ -4,8 +4,9 @@ import { gatedActivation } from '../../nn/gated-activation.js';
 import { linear } from '../../nn/linear.js';
 import type { ParameterDeclaration } from '../../nn/parameter.js';
 import { forkRmsNorm, rmsNorm } from '../../nn/rms-norm.js';
-import { rotate } from '../../nn/rotary.js';
+import { rotaryAttention, rotate } from '../../nn/rotary.js';
 import type { RotaryTable } from '../../nn/rotary-table.js';
+import { splitHeads } from '../../nn/split-heads.js';
 import type { Tensor } from '../../tensor/tensor.js';
 import { bias, gain, matrix } from '../declare.js';
 import { hiddenOf } from '../hidden.js';
@@ -43,44 +44,35 @@ export class LlamaDecoderLayer implements Block {
   }
 
   #attend(parameters: BlockParameters, stream: Tensor, context: BlockContext): Tensor {
-    const { normEpsilon, outputBias, headSize, attentionDropout } = this.#config;
+    const { normEpsilon, queryKeyValueBias, outputBias } = this.#config;
     const [residual, normed] = forkRmsNorm(stream, parameters.get('input_layernorm.weight'), normEpsilon);
-    const [query, ...own] = this.#queryKeyValue(parameters, normed, context.cache?.length ?? 0);
-    const [key, value] = context.cache?.extend(this.name, ...own) ?? own;
-    const attended = attention(query, key, value, {
-      scale: headSize ** -0.5,
-      window: this.#window,
-      dropout: context.training ? attentionDropout : 0,
+    const projected = linear(normed, parameters.joined(QUERY_KEY_VALUE.map(weightOf)), {
+      bias: queryKeyValueBias ? parameters.joined(QUERY_KEY_VALUE.map(biasOf)) : undefined,
     });
-    return linear(attended, parameters.get('self_attn.o_proj.weight'), {
+    return linear(this.#mix(parameters, projected, context), parameters.get('self_attn.o_proj.weight'), {
       bias: outputBias ? parameters.get('self_attn.o_proj.bias') : undefined,
       residual,
     });
   }
 
-  /** Queries, keys and values by head, [rows, length, heads, headSize], the first two turned by position. */
-  #queryKeyValue(
-    parameters: BlockParameters,
-    input: Tensor,
-    firstPosition: number,
-  ): readonly [Tensor, Tensor, Tensor] {
-    const { queryHeads, keyValueHeads, headSize, queryKeyValueBias, queryKeyNorm, normEpsilon } =
-      this.#config;
-    const [rows = 0, length = 0] = input.shape;
-    const projected = linear(input, parameters.joined(QUERY_KEY_VALUE.map(weightOf)), {
-      bias: queryKeyValueBias ? parameters.joined(QUERY_KEY_VALUE.map(biasOf)) : undefined,
-    });
-    const heads = projected.view([rows, length, queryHeads + 2 * keyValueHeads, headSize]);
-    const normed = (slice: Tensor, name: string): Tensor =>
-      queryKeyNorm ? rmsNorm(slice, parameters.get(name), normEpsilon) : slice;
-    const query = normed(heads.narrow(2, 0, queryHeads), 'self_attn.q_norm.weight');
-    const key = normed(heads.narrow(2, queryHeads, keyValueHeads), 'self_attn.k_norm.weight');
-    const angles = this.#rotary.angles(firstPosition, length, input.device);
-    return [
-      rotate(query, angles),
-      rotate(key, angles),
-      heads.narrow(2, queryHeads + keyValueHeads, keyValueHeads),
-    ];
+  /** Attention over the projected queries, keys and values: [rows, length, query heads · head size]. */
+  #mix(parameters: BlockParameters, projected: Tensor, { training, cache }: BlockContext): Tensor {
+    const { queryHeads, keyValueHeads, headSize, queryKeyNorm, normEpsilon, attentionDropout } = this.#config;
+    const options = {
+      scale: headSize ** -0.5,
+      window: this.#window,
+      dropout: training ? attentionDropout : 0,
+    };
+    const angles = this.#rotary.angles(cache?.length ?? 0, projected.shape[1] ?? 0, projected.device);
+    if (!queryKeyNorm && cache === undefined) {
+      return rotaryAttention(projected, angles, queryHeads, keyValueHeads, options);
+    }
+    const [query, key, value] = splitHeads(projected, queryHeads, keyValueHeads);
+    const turned = (heads: Tensor, gain: string): Tensor =>
+      rotate(queryKeyNorm ? rmsNorm(heads, parameters.get(gain), normEpsilon) : heads, angles);
+    const own = [turned(key, 'self_attn.k_norm.weight'), value] as const;
+    const [keys, values] = cache?.extend(this.name, ...own) ?? own;
+    return attention(turned(query, 'self_attn.q_norm.weight'), keys, values, options);
   }
 
   #feedForward(parameters: BlockParameters, stream: Tensor): Tensor {

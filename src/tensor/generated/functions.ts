@@ -28,6 +28,8 @@ const TRAINYARD_RMS_NORM = findOperator('trainyard::rms_norm', '');
 const TRAINYARD_ADD_RMS_NORM = findOperator('trainyard::add_rms_norm', '');
 const TRAINYARD_LAYER_NORM = findOperator('trainyard::layer_norm', '');
 const TRAINYARD_SWIGLU = findOperator('trainyard::swiglu', '');
+const TRAINYARD_ATTENTION = findOperator('trainyard::attention', '');
+const TRAINYARD_ROTARY_ATTENTION = findOperator('trainyard::rotary_attention', '');
 const TRAINYARD_LINEAR_CROSS_ENTROPY = findOperator('trainyard::linear_cross_entropy', '');
 const TRAINYARD_ADAM_ = findOperator('trainyard::adam_', '');
 const TRAINYARD_LION_ = findOperator('trainyard::lion_', '');
@@ -369,6 +371,43 @@ export function fusedLayerNorm(
 /** `trainyard::swiglu(Tensor gate_up) -> Tensor` */
 export function fusedSwiglu(gateUp: Tensor): Tensor {
   return new Tensor(native.call(TRAINYARD_SWIGLU, gateUp.handle) as Handle);
+}
+
+/** `trainyard::attention(Tensor query, Tensor key, Tensor value, int? window, float scale) -> Tensor` */
+export function fusedAttention(
+  query: Tensor,
+  key: Tensor,
+  value: Tensor,
+  window: number | null | undefined,
+  scale: number,
+): Tensor {
+  return new Tensor(
+    native.call(TRAINYARD_ATTENTION, query.handle, key.handle, value.handle, window, scale) as Handle,
+  );
+}
+
+/** `trainyard::rotary_attention(Tensor projected, Tensor cosines, Tensor sines, int heads, int key_value_heads, int? window, float scale) -> Tensor` */
+export function fusedRotaryAttention(
+  projected: Tensor,
+  cosines: Tensor,
+  sines: Tensor,
+  heads: number,
+  keyValueHeads: number,
+  window: number | null | undefined,
+  scale: number,
+): Tensor {
+  return new Tensor(
+    native.call(
+      TRAINYARD_ROTARY_ATTENTION,
+      projected.handle,
+      cosines.handle,
+      sines.handle,
+      heads,
+      keyValueHeads,
+      window,
+      scale,
+    ) as Handle,
+  );
 }
 
 /** `trainyard::linear_cross_entropy(Tensor hidden, Tensor weight, Tensor(a!)? weight_gradient, Tensor targets, float scale) -> (Tensor loss, Tensor logits)` */
