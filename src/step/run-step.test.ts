@@ -239,13 +239,7 @@ test('a batch without any target has no loss and no gradient, and does not divid
       { ...INPUTS, nextBatch },
       { step: 0 },
     );
-    assert.deepEqual(metrics, {
-      loss: 0,
-      tokens: 0,
-      gradientNorm: 0,
-      gradientScale: 0,
-      stopVotes: 0,
-    });
+    for (const [name, value] of Object.entries(metrics)) assert.equal(value, 0, name);
     parameters.dispose();
   });
 });

@@ -21,8 +21,9 @@ export interface StepInputs {
   /** Makes micro-batch `micro` of this step; its tensors become the step's. */
   readonly nextBatch: (micro: number) => MicroBatch;
   /**
-   * The factor on each token's loss while the step runs, the same on all ranks: 1 / (tokens that the global
-   * batch can have). How many it really has is known after the reduction; `clip` makes up the difference.
+   * The factor on each token's loss while the step runs: any constant that is the same on all ranks and keeps
+   * gradients in range. How many tokens the global batch has is known only after the reduction; `clip` turns
+   * the scaled sum into their mean.
    */
   readonly lossScale: number;
   /** Dropout is active. */
