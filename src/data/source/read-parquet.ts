@@ -1,6 +1,6 @@
 import { closeSync, openSync, readSync, statSync } from 'node:fs';
-import type { AsyncBuffer, FileMetaData } from 'hyparquet';
-import { parquetMetadataAsync, parquetReadObjects } from 'hyparquet';
+import type { AsyncBuffer, FileMetaData, SchemaTree } from 'hyparquet';
+import { parquetMetadataAsync, parquetReadObjects, parquetSchema } from 'hyparquet';
 import { compressors } from 'hyparquet-compressors';
 import { TrainyardError } from '../../base/errors.js';
 import type { Document } from './document.js';
@@ -21,7 +21,9 @@ export async function* readParquet(path: string, textField: string): AsyncGenera
   try {
     const file = bufferOf(descriptor, statSync(path).size);
     const metadata = await decoding(path, () => parquetMetadataAsync(file));
-    const columns = wantedColumns(path, metadata, textField);
+    const schema = await decoding(path, async () => parquetSchema(metadata));
+    refuseOtherColumns(path, metadata, schema);
+    const columns = wantedColumns(path, schema, textField);
     // The library's own decoder would turn wrong bytes into replacement characters.
     const strict = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
     const parsers = { stringFromBytes: (bytes: Uint8Array): string => strict.decode(bytes) };
@@ -47,17 +49,28 @@ export async function* readParquet(path: string, textField: string): AsyncGenera
   }
 }
 
-function wantedColumns(path: string, metadata: FileMetaData, textField: string): string[] {
-  const [root, ...elements] = metadata.schema;
-  const topLevel: string[] = [];
-  // The schema is a tree in depth-first order; skip each element's subtree to see the top level alone.
-  for (let at = 0; at < elements.length && topLevel.length < (root?.num_children ?? 0); ) {
-    topLevel.push(elements[at]?.name ?? '');
-    for (let open = 1; open > 0; at++) open += (elements[at]?.num_children ?? 0) - 1;
-  }
+function wantedColumns(path: string, schema: SchemaTree, textField: string): string[] {
+  const topLevel = schema.children.map(({ element }) => element.name);
   const wanted = topLevel.filter((name) => ['input_ids', 'messages', textField].includes(name));
   if (wanted.length > 0) return wanted;
   throw invalid(path, `a column ${textField}, messages or input_ids`, `the columns ${topLevel.join(', ')}`);
+}
+
+/**
+ * Every row group must hold each leaf of the schema once. The library begins to read the columns before it sees
+ * that one is amiss, and the failures of those would then reach nobody.
+ */
+function refuseOtherColumns(path: string, metadata: FileMetaData, schema: SchemaTree): void {
+  const expected = leavesOf(schema).sort().join(', ');
+  for (const group of metadata.row_groups) {
+    const leaves = group.columns.map(({ meta_data }) => meta_data?.path_in_schema.join('.') ?? '(none)');
+    if (leaves.sort().join(', ') !== expected)
+      throw invalid(path, `row groups of ${expected}`, leaves.join(', '));
+  }
+}
+
+function leavesOf(node: SchemaTree): string[] {
+  return node.children.length === 0 ? [node.path.join('.')] : node.children.flatMap(leavesOf);
 }
 
 function bufferOf(descriptor: number, byteLength: number): AsyncBuffer {
