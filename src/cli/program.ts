@@ -1,4 +1,5 @@
-import { Command, InvalidArgumentError } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import type { BenchPresetName } from './bench/preset.js';
 import { version } from './version.js';
 
 /**
@@ -103,15 +104,19 @@ function addBench(program: Command): void {
     });
   bench
     .command('step')
-    .description('Tokens per second of whole training steps.')
-    .argument('<config>', 'configuration file')
+    .description('Tokens per second of whole training steps, on one of three decoders.')
+    .addOption(
+      new Option('--preset <size>', 'S: 5.3 M, M: 30 M, L: 160 M parameters')
+        .choices(['S', 'M', 'L'])
+        .default('S'),
+    )
     .option('--ranks <n>', 'processes to start (default: 1)', positiveInteger)
-    .option('--steps <n>', 'steps to measure, after warm-up', positiveInteger, 20)
+    .option('--steps <n>', 'steps to measure, after 3 to warm up', positiveInteger, 10)
     .option('--set <key.path=value>', SET_HELP, collect)
     .option('--json', JSON_HELP)
-    .action(async (config: string, options: BenchStepOptions) => {
+    .action(async (options: BenchStepOptions) => {
       const { benchStep } = await import('./commands/bench-step.js');
-      await benchStep(config, options);
+      await benchStep(options);
     });
 }
 
@@ -197,6 +202,7 @@ export interface GenerateOptions {
 }
 
 export interface BenchStepOptions extends ConfigOptions {
+  readonly preset: BenchPresetName;
   readonly ranks?: number;
   readonly steps: number;
 }

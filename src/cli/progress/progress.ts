@@ -35,9 +35,10 @@ export function withEvent(progress: Progress, event: StartEvent | StepEvent | En
   }
 }
 
-/** Seconds until the last step, as the smoothed step time says; undefined while nobody knows. */
+/** Seconds until the last step, as the smoothed step time says; undefined while nobody knows, and at the end. */
 export function secondsLeft({ start, last, stepMs }: Progress): number | undefined {
   if (start === undefined || last === undefined || stepMs === undefined) return undefined;
+  if (last.step >= start.steps) return undefined;
   return ((start.steps - last.step) * stepMs) / 1000;
 }
 

@@ -1,0 +1,96 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { listDemoCorpus } from '../../data/demo-corpus.js';
+import { defaultCacheDirectory, openDataset } from '../../data/open-dataset.js';
+import { tokenizerFiles } from '../../data/tokenizer/tokenizer-files.js';
+import { DEFAULT_SPECIAL_TOKENS, trainTokenizer, writeTokenizerFiles } from '../../data/train-tokenizer.js';
+import { unigramEntropy } from '../../data/unigram-entropy.js';
+import {
+  DEMO_RANKS,
+  DEMO_SEQUENCE_LENGTH,
+  DEMO_VOCABULARY_SIZE,
+  type DemoPaths,
+  demoConfig,
+} from '../demo/demo-config.js';
+import { formatCount, formatDuration, formatValue } from '../format.js';
+import { generate } from './generate.js';
+import { displayForCommand, superviseTraining } from './supervise-training.js';
+
+const FOLDER = 'runs/demo';
+const PATHS: DemoPaths = {
+  config: join(FOLDER, 'config.json'),
+  tokenizer: join(FOLDER, 'tokenizer'),
+  model: join(FOLDER, 'model'),
+};
+const PROMPT = 'interface ';
+
+/**
+ * From text to a model that writes: a tokenizer, a configuration, a training run on two ranks, a sample.
+ *
+ * @param paths text to learn from; none: the declaration files of TypeScript
+ */
+export async function demo(paths: readonly string[]): Promise<void> {
+  const data = paths.length === 0 ? listDemoCorpus() : paths;
+  mkdirSync(FOLDER, { recursive: true });
+  await makeTokenizer(data);
+  const config = demoConfig(data, PATHS);
+  writeFileSync(PATHS.config, `${JSON.stringify(config, null, 2)}\n`);
+  const entropy = await entropyOfTokens(config.data);
+
+  const { exitCode, end } = await superviseTraining({
+    config: PATHS.config,
+    ranks: DEMO_RANKS,
+    overrides: [],
+    display: displayForCommand(false),
+  });
+  process.exitCode = exitCode;
+  if (exitCode !== 0 || end === undefined) return;
+
+  say(
+    'loss',
+    `${formatValue(end.loss)}; knowing only how often each token occurs would give ${formatValue(entropy)}`,
+  );
+  say('sample', `what the model makes of "${PROMPT}":`);
+  await generate(PATHS.model, { prompt: PROMPT, maxTokens: 120, temperature: 0.7, seed: 0 });
+  say('next', `npx trainyard generate ${PATHS.model} --prompt 'type '`);
+  say('', `npx trainyard train ${PATHS.config} --ranks ${DEMO_RANKS} --set steps=2000`);
+}
+
+async function makeTokenizer(data: readonly string[]): Promise<void> {
+  const start = performance.now();
+  const vocabulary = await trainTokenizer({
+    paths: data,
+    baseDirectory: process.cwd(),
+    textField: 'text',
+    vocabularySize: DEMO_VOCABULARY_SIZE,
+    specialTokens: DEFAULT_SPECIAL_TOKENS,
+  });
+  writeTokenizerFiles(tokenizerFiles(vocabulary), PATHS.tokenizer);
+  const seconds = formatDuration((performance.now() - start) / 1000);
+  say('tokenizer', `${vocabulary.vocabulary.length} entries, byte-level BPE, learnt in ${seconds}`);
+}
+
+/** Tokenizes the text, which the ranks then find in the cache. */
+async function entropyOfTokens(data: ReturnType<typeof demoConfig>['data']): Promise<number> {
+  const { store } = await openDataset(
+    { ...data, text_field: 'text' },
+    {
+      baseDirectory: process.cwd(),
+      cacheDirectory: defaultCacheDirectory(PATHS.model),
+      modelDirectory: undefined,
+      vocabularySize: DEMO_VOCABULARY_SIZE,
+      defaultSequenceLength: DEMO_SEQUENCE_LENGTH,
+      seed: 0,
+    },
+  );
+  const entropy = unigramEntropy(store.ids);
+  say(
+    'data',
+    `${formatCount(store.ids.length)} tokens, ${formatValue(entropy)} nats each by frequency alone`,
+  );
+  return entropy;
+}
+
+function say(subject: string, text: string): void {
+  process.stderr.write(`${subject.padEnd(12)}${text}\n`);
+}

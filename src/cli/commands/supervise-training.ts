@@ -1,0 +1,77 @@
+import { fileURLToPath } from 'node:url';
+import { env } from '../../base/env.js';
+import type { EndEvent, StepEvent } from '../../launch/events.js';
+import { supervise } from '../../launch/supervisor.js';
+import { threadBudget } from '../../launch/threads.js';
+import { createDisplay } from '../progress/create-display.js';
+import type { Display } from '../progress/display.js';
+
+/** A run in processes of their own. */
+export interface SupervisedTraining {
+  readonly config: string;
+  readonly ranks: number;
+  /** As given to `--set`. */
+  readonly overrides: readonly string[];
+  readonly display: Display;
+  /** Sees every step as well. */
+  onStep?(step: StepEvent): void;
+}
+
+/** How it went, as far as a command needs to know. */
+export interface TrainingOutcome {
+  readonly exitCode: number;
+  /** What rank 0 said at the end, if it came to that. */
+  readonly end?: EndEvent;
+}
+
+/** Trains with one process per rank, one rank included, so that no crash goes unexplained. */
+export async function superviseTraining(training: SupervisedTraining): Promise<TrainingOutcome> {
+  const { ranks, display } = training;
+  let end: EndEvent | undefined;
+  display.notice(threadBudget(ranks, env.variables).summary);
+  const verdict = await supervise({
+    command: { executable: process.execPath, arguments: rankArguments(training) },
+    ranks,
+    variables: env.variables,
+    observer: {
+      event: (event, rank) => {
+        if (event.event === 'log') return display.log(event, rank);
+        if (event.event === 'step') training.onStep?.(event);
+        if (event.event === 'end') end = event;
+        display.event(event);
+      },
+      output: (rank, lines) => display.output(rank, lines),
+      stopping: (signal) => announceStop(display, signal),
+      failing: (rank) => {
+        if (ranks > 1) display.notice(`rank ${rank} failed; stopping the others`);
+      },
+    },
+  });
+  display.close();
+  if (verdict.cause !== undefined) display.failure(verdict.cause);
+  for (const consequence of verdict.consequences) display.notice(consequence);
+  return { exitCode: verdict.exitCode, ...(end !== undefined && { end }) };
+}
+
+/** The display of a command, ready for a reader that goes away: who stops reading wants no more training. */
+export function displayForCommand(isForProgram: boolean): Display {
+  if (isForProgram) process.stdout.once('error', () => process.kill(process.pid, 'SIGTERM'));
+  process.stdout.on('error', () => undefined);
+  return createDisplay(isForProgram);
+}
+
+function announceStop(display: Display, signal: string): void {
+  display.stopping();
+  display.notice(
+    signal === 'SIGINT'
+      ? 'finishing the step and saving; press Ctrl-C again to leave now'
+      : `${signal}: finishing the step and saving`,
+  );
+}
+
+/** The same program again; its environment says that it is a rank. */
+function rankArguments({ config, overrides }: SupervisedTraining): readonly string[] {
+  const settings = overrides.flatMap((setting) => ['--set', setting]);
+  const main = fileURLToPath(new URL('../main.js', import.meta.url));
+  return [...process.execArgv, main, 'train', ...settings, '--', config];
+}
