@@ -32,7 +32,7 @@ const exit = (
   rank: number,
   code: number | null,
   signal: NodeJS.Signals | null = null,
-  time = 1,
+  time = 100,
 ): RunInput => ({
   kind: 'exit',
   rank,
