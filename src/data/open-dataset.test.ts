@@ -7,10 +7,9 @@ import {
   readFileSync,
   rmSync,
   statSync,
-  utimesSync,
   writeFileSync,
 } from 'node:fs';
-import { hostname, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, beforeEach, describe, it } from 'node:test';
 import { TrainyardError } from '../base/errors.js';
@@ -51,10 +50,6 @@ function open(
 function put(name: string, text: string): string {
   writeFileSync(join(root, name), text);
   return name;
-}
-
-function cacheFiles(): string[] {
-  return readdirSync(defaultCacheDirectory(root)).sort();
 }
 
 /** The ids of the first sequences, in the order a single rank meets them. */
@@ -171,84 +166,6 @@ describe('openDataset', () => {
     });
   });
 });
-
-describe('the token cache', () => {
-  const data = { path: 'a.txt', tokenizer: 'bytes', sequence_length: 4 };
-
-  it('is made once for the same contents, wherever they lie, and anew for others', async () => {
-    put('a.txt', 'some text to cache');
-    await open(data);
-    const [bin = '', json = ''] = cacheFiles();
-    assert.match(bin, /^[0-9a-f]{32}\.bin$/);
-    assert.equal(json, bin.replace('.bin', '.json'));
-    const made = statSync(join(defaultCacheDirectory(root), bin)).ino;
-    put('b.txt', 'some text to cache');
-    await open({ ...data, path: 'b.txt', sequence_length: 3 });
-    assert.deepEqual(cacheFiles(), [bin, json]);
-    assert.equal(statSync(join(defaultCacheDirectory(root), bin)).ino, made);
-    put('a.txt', 'some text to Cache');
-    await open(data);
-    assert.equal(cacheFiles().length, 4);
-  });
-
-  it('is made again when a byte of it changed, it was cut, or its description is gone', async () => {
-    put('a.txt', 'some text to cache');
-    const expected = [...(await open(data)).store.ids];
-    const [bin, json] = cacheFiles().map((name) => join(defaultCacheDirectory(root), name));
-    assert.ok(bin !== undefined && json !== undefined);
-    const damages: readonly (() => void)[] = [
-      () => {
-        const bytes = readFileSync(bin);
-        bytes[7] = (bytes[7] ?? 0) ^ 4;
-        replace(bin, bytes);
-      },
-      () => replace(bin, readFileSync(bin).subarray(0, 9)),
-      () => rmSync(bin),
-      () => rmSync(json),
-      () => replace(json, Buffer.from('{')),
-      () => replace(json, Buffer.from(readFileSync(json, 'utf8').replace('"tokens": 19', '"tokens": 18'))),
-    ];
-    for (const damage of damages) {
-      damage();
-      assert.deepEqual([...(await open(data)).store.ids], expected);
-      assert.equal(cacheFiles().length, 2);
-    }
-  });
-
-  it('serves several who ask at once', async () => {
-    put('a.txt', 'some text to cache '.repeat(1000));
-    const all = await Promise.all(Array.from({ length: 8 }, () => open(data)));
-    for (const { store } of all) assert.equal(store.ids.length, 19_001);
-    assert.equal(cacheFiles().length, 2);
-  });
-
-  it('is taken over from a builder that died', async () => {
-    put('a.txt', 'some text to cache');
-    await open(data);
-    const [bin = '', json = ''] = cacheFiles();
-    const lock = join(defaultCacheDirectory(root), bin.replace('.bin', '.lock'));
-    rmSync(join(defaultCacheDirectory(root), json));
-    // No process has this id: it is past the largest that Linux gives.
-    writeFileSync(lock, `4194305 ${hostname()}`);
-    const past = new Date(Date.now() - 10_000);
-    utimesSync(lock, past, past);
-    assert.equal((await open(data)).store.ids.length, 19);
-    assert.deepEqual(cacheFiles(), [bin, json]);
-  });
-
-  it('leaves nothing behind when reading fails', async () => {
-    put('a.jsonl', '{"text": "fine"}\n{"text": 5}\n');
-    await assert.rejects(open({ ...data, path: 'a.jsonl' }), { code: 'DATA_INVALID' });
-    assert.deepEqual(cacheFiles(), []);
-  });
-});
-
-/** Writes a new file in the place of one that may be mapped. */
-function replace(path: string, bytes: Uint8Array): void {
-  const copy = Uint8Array.from(bytes);
-  rmSync(path);
-  writeFileSync(path, copy);
-}
 
 describe('the demo corpus', () => {
   it('is several megabytes of declarations, in a fixed order', () => {

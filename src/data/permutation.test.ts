@@ -92,6 +92,12 @@ describe('createSampler', () => {
       }),
     );
   });
+  it('draws another order for every epoch', () => {
+    const sampler = createSampler(50, 3);
+    const order = (epoch: number): string =>
+      Array.from({ length: 50 }, (_, place) => sampler.indexAt(epoch * 50 + place)).join();
+    assert.equal(new Set([0, 1, 2, 3].map(order)).size, 4);
+  });
   it('keeps the order of the data without a seed', () => {
     const sampler = createSampler(3, undefined);
     assert.deepEqual([0, 1, 2, 3, 4].map(sampler.indexAt), [0, 1, 2, 0, 1]);

@@ -65,6 +65,9 @@ describe('text files', () => {
 });
 
 describe('decodeUtf8', () => {
+  it('keeps a byte order mark, which only the beginning of a file may lose', () => {
+    assert.equal(decodeUtf8(Buffer.from('\uFEFFa'), String), '\uFEFFa');
+  });
   it('takes what is UTF-8, and finds the byte at which it ends', () => {
     const telling = fc.array(
       fc.constantFrom(0x41, 0x80, 0xbf, 0xc1, 0xc3, 0xe0, 0xa0, 0xed, 0x9f, 0xf0, 0x90, 0xf4, 0x8f),
@@ -144,6 +147,11 @@ describe('.jsonl files', () => {
       Buffer.concat([Buffer.from('{"text": "a"}\n{"text": "'), Uint8Array.of(0xff)]),
     );
     assert.equal((await refusal(path)).report.where, `${path}:2:11 (byte 24 of the file)`);
+  });
+  it('are refused by byte far into a file of many blocks', async () => {
+    const fine = `{"text": "${'x'.repeat(1_500_000)}"}\n`;
+    const path = write('far.jsonl', Buffer.concat([Buffer.from(fine + fine), Uint8Array.of(0xff)]));
+    assert.equal((await refusal(path)).report.where, `${path}:3:1 (byte ${2 * fine.length} of the file)`);
   });
   it('are refused for an endless line before it fills the memory', async () => {
     const path = write('endless.jsonl', Buffer.alloc(16 * 1024 * 1024 + 2, 'a'));

@@ -82,6 +82,23 @@ describe('tokenizers do what Hugging Face’s Rust library does', () => {
   });
 });
 
+describe('ignore_merges', () => {
+  it('gives a word that is an entry its id, whatever the merges would make of it', () => {
+    const json = JSON.parse(readFileSync(join(TOKENIZERS, 'gpt2', 'tokenizer.json'), 'utf8')) as {
+      model: Record<string, unknown> & { vocab: Record<string, number> };
+    };
+    const directory = mkdtempSync(join(tmpdir(), 'trainyard-ignore-'));
+    const encode = (ignore: boolean): number[] => {
+      json.model = { ...json.model, ignore_merges: ignore, vocab: { ...json.model.vocab, Ġzyzzyva: 500 } };
+      writeFileSync(join(directory, 'tokenizer.json'), JSON.stringify(json));
+      return [...loadTokenizer(directory, '/').encode(' zyzzyva zyzzyva')];
+    };
+    assert.deepEqual(encode(true), [500, 500]);
+    assert.ok(encode(false).length > 4);
+    rmSync(directory, { recursive: true });
+  });
+});
+
 describe('the byte tokenizer', () => {
   const tokenizer = loadTokenizer('bytes', '/');
   it('has 256 ids, the bytes, and ends a document with 0', () => {

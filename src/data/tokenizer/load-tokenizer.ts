@@ -3,6 +3,9 @@ import { existsSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { TrainyardError } from '../../base/errors.js';
+import { explainIssues, show } from '../../base/explain-issues.js';
+import { formatPath, type JsonValue } from '../../base/json-document.js';
+import { jsonSchemaOf } from '../../base/json-schema.js';
 import { readSmallFile, UnusableFile } from '../../store/open-file.js';
 import type { Tokenizer } from '../tokenizer.js';
 import { ByteLevelBpe } from './byte-level-bpe.js';
@@ -163,18 +166,21 @@ function readText(file: string): string | undefined {
 }
 
 function parse<Schema extends z.ZodType>(file: string, source: string, schema: Schema): z.output<Schema> {
-  let value: unknown;
+  let value: JsonValue;
   try {
-    value = JSON.parse(source);
+    value = JSON.parse(source) as JsonValue;
   } catch (error) {
     throw invalid(file, { what: 'The file is not JSON.', got: error instanceof Error ? error.message : '' });
   }
   const result = schema.safeParse(value);
   if (result.success) return result.data;
-  const [issue] = result.error.issues;
-  throw invalid(`${file}: ${issue?.path.join('.') || '(top level)'}`, {
+  const [issue] = explainIssues(result.error.issues, jsonSchemaOf(schema), value);
+  throw invalid(`${file}: ${formatPath(issue?.path ?? []) || '(top level)'}`, {
     what: 'The file is not a tokenizer of Hugging Face’s form.',
-    got: issue?.message ?? 'an unknown form',
+    ...(issue?.kind === 'value' && {
+      ...(issue.expected !== undefined && { expected: issue.expected }),
+      got: show(issue.given),
+    }),
   });
 }
 
