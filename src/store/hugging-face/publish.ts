@@ -8,9 +8,10 @@ import { belongsToModel, CONFIG_FILE } from './file-names.js';
  * [Note: publishing a model] A model's folder may hold other things, such as the run's checkpoints, so it
  * cannot be replaced as a whole. The new files are completed in a hidden folder inside it. When that folder
  * gets its first name, `.model-complete`, the save is done as far as our readers are concerned: they look
- * there. Then the old files go, configuration first, so that another program sees an incomplete model and
- * never a mixture; the folder gets its second name, `.model-moving`; the new files move out of it,
- * configuration last. A save that was interrupted anywhere after the first name is finished by the next.
+ * there. Then the old files go, configuration first; the folder gets its second name, `.model-moving`; the new
+ * files move out of it, configuration last. So another program that finds a configuration finds all that
+ * belongs to it, and never a mixture. A save that was interrupted after the first name is finished by the
+ * next one.
  */
 
 const COMPLETE = '.model-complete';
@@ -49,28 +50,31 @@ function finishPublishing(fileSystem: FileSystem, folder: string): void {
   const complete = join(folder, COMPLETE);
   const moving = join(folder, MOVING);
   if (fileSystem.list(folder).includes(COMPLETE)) {
-    for (const name of configurationFirst(fileSystem.list(folder).filter(belongsToModel))) {
-      fileSystem.remove(join(folder, name));
+    const [configuration, others] = divide(fileSystem.list(folder).filter(belongsToModel));
+    for (const names of [configuration, others]) {
+      for (const name of names) fileSystem.remove(join(folder, name));
+      fileSystem.syncDirectory(folder);
     }
-    fileSystem.syncDirectory(folder);
     fileSystem.rename(complete, moving);
     fileSystem.syncDirectory(folder);
   }
   if (!fileSystem.list(folder).includes(MOVING)) return;
-  for (const name of configurationFirst(fileSystem.list(moving)).reverse()) {
-    fileSystem.rename(join(moving, name), join(folder, name));
+  const [configuration, others] = divide(fileSystem.list(moving));
+  for (const names of [others, configuration]) {
+    for (const name of names) fileSystem.rename(join(moving, name), join(folder, name));
+    fileSystem.syncDirectory(folder);
   }
-  fileSystem.syncDirectory(folder);
   fileSystem.syncDirectory(moving);
   fileSystem.remove(moving);
+}
+
+/** The configuration apart from the rest: while it is there, all is there. */
+function divide(names: readonly string[]): readonly [readonly string[], readonly string[]] {
+  return [names.filter((name) => name === CONFIG_FILE), names.filter((name) => name !== CONFIG_FILE)];
 }
 
 function removeUnfinished(fileSystem: FileSystem, folder: string): void {
   for (const name of fileSystem.list(folder)) {
     if (name.startsWith(COMPLETE) && isTemporaryName(name)) fileSystem.remove(join(folder, name));
   }
-}
-
-function configurationFirst(names: readonly string[]): string[] {
-  return [...names].sort((left, right) => Number(right === CONFIG_FILE) - Number(left === CONFIG_FILE));
 }

@@ -6,8 +6,12 @@ import { after, before, test } from 'node:test';
 import fc from 'fast-check';
 import { TrainyardError } from '../../base/errors.js';
 import { DTYPES, type DType } from '../../tensor/dtype.js';
+import { type FileSystem, nodeFileSystem } from '../file-system.js';
 import { openSafetensors } from '../safetensors.js';
 import { byteLengthOf, type TensorSource, writeSafetensors } from './write.js';
+
+/** What is read back at once needs no waiting for the disk. */
+const unsynced: FileSystem = { ...nodeFileSystem, sync() {}, syncDirectory() {} };
 
 let folder = '';
 before(() => {
@@ -45,7 +49,7 @@ test('what is written is read back, aligned, whatever the names, types and shape
         ({ bytes, ...description }): TensorSource =>
           asProducer ? { ...description, write: (target) => target.set(bytes) } : { ...description, bytes },
       );
-      writeSafetensors(path, sources);
+      writeSafetensors(path, sources, unsynced);
       const file = openSafetensors(path);
       assert.deepEqual([...file.metadata], [['format', 'pt']]);
       assert.deepEqual(new Set(file.names), new Set(written.map(({ name }) => name)));
@@ -66,9 +70,9 @@ test('the order of the given tensors does not change the file', () => {
   const path = join(folder, 'order.safetensors');
   fc.assert(
     fc.property(tensors, (written) => {
-      writeSafetensors(path, written);
+      writeSafetensors(path, written, unsynced);
       const first = readFileSync(path);
-      writeSafetensors(path, [...written].reverse());
+      writeSafetensors(path, [...written].reverse(), unsynced);
       assert.deepEqual(readFileSync(path), first);
     }),
     { numRuns: 50 },
