@@ -35,6 +35,7 @@ function initialize(value: Tensor, initializer: Initializer): void {
       return;
     case 'normal':
       value.copy_(empty(value.shape).normal_(initializer.mean, initializer.std));
+      if (initializer.zeroRow !== undefined) value.select(0, initializer.zeroRow).zero_();
       return;
     default:
       initializer satisfies never;

@@ -2,13 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { TrainyardError } from '../base/errors.js';
 import type { RawConfig } from './config-fields.js';
-import {
-  architectureNames,
-  configToSave,
-  isDerivedWeight,
-  modelFromConfig,
-  storedNames,
-} from './registry.js';
+import { configToSave, isDerivedWeight, modelFromConfig, storedNames } from './registry.js';
 
 const tiny: RawConfig = {
   architecture: 'llama',
@@ -119,6 +113,8 @@ test("initialisation is each architecture's published rule", () => {
   assert.deepEqual(llama.get('self_attn.o_proj.weight'), { kind: 'normal', mean: 0, std: 0.05 });
   assert.deepEqual(llama.get('input_layernorm.weight'), { kind: 'constant', value: 1 });
   assert.deepEqual(llama.get('mlp.up_proj.bias'), { kind: 'constant', value: 0 });
+  const padded = initializers({ ...tiny, pad_token_id: 9 }).get('embed_tokens.weight');
+  assert.deepEqual(padded, { kind: 'normal', mean: 0, std: 0.02, zeroRow: 9 });
   const gpt2 = initializers(tinyGpt2);
   assert.deepEqual(gpt2.get('attn.c_proj.weight'), { kind: 'normal', mean: 0, std: 0.02 / Math.sqrt(4) });
   assert.deepEqual(gpt2.get('mlp.c_fc.weight'), { kind: 'normal', mean: 0, std: 0.02 });
@@ -132,8 +128,8 @@ test('the defaults of an architecture are those of transformers', () => {
 });
 
 test('an unknown architecture, or two of them, is refused', () => {
-  assert.deepEqual(architectureNames, ['llama', 'qwen2', 'qwen3', 'mistral', 'gpt2']);
-  refused({ ...tiny, architecture: 'lama' }, 'MODEL_UNSUPPORTED', '"lama"', 'Did you mean llama?');
+  const known = 'one of llama, qwen2, qwen3, mistral, gpt2';
+  refused({ ...tiny, architecture: 'lama' }, 'MODEL_UNSUPPORTED', '"lama"', known, 'Did you mean llama?');
   refused({ ...tiny, architecture: 7 }, 'CONFIG_INVALID', 'model_type');
   refused({ hidden_size: 32 }, 'CONFIG_INVALID', 'which architecture');
   refused({ ...tiny, model_type: 'gpt2' }, 'CONFIG_INVALID', 'two architectures');
@@ -262,4 +258,22 @@ test('the saved configuration says who loads it, and makes the same model', () =
   assert.deepEqual(saved.architectures, ['LlamaForCausalLM']);
   assert.equal(saved.architecture, undefined);
   assert.equal(modelFromConfig(saved).blocks.length, 4);
+});
+
+test('rotary settings are saved in both forms, whichever was read', () => {
+  const linear = { rope_type: 'linear', factor: 2 };
+  const both = { rope_parameters: { rope_theta: 50, ...linear }, rope_theta: 50, rope_scaling: linear };
+  const rotaryOf = (raw: RawConfig) => {
+    const { rope_parameters, rope_theta, rope_scaling } = configToSave({ ...tiny, ...raw });
+    return { rope_parameters, rope_theta, rope_scaling };
+  };
+  assert.deepEqual(rotaryOf({ rope_theta: 50, rope_scaling: { type: 'linear', factor: 2 } }), both);
+  assert.deepEqual(rotaryOf({ rope_parameters: { rope_theta: 50, ...linear } }), both);
+  assert.deepEqual(rotaryOf({ rope_theta: 7, rope_scaling: null }), {
+    rope_parameters: { rope_theta: 7, rope_type: 'default' },
+    rope_theta: 7,
+    rope_scaling: null,
+  });
+  assert.equal(rotaryOf({}).rope_theta, undefined, 'the default of every version');
+  assert.equal(modelFromConfig(configToSave({ ...tiny, ...both })).blocks.length, 4);
 });

@@ -9,6 +9,7 @@ import { HEAD_WEIGHT } from './head.js';
 import { llamaModel } from './llama/llama-model.js';
 import { LLAMA_VARIANTS } from './llama/llama-variants.js';
 import { readLlamaConfig } from './llama/read-llama-config.js';
+import { rotaryFieldsToSave } from './rotary-options.js';
 
 interface Architecture {
   /** Classes of transformers that a configuration may name in `architectures`: with the head, and without. */
@@ -37,8 +38,7 @@ const ARCHITECTURES: ReadonlyMap<string, Architecture> = new Map([
   ],
 ]);
 
-/** The names that `architecture` and `model_type` may have. */
-export const architectureNames: readonly string[] = [...ARCHITECTURES.keys()];
+const architectureNames: readonly string[] = [...ARCHITECTURES.keys()];
 
 /**
  * Builds a model's blocks from a Hugging Face configuration, or from one written in place, where
@@ -87,7 +87,14 @@ export function configToSave(raw: RawConfig): RawConfig {
   const name = architectureOf(raw, 'model');
   const { architecture, ...fields } = raw;
   const [withHead] = architectureNamed(name, 'model').classes;
-  return { ...fields, model_type: name, architectures: [withHead], dtype: 'float32', torch_dtype: 'float32' };
+  return {
+    ...fields,
+    ...rotaryFieldsToSave(fields),
+    model_type: name,
+    architectures: [withHead],
+    dtype: 'float32',
+    torch_dtype: 'float32',
+  };
 }
 
 function headOf(model: Model): ParameterDeclaration | undefined {

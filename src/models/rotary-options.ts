@@ -1,5 +1,5 @@
 import type { RotaryFrequencies, RotaryScaling } from '../nn/rotary-frequencies.js';
-import type { FieldTable } from './config-fields.js';
+import type { FieldTable, RawConfig } from './config-fields.js';
 import { ConfigReader, only, used } from './config-fields.js';
 
 /** Fields of the configuration that say how positions turn queries and keys. */
@@ -39,7 +39,7 @@ export function readRotaryOptions(
   headSize: number,
   maximumPositions: number,
 ): RotaryFrequencies {
-  const name = nonEmpty(reader.object('rope_scaling')) ? 'rope_scaling' : 'rope_parameters';
+  const name = isFilledObject(reader.object('rope_scaling')) ? 'rope_scaling' : 'rope_parameters';
   const raw = reader.object(name) ?? {};
   const where = `${reader.where}: ${name}`;
   const type = scalingType(raw, reader, name);
@@ -48,8 +48,27 @@ export function readRotaryOptions(
   return { headSize, theta, scaling: readScaling(type, inner, maximumPositions) };
 }
 
-function nonEmpty(value: Readonly<Record<string, unknown>> | undefined): boolean {
-  return value !== undefined && Object.keys(value).length > 0;
+/**
+ * The rotary fields of a configuration in both forms, so that transformers 4 and 5 alike read what we read. A
+ * configuration of another architecture, which has none, gives none.
+ */
+export function rotaryFieldsToSave(raw: RawConfig): RawConfig {
+  const given = [raw.rope_scaling, raw.rope_parameters].filter(isFilledObject)[0] ?? {};
+  if (!isFilledObject(given) && raw.rope_theta === undefined) return {};
+  const { type, rope_type: ropeType, rope_theta: innerTheta, ...settings } = given;
+  const theta = innerTheta ?? raw.rope_theta ?? 10_000;
+  const scaling = { rope_type: ropeType ?? type ?? 'default', ...settings };
+  return {
+    rope_parameters: { rope_theta: theta, ...scaling },
+    rope_theta: theta,
+    rope_scaling: scaling.rope_type === 'default' ? null : scaling,
+  };
+}
+
+function isFilledObject(value: unknown): value is RawConfig {
+  return (
+    typeof value === 'object' && value !== null && !Array.isArray(value) && Object.keys(value).length > 0
+  );
 }
 
 function scalingType(

@@ -2,7 +2,8 @@ import type { Tensor } from '../tensor/tensor.js';
 
 /** How a parameter gets its first value when a model starts from a configuration alone. */
 export type Initializer =
-  | { readonly kind: 'normal'; readonly mean: number; readonly std: number }
+  /** `zeroRow`: a row that starts at zero instead, as that of a padding token. */
+  | { readonly kind: 'normal'; readonly mean: number; readonly std: number; readonly zeroRow?: number }
   | { readonly kind: 'constant'; readonly value: number };
 
 /** What a block says about one of its parameters, before any memory exists. */

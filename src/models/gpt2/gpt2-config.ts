@@ -35,7 +35,7 @@ const ALIASES = {
 } as const;
 
 /** Every field a GPT-2 configuration may have, with its verdict. */
-export const GPT2_FIELDS: FieldTable = {
+const GPT2_FIELDS: FieldTable = {
   ...COMMON_FIELDS,
   ...used(
     'vocab_size',

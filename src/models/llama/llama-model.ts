@@ -33,7 +33,7 @@ function embeddingBlock(config: LlamaConfig): Block {
   const shape = [config.vocabularySize, config.hiddenSize] as const;
   return {
     name: PREFIX,
-    parameters: [matrix(EMBEDDING, shape, config.initializerRange)],
+    parameters: [matrix(EMBEDDING, shape, config.initializerRange, config.paddingIndex)],
     forward(parameters, _input, { batch }) {
       return { hidden: embedding(parameters.get(EMBEDDING), batch.inputIds, config.paddingIndex) };
     },
