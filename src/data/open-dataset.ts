@@ -25,6 +25,8 @@ export interface DataContext {
   readonly vocabularySize: number;
   /** Used when `data.sequence_length` is left out. */
   readonly defaultSequenceLength: number;
+  /** The longest sequence that the model takes; absent when it takes any. */
+  readonly maximumSequenceLength?: number | undefined;
   readonly seed: number;
 }
 
@@ -50,9 +52,12 @@ export function defaultCacheDirectory(outputDirectory: string): string {
  * Packing and shuffling are on for text and messages and off for ready `input_ids`, unless the configuration says
  * otherwise.
  *
- * @throws DATA_UNREADABLE, DATA_INVALID, TOKENIZER_INVALID or OUTPUT_UNWRITABLE, each with its place.
+ * @throws DATA_UNREADABLE, DATA_INVALID, TOKENIZER_INVALID or OUTPUT_UNWRITABLE, each with its place;
+ *   CONFIG_CONFLICT for sequences longer than the model takes.
  */
 export async function openDataset(config: DataConfig, context: DataContext): Promise<OpenedDataset> {
+  const sequenceLength = config.sequence_length ?? context.defaultSequenceLength;
+  refuseLongSequences(sequenceLength, context.maximumSequenceLength);
   const paths = typeof config.path === 'string' ? [config.path] : config.path;
   const files = listFiles(paths, context.baseDirectory);
   const tokenizer = openTokenizer(config.tokenizer, context);
@@ -65,7 +70,6 @@ export async function openDataset(config: DataConfig, context: DataContext): Pro
   refuseLargeIds(store, context.vocabularySize);
 
   const isText = store.kind !== 'input_ids';
-  const sequenceLength = config.sequence_length ?? context.defaultSequenceLength;
   const paddingId = tokenizer?.special.padding ?? tokenizer?.special.end ?? 0;
   const dataset =
     (config.pack ?? isText)
@@ -87,6 +91,16 @@ function openTokenizer(specification: string | undefined, context: DataContext):
   const { modelDirectory } = context;
   if (modelDirectory === undefined || !hasTokenizer(modelDirectory)) return undefined;
   return loadTokenizer(modelDirectory, context.baseDirectory);
+}
+
+function refuseLongSequences(sequenceLength: number, maximum: number | undefined): void {
+  if (maximum === undefined || sequenceLength <= maximum) return;
+  throw new TrainyardError('CONFIG_CONFLICT', {
+    what: 'The sequences are longer than the model takes.',
+    where: 'data.sequence_length',
+    expected: `at most ${maximum} tokens, the positions of the model`,
+    got: `${sequenceLength}`,
+  });
 }
 
 function refuseUnfitTokenizer(tokenizer: Tokenizer | undefined, vocabularySize: number): void {
