@@ -42,6 +42,7 @@ function addTrain(program: Command): void {
     .option('--ranks <n>', 'processes to start on this machine (default: 1)', positiveInteger)
     .option('--hostfile <file>', 'several machines (not supported yet)')
     .option('--set <key.path=value>', SET_HELP, collect)
+    .option('--resume', 'go on from the newest checkpoint in the output folder')
     .option('--json', 'print one event a line on stdout')
     .action(async (config: string, options: TrainOptions) => {
       const { train } = await import('./commands/train.js');
@@ -187,6 +188,7 @@ export interface ConfigOptions extends JsonOption {
 export interface TrainOptions extends ConfigOptions {
   readonly ranks?: number;
   readonly hostfile?: string;
+  readonly resume?: boolean;
 }
 
 export interface ProgramOptions extends ConfigOptions {

@@ -10,8 +10,9 @@ import type { Program } from '../step/program.js';
 import { runStep } from '../step/run-step.js';
 import type { Device } from '../tensor/dtype.js';
 import { type Batch, cutBatch, toDevice } from './batch.js';
+import { loadTrainingState, saveTrainingState, type TrainingState } from './checkpoint.js';
 import type { ResolvedConfig } from './config.js';
-import { gatherNumbers } from './gather-numbers.js';
+import { gatherNumbers } from './gather-bytes.js';
 import type { ModelSource } from './model-source.js';
 import { saveModel } from './save-model.js';
 
@@ -144,6 +145,34 @@ export class Engine {
     const { source, parameters, group } = this.#parts;
     if (group.rank === 0) saveModel(directory, source, parameters, tokenizer);
     group.barrier().wait();
+  }
+
+  /**
+   * Saves everything that the run's continuation depends on, as `step-N` in the directory. Every rank must call
+   * it; when it returns the checkpoint survives any crash.
+   *
+   * @returns on rank 0 the checkpoint's folder
+   * @throws TrainyardError OUTPUT_UNWRITABLE.
+   */
+  saveCheckpoint(directory: string): string | undefined {
+    return saveTrainingState(directory, this.#state(), this.#steps);
+  }
+
+  /**
+   * Goes on where the newest whole checkpoint of the directory stands; false when there is none.
+   *
+   * @throws TrainyardError CHECKPOINT_INVALID when none is whole, or it belongs to another model or run.
+   */
+  loadCheckpoint(directory: string): boolean {
+    const checkpoint = loadTrainingState(directory, this.#state());
+    if (checkpoint === undefined) return false;
+    this.#steps = checkpoint.state.step;
+    return true;
+  }
+
+  #state(): TrainingState {
+    const { parameters, optimizer, group, device, config } = this.#parts;
+    return { parameters, optimizer, group, device, seed: config.seed, batchSize: config.train_batch_size };
   }
 
   /** The largest resident memory so far of each rank, in bytes. Every rank must call it. */

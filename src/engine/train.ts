@@ -1,4 +1,6 @@
+import { join } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
+import { TrainyardError } from '../base/errors.js';
 import type { BatchSource } from '../data/batch-source.js';
 import { defaultCacheDirectory, type OpenedDataset, openDataset } from '../data/open-dataset.js';
 import type { RankEnvironment } from '../launch/environment.js';
@@ -19,7 +21,12 @@ export interface TrainingOptions {
   readonly sink: EventSink;
   /** Asks for an early end: the step is finished, the model saved. */
   readonly signal: AbortSignal;
+  /** Go on from the newest checkpoint in the output folder. */
+  readonly resume?: boolean;
 }
+
+/** Where a run keeps its checkpoints, inside its output folder. */
+const CHECKPOINTS = 'checkpoints';
 
 /**
  * One rank's whole run: read the configuration, open model and data, meet the other ranks, train, save.
@@ -51,15 +58,39 @@ export async function runTraining(options: TrainingOptions): Promise<void> {
   enter('build the model');
   const engine = buildEngine({ config, source, world, sequenceLength: batches.sequenceLength });
 
+  if (options.resume) resume(engine, config.output, sink);
+
   const report = new TrainingReport({ config, engine, sink, sequenceLength: batches.sequenceLength });
   report.begin();
   await trainSteps({ engine, batches, steps: config.steps, signal, report });
+  const stopped = engine.steps < config.steps;
   if (config.output !== undefined) {
     sink({ event: 'section', step: engine.steps, instruction: 'save the model' });
     engine.saveModel(config.output, data.tokenizer);
+    if (stopped) saveStopped(engine, config.output, sink);
   }
-  report.finish(engine.steps < config.steps);
+  report.finish(stopped);
   engine.close();
+}
+
+function resume(engine: Engine, output: string | undefined, sink: EventSink): void {
+  if (output === undefined) {
+    throw new TrainyardError('CONFIG_INVALID', {
+      what: 'There is no output folder to resume from.',
+      where: 'output',
+      cure: 'name the output folder of the run that was stopped',
+    });
+  }
+  const found = engine.loadCheckpoint(join(output, CHECKPOINTS));
+  const message = found ? `resumed after step ${engine.steps}` : 'no checkpoint yet: starting at step 1';
+  if (engine.rank === 0) sink({ event: 'log', level: 'info', message });
+}
+
+/** A run that was stopped leaves what it needs to go on. */
+function saveStopped(engine: Engine, output: string, sink: EventSink): void {
+  const folder = engine.saveCheckpoint(join(output, CHECKPOINTS));
+  const message = `stopped after step ${engine.steps}; --resume goes on from ${folder}`;
+  if (engine.rank === 0) sink({ event: 'log', level: 'info', message });
 }
 
 /** Opens the data of a run; the model decides what the configuration leaves open. */
@@ -73,6 +104,7 @@ export async function openTrainingData(
     modelDirectory: source.folder?.path,
     vocabularySize: source.model.vocabularySize,
     defaultSequenceLength: defaultSequenceLength(source.model),
+    maximumSequenceLength: source.model.maximumLength,
     seed: config.seed,
   });
 }

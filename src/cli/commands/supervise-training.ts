@@ -12,6 +12,8 @@ export interface SupervisedTraining {
   readonly ranks: number;
   /** As given to `--set`. */
   readonly overrides: readonly string[];
+  /** Go on from the newest checkpoint. */
+  readonly resume?: boolean;
   readonly display: Display;
   /** Sees every step as well. */
   onStep?(step: StepEvent): void;
@@ -70,8 +72,9 @@ function announceStop(display: Display, signal: string): void {
 }
 
 /** The same program again; its environment says that it is a rank. */
-function rankArguments({ config, overrides }: SupervisedTraining): readonly string[] {
+function rankArguments({ config, overrides, resume }: SupervisedTraining): readonly string[] {
   const settings = overrides.flatMap((setting) => ['--set', setting]);
+  if (resume === true) settings.push('--resume');
   const main = fileURLToPath(new URL('../main.js', import.meta.url));
   return [...process.execArgv, main, 'train', ...settings, '--', config];
 }

@@ -27,7 +27,14 @@ export async function trainAsRank(
       if (environment.source === 'launcher') dieWithParent();
       setThreads(threadBudget(environment.localWorldSize, env.variables).threadsPerRank);
       const { runTraining } = await import('../../engine/train.js');
-      await runTraining({ configPath: config, overrides: options.set ?? [], environment, sink, signal });
+      await runTraining({
+        configPath: config,
+        overrides: options.set ?? [],
+        environment,
+        sink,
+        signal,
+        resume: options.resume === true,
+      });
     },
     leave: (exitCode) => leave(exitCode),
   });

@@ -24,6 +24,7 @@ export async function train(config: string, options: TrainOptions): Promise<void
     config,
     ranks: options.ranks ?? 1,
     overrides: options.set ?? [],
+    resume: options.resume === true,
     display: displayForCommand(options.json === true),
   });
   process.exitCode = exitCode;

@@ -1,7 +1,7 @@
 import type { ErrorCode } from '../../base/error-codes.js';
 import type { ErrorReport } from '../../base/errors.js';
 import { formatReport, TrainyardError } from '../../base/errors.js';
-import { formatPath, type JsonPath, type JsonValue } from '../../base/json-document.js';
+import { formatPath, type JsonPath } from '../../base/json-document.js';
 import type { ConfigOrigin } from './origin.js';
 
 /** One thing that is wrong with a configuration. */
@@ -31,13 +31,6 @@ export function errorOf(issues: readonly ConfigIssue[], origin: ConfigOrigin): T
     { what: [`${origin.name} has ${errors.length} errors.`, ...shown].join('\n') },
     { cause: new AggregateError(errors) },
   );
-}
-
-/** A value as an error shows it: JSON, cut short. */
-export function show(value: JsonValue | undefined): string {
-  if (value === undefined) return 'nothing';
-  const text = typeof value === 'number' ? String(value) : (JSON.stringify(value) ?? String(value));
-  return text.length <= 80 ? text : `${text.slice(0, 77)}…`;
 }
 
 function reportOf(issue: ConfigIssue, origin: ConfigOrigin): ErrorReport {

@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
+import { show } from '../../base/explain-issues.js';
 import {
   formatPath,
   isJsonObject,
@@ -7,7 +8,7 @@ import {
   type JsonValue,
 } from '../../base/json-document.js';
 import { schemaAt } from '../../base/json-schema.js';
-import { type ConfigIssue, show } from './issue.js';
+import type { ConfigIssue } from './issue.js';
 import type { KeyRow, KeySection, KeyTable, RefusedKey, RefusedValues, Verdict } from './key-table.js';
 import type { KnownKeys } from './known-keys.js';
 import { keysOfSection, unknownKey } from './unknown-key.js';
