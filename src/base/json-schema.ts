@@ -29,6 +29,8 @@ export interface JsonSchema {
 export function jsonSchemaOf(schema: z.ZodType): JsonSchema {
   return z.toJSONSchema(schema, {
     io: 'input',
+    // A check that JSON Schema cannot express still has a type.
+    unrepresentable: 'any',
     override: ({ jsonSchema }) => {
       // Every integer is bounded by what a double can hold; saying so of each helps nobody.
       if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum;
