@@ -78,14 +78,20 @@ export function loadHarness(folder: string): Harness {
   return buildHarness(modelFromConfig(readJson(folder, 'config.json')), readWeights(folder));
 }
 
+/** How the memory of a model differs from the usual. */
+export interface HarnessOptions {
+  readonly isFrozen?: (name: string) => boolean;
+  readonly dtype?: DType;
+}
+
 /** Lays a model out flat and fills it from stored tensors. */
 export function buildHarness(
   model: Model,
   stored: ReadonlyMap<string, () => Tensor>,
-  isFrozen?: (name: string) => boolean,
+  { isFrozen, dtype = 'float32' }: HarnessOptions = {},
 ): Harness {
   const layout = planFlatLayout(model.blocks, isFrozen);
-  const flat = new FlatParameters(layout, { dtype: 'float32', device: 'cpu', gradients: true });
+  const flat = new FlatParameters(layout, { dtype, device: 'cpu', gradients: true });
   noGrad(() =>
     scope(() => {
       for (const { name, value } of flat.parameters) {

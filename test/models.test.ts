@@ -102,6 +102,26 @@ test('without labels the last block gives the logits alone, and no graph', () =>
   harness.flat.dispose();
 });
 
+for (const name of ['llama-biases', 'qwen3', 'gpt2-base-names']) {
+  const folder = join(FIXTURES, name);
+
+  test(`${name}: computes in bfloat16, near the answers of fp32`, () => {
+    const expected = readJson<Expected>(folder, 'expected.json');
+    const model = modelFromConfig(readJson<RawConfig>(folder, 'config.json'));
+    const harness = buildHarness(model, readWeights(folder), { dtype: 'bfloat16' });
+    const [batch] = readBatches(folder, expected.batch_size, 1);
+    assert.ok(batch);
+    scope(() => {
+      const { loss } = runStep(harness, batch);
+      near(loss, expected.loss, 0.02 * expected.loss, 'loss');
+      const norm = gradientsOf(harness).to('float32').vectorNorm().item();
+      const [expectedNorm = 0] = expected.train.grad_norms;
+      near(norm, expectedNorm, 0.05 * expectedNorm, 'gradient norm');
+    });
+    harness.flat.dispose();
+  });
+}
+
 for (const name of ['llama-biases', 'gpt2-base-names']) {
   const folder = join(FIXTURES, name);
 
@@ -125,7 +145,7 @@ for (const name of ['llama-biases', 'gpt2-base-names']) {
     const expected = readJson<Expected>(folder, 'expected.json');
     const model = modelFromConfig(readJson<RawConfig>(folder, 'config.json'));
     const isFrozen = (parameter: string): boolean => /[.](wte|wpe|embed_tokens|0)[.]/.test(parameter);
-    const harness = buildHarness(model, readWeights(folder), isFrozen);
+    const harness = buildHarness(model, readWeights(folder), { isFrozen });
     const [batch] = readBatches(folder, expected.batch_size, 1);
     assert.ok(batch);
     scope(() => void runStep(harness, batch));

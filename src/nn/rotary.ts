@@ -12,8 +12,9 @@ import { splitHeads } from './split-heads.js';
  * @param angles of the positions, each [length, headSize / 2]
  */
 export function rotate(heads: Tensor, angles: RotaryAngles): Tensor {
-  const cosines = angles.cosines.unsqueeze(1);
-  const sines = angles.sines.unsqueeze(1);
+  // Angles are made in fp32 and rounded only here, as transformers does.
+  const cosines = angles.cosines.to(heads.dtype).unsqueeze(1);
+  const sines = angles.sines.to(heads.dtype).unsqueeze(1);
   const half = cosines.shape[2] ?? 0;
   const first = heads.narrow(-1, 0, half);
   const second = heads.narrow(-1, half, half);
