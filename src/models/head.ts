@@ -18,10 +18,14 @@ export function declareHead(
   return tiedTo === undefined ? declaration : { ...declaration, tiedTo };
 }
 
-/** Runs the head on the normalised hidden state: the loss where there are labels, logits where wanted. */
+/**
+ * Runs the head on the normalised hidden state: the loss where there are labels, logits where wanted. Of a text
+ * that is being continued only the last position matters.
+ */
 export function runHead(hidden: Tensor, weight: Parameter, context: BlockContext): Activations {
-  const { batch, lossScale, wantLogits } = context;
-  const { loss, logits } = linearCrossEntropy(hidden, weight, {
+  const { batch, lossScale, wantLogits, cache } = context;
+  const read = cache === undefined ? hidden : hidden.narrow(1, (hidden.shape[1] ?? 0) - 1, 1);
+  const { loss, logits } = linearCrossEntropy(read, weight, {
     labels: batch.labels,
     lossScale,
     wantLogits,
