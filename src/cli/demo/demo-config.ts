@@ -3,7 +3,7 @@ export const DEMO_VOCABULARY_SIZE = 2048;
 export const DEMO_SEQUENCE_LENGTH = 128;
 export const DEMO_RANKS = 2;
 
-const STEPS = 400;
+const STEPS = 700;
 
 /** Where the demonstration keeps what it makes. */
 export interface DemoPaths {

@@ -1,0 +1,257 @@
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import type { PublicEvent } from '../src/launch/events.js';
+
+const MAIN = fileURLToPath(new URL('../src/cli/main.js', import.meta.url));
+const folder = mkdtempSync(join(tmpdir(), 'trainyard-cli-'));
+after(() => rmSync(folder, { recursive: true, force: true }));
+
+interface Answer {
+  readonly status: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+function trainyard(parameters: readonly string[], variables: Readonly<Record<string, string>> = {}): Answer {
+  return spawnSync(process.execPath, [MAIN, ...parameters], {
+    encoding: 'utf8',
+    cwd: folder,
+    env: { ...process.env, ...variables },
+  });
+}
+
+/** A model and data so small that a step takes milliseconds. */
+function writeConfig(name: string, changes: object = {}): string {
+  const data = join(folder, 'corpus.txt');
+  writeFileSync(data, 'the quick brown fox jumps over the lazy dog\n'.repeat(200));
+  const path = join(folder, `${name}.json`);
+  const config = {
+    model: {
+      architecture: 'llama',
+      vocab_size: 260,
+      hidden_size: 16,
+      intermediate_size: 32,
+      num_hidden_layers: 1,
+      num_attention_heads: 2,
+      num_key_value_heads: 2,
+      max_position_embeddings: 64,
+    },
+    data: { path: data, tokenizer: 'bytes', sequence_length: 16 },
+    steps: 6,
+    output: join(folder, name),
+    train_batch_size: 4,
+    optimizer: { type: 'AdamW', params: { lr: 1e-2 } },
+    ...changes,
+  };
+  writeFileSync(path, JSON.stringify(config));
+  return path;
+}
+
+test('help is on stdout, complete, and ends with 0', () => {
+  const { status, stdout, stderr } = trainyard(['--help']);
+  assert.equal(status, 0);
+  assert.equal(stderr, '');
+  for (const command of [
+    'train',
+    'inspect',
+    'program',
+    'generate',
+    'bench',
+    'tokenizer',
+    'doctor',
+    'schema',
+    'demo',
+  ]) {
+    assert.match(stdout, new RegExp(`^ {2}${command}\\b`, 'm'));
+  }
+  assert.match(trainyard(['--version']).stdout, /^\d+\.\d+\.\d+\n$/);
+});
+
+test('help loads neither libtorch nor a command', () => {
+  const { stderr } = spawnSync('node', [MAIN, '--help'], {
+    encoding: 'utf8',
+    env: { ...process.env, NODE_DEBUG: 'esm', TRAINYARD_NATIVE: '/nowhere' },
+  });
+  assert.doesNotMatch(stderr, /cli\/commands|src\/(tensor|engine|native|data)/);
+});
+
+/** A wrong command line, and what the answer must say. */
+const WRONG: readonly (readonly [readonly string[], RegExp])[] = [
+  [['trian', 'x'], /Unknown command 'trian'\.\n {2}cure {6}did you mean train\?/],
+  [['train', 'x', '--rnaks', '2'], /Unknown option '--rnaks'\.\n {2}cure {6}did you mean --ranks\?/],
+  [['bench', 'dispach'], /did you mean dispatch\?/],
+  [['train'], /Missing required argument 'config'/],
+  [['train', 'x', '--ranks', '0'], /--ranks.*invalid.*at least 1/],
+  [['train', 'x', '--ranks', '1.5'], /--ranks.*invalid.*whole number/],
+  [['train', 'x', '--hostfile', 'hosts'], /--hostfile is not supported yet/],
+  [['generate', 'x'], /'--prompt <text>' not specified/],
+  [['generate', 'x', '--prompt', 'a', '--temperature', '-1'], /temperature.*0 or more/],
+  [['program', 'x', '--ranks', '2', '--rank', '2'], /There is no rank 2/],
+  [['train', 'nowhere.json'], /error CONFIG_UNREADABLE/],
+  [['inspect', 'nowhere.json'], /error CONFIG_UNREADABLE/],
+  [['program', 'nowhere.json'], /error CONFIG_UNREADABLE/],
+  [['generate', 'nowhere', '--prompt', 'a'], /error MODEL_UNREADABLE/],
+  [['tokenizer', 'train', 'nowhere.txt', '--output', 'x'], /error DATA_UNREADABLE/],
+  [['bench', 'step', '--ranks', '3'], /cannot be shared by 3 ranks/],
+];
+
+for (const [parameters, pattern] of WRONG) {
+  test(`trainyard ${parameters.join(' ')}: one clear error, exit code 2`, () => {
+    const { status, stdout, stderr } = trainyard(parameters);
+    assert.equal(status, 2, stderr);
+    assert.match(stderr, pattern);
+    assert.equal(stdout, '');
+    assert.equal(stderr.match(/^error/gm)?.length, 1);
+    assert.doesNotMatch(stderr, /^\s+at .*:\d+:\d+\)?$/m);
+  });
+}
+
+test('without a command the help comes as an error', () => {
+  const { status, stdout, stderr } = trainyard([]);
+  assert.equal(status, 2);
+  assert.equal(stdout, '');
+  assert.match(stderr, /^Usage: trainyard/);
+});
+
+test('two ranks train; --json prints events and nothing else', () => {
+  const { status, stdout, stderr } = trainyard([
+    'train',
+    writeConfig('json'),
+    '--ranks',
+    '2',
+    '--json',
+    '--set',
+    'steps=4',
+  ]);
+  assert.equal(status, 0, stderr);
+  const events = stdout
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as PublicEvent);
+  assert.deepEqual(
+    events.map(({ event }) => event),
+    ['start', 'step', 'step', 'step', 'step', 'end'],
+  );
+  const [start] = events;
+  assert.ok(start?.event === 'start' && start.world_size === 2 && start.parameters > 1000);
+  const end = events.at(-1);
+  assert.ok(end?.event === 'end' && end.steps === 4 && end.peak_memory_bytes.length === 2);
+  assert.match(stderr, /^2 ranks × \d+ thread/);
+  assert.ok(existsSync(join(folder, 'json', 'model.safetensors')));
+});
+
+test('a log has the first and the last step, and generate continues with what was trained', () => {
+  const trained = trainyard(['train', writeConfig('log')]);
+  assert.equal(trained.status, 0, trained.stderr);
+  assert.equal(trained.stdout, '');
+  assert.match(trained.stderr, /^step 1\/6 /m);
+  assert.match(trained.stderr, /^step 6\/6 /m);
+  assert.match(trained.stderr, /^done: 6 steps/m);
+  const written = trainyard(['generate', join(folder, 'log'), '--prompt', 'the quick', '--max-tokens', '5']);
+  assert.equal(written.status, 0, written.stderr);
+  assert.ok(written.stdout.startsWith('the quick'));
+});
+
+test('inspect and program answer for people and for programs', () => {
+  const config = writeConfig('look');
+  const inspection = JSON.parse(trainyard(['inspect', config, '--json']).stdout) as Record<string, unknown>;
+  assert.deepEqual(Object.keys(inspection), ['loss', 'logits_norm', 'logits_0_last', 'grad_norms']);
+  assert.match(trainyard(['inspect', config]).stdout, /^loss {9}5\.\d+$/m);
+  assert.match(trainyard(['program', config, '--ranks', '2', '--rank', '1']).stdout, /^rank 1 of 2/);
+  assert.equal(
+    (JSON.parse(trainyard(['program', config, '--ranks', '2', '--json']).stdout) as unknown[]).length,
+    2,
+  );
+});
+
+test('schema and doctor print JSON', () => {
+  assert.equal((JSON.parse(trainyard(['schema']).stdout) as { readonly type?: string }).type, 'object');
+  const { status, stdout } = trainyard(['doctor', '--json']);
+  assert.equal(status, 0, stdout);
+  assert.equal((JSON.parse(stdout) as { readonly can_train?: boolean }).can_train, true);
+});
+
+test('a mistake in the configuration is said once, however many ranks find it', () => {
+  const { status, stderr } = trainyard(['train', writeConfig('wrong', { stepz: 1 }), '--ranks', '2']);
+  assert.equal(status, 2);
+  assert.equal(
+    stderr.match(/stepz/g)?.length,
+    stderr.match(/error CONFIG_INVALID[\s\S]*/)?.[0].match(/stepz/g)?.length,
+  );
+  assert.equal(stderr.match(/error CONFIG_INVALID/g)?.length, 1);
+});
+
+test('as a rank of another launcher there is no supervisor, and a failure is written for torchrun', () => {
+  const variables = { RANK: '0', WORLD_SIZE: '1', TORCHELASTIC_ERROR_FILE: join(folder, 'error.json') };
+  const { status, stderr } = trainyard(['train', writeConfig('joined')], variables);
+  assert.equal(status, 0, stderr);
+  assert.match(stderr, /^rank 0 of 1, as RANK and WORLD_SIZE say$/m);
+  assert.ok(!existsSync(variables.TORCHELASTIC_ERROR_FILE));
+  assert.equal(trainyard(['train', 'nowhere.json'], variables).status, 2);
+  const report = JSON.parse(readFileSync(variables.TORCHELASTIC_ERROR_FILE, 'utf8')) as {
+    readonly message: { readonly message: string; readonly extraInfo: { readonly timestamp: string } };
+  };
+  assert.match(report.message.message, /^CONFIG_UNREADABLE: /);
+  assert.match(report.message.extraInfo.timestamp, /^\d{10}$/);
+  const contradiction = trainyard(['train', 'x', '--ranks', '2'], variables);
+  assert.match(contradiction.stderr, /--ranks 2 contradicts .*WORLD_SIZE=1/);
+});
+
+for (const [signal, exitCode] of [
+  ['SIGTERM', 143],
+  ['SIGINT', 130],
+] as const) {
+  test(`${signal}: the ranks finish the step, save and leave with ${exitCode}`, async () => {
+    const config = writeConfig(signal, { steps: 1_000_000 });
+    const run = spawn(process.execPath, [MAIN, 'train', config, '--ranks', '2', '--json'], {
+      cwd: folder,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    const output: string[] = [];
+    run.stderr.resume();
+    run.stdout.on('data', (bytes: Buffer) => {
+      if (output.push(String(bytes)) > 0 && output.join('').includes('"step":3,')) run.kill(signal);
+    });
+    const [code] = (await once(run, 'close')) as [number | null];
+    assert.equal(code, exitCode);
+    const end = JSON.parse(output.join('').trimEnd().split('\n').at(-1) ?? '') as PublicEvent;
+    assert.ok(end.event === 'end' && end.stopped === true && end.steps >= 3);
+    assert.ok(existsSync(join(folder, signal, 'model.safetensors')));
+  });
+}
+
+test('who stops reading the events ends the run', async () => {
+  const config = writeConfig('unread', { steps: 1_000_000 });
+  const run = spawn(process.execPath, [MAIN, 'train', config, '--json'], {
+    cwd: folder,
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
+  await once(run.stdout, 'data');
+  run.stdout.destroy();
+  const [code] = (await once(run, 'exit')) as [number | null];
+  assert.equal(code, 143);
+});
+
+test('on a terminal the line is drawn over, with a curve, and the cursor comes back', () => {
+  const config = writeConfig('terminal', { steps: 40 });
+  const command = `stty cols 100; exec '${process.execPath}' '${MAIN}' train '${config}'`;
+  const { CI: _, NO_COLOR: __, ...variables } = process.env;
+  const { status, stdout } = spawnSync('script', ['-qec', command, '/dev/null'], {
+    encoding: 'utf8',
+    cwd: folder,
+    env: { ...variables, TERM: 'xterm-256color' },
+  });
+  assert.equal(status, 0, stdout);
+  assert.ok(
+    stdout.includes('\u001b[?25l') && stdout.lastIndexOf('\u001b[?25h') > stdout.lastIndexOf('\u001b[?25l'),
+  );
+  assert.match(stdout, /step 40\/40/);
+  assert.match(stdout, /[▁-█]{8}/);
+  assert.match(stdout, /done: 40 steps/);
+});
