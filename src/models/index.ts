@@ -1,0 +1,2 @@
+/** Models as blocks, from Hugging Face configurations. */
+export { modelFromConfig } from './registry.js';

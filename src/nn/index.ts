@@ -1,0 +1,12 @@
+/** What blocks are made of. Functions take `Parameter`s and accumulate their gradients in place. */
+export { type Activation, activate } from './activation.js';
+export { type AttentionOptions, attention } from './attention.js';
+export type { Activations, Block, BlockContext, BlockParameters, MicroBatch, Model } from './block.js';
+export { dropout } from './dropout.js';
+export { embedding } from './embedding.js';
+export { gatedActivation } from './gated-activation.js';
+export { layerNorm } from './layer-norm.js';
+export { type LinearOptions, linear, transposedLinear } from './linear.js';
+export { type HeadOptions, type HeadResult, linearCrossEntropy } from './linear-cross-entropy.js';
+export type { Initializer, Parameter, ParameterDeclaration } from './parameter.js';
+export { rmsNorm } from './rms-norm.js';

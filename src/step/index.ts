@@ -1,0 +1,6 @@
+/** Step programs as data: print them, simulate them, draw what was measured. */
+export type { Instruction } from './instruction.js';
+export { printProgram, programToJson } from './print.js';
+export type { Program } from './program.js';
+export { type CostModel, type Simulation, simulate } from './simulator.js';
+export { chromeTrace, exposedCommunicationMs, measuredSlices } from './timeline.js';
