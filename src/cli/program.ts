@@ -18,6 +18,7 @@ export function createProgram(): Command {
   addTrain(program);
   addInspect(program);
   addProgram(program);
+  addExplain(program);
   addGenerate(program);
   addBench(program);
   addTokenizer(program);
@@ -75,6 +76,20 @@ function addProgram(program: Command): void {
     .action(async (config: string, options: ProgramOptions) => {
       const { printStepProgram } = await import('./commands/program.js');
       await printStepProgram(config, options);
+    });
+}
+
+function addExplain(program: Command): void {
+  program
+    .command('explain')
+    .description('Print every setting of a configuration with its value and where it came from.')
+    .argument('<config>', 'configuration file')
+    .option('--ranks <n>', 'number of ranks to resolve for (default: 1)', positiveInteger)
+    .option('--set <key.path=value>', SET_HELP, collect)
+    .option('--json', JSON_HELP)
+    .action(async (config: string, options: ExplainOptions) => {
+      const { explain } = await import('./commands/explain.js');
+      await explain(config, options);
     });
 }
 
@@ -183,6 +198,10 @@ export interface JsonOption {
 export interface ConfigOptions extends JsonOption {
   /** As they were written: `key.path=value`. */
   readonly set?: readonly string[];
+}
+
+export interface ExplainOptions extends ConfigOptions {
+  readonly ranks?: number;
 }
 
 export interface TrainOptions extends ConfigOptions {

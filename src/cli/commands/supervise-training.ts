@@ -1,5 +1,6 @@
 import { fileURLToPath } from 'node:url';
 import { env } from '../../base/env.js';
+import { loadConfig } from '../../engine/config.js';
 import type { EndEvent, StepEvent } from '../../launch/events.js';
 import { supervise } from '../../launch/supervisor.js';
 import { threadBudget } from '../../launch/threads.js';
@@ -26,9 +27,15 @@ export interface TrainingOutcome {
   readonly end?: EndEvent;
 }
 
-/** Trains with one process per rank, one rank included, so that no crash goes unexplained. */
+/**
+ * Trains with one process per rank, one rank included, so that no crash goes unexplained. A wrong
+ * configuration is answered before any of them starts.
+ *
+ * @throws TrainyardError for the configuration; whatever happens later is shown, and in the exit code.
+ */
 export async function superviseTraining(training: SupervisedTraining): Promise<TrainingOutcome> {
   const { ranks, display } = training;
+  loadConfig(training.config, training.overrides, { worldSize: ranks, requires: ['model', 'data', 'steps'] });
   let end: EndEvent | undefined;
   display.notice(threadBudget(ranks, env.variables).summary);
   const verdict = await supervise({
