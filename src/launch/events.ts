@@ -143,22 +143,6 @@ export function decodeEvent(line: string): RankEvent | undefined {
   return isEvent(value) ? value : undefined;
 }
 
-/** Whether `train --json` prints this event. */
-export function isPublicEvent(event: RankEvent): event is PublicEvent {
-  switch (event.event) {
-    case 'start':
-    case 'step':
-    case 'end':
-    case 'error':
-      return true;
-    case 'log':
-    case 'section':
-      return false;
-    default:
-      return event satisfies never;
-  }
-}
-
 /** JSON has no NaN and no infinity; `encodeEvent` leaves `null` where one was. */
 function restoreNonFinite(key: string, value: unknown): unknown {
   return value === null && (key === 'loss' || key === 'grad_norm') ? Number.NaN : value;

@@ -3,7 +3,6 @@ import type { RankEnvironment } from '../../launch/environment.js';
 import type { EventSink } from '../../launch/events.js';
 import { runRank } from '../../launch/rank.js';
 import { openRankChannel } from '../../launch/rank-channel.js';
-import { threadBudget } from '../../launch/threads.js';
 import type { TrainOptions } from '../program.js';
 import { createDisplay } from '../progress/create-display.js';
 import { PlainDisplay } from '../progress/plain-display.js';
@@ -22,10 +21,8 @@ export async function trainAsRank(
     run: async (signal) => {
       // libtorch is loaded here, after the supervisor can be told that it cannot be.
       const { dieWithParent, leaveProcess } = await import('../../tensor/process.js');
-      const { setThreads } = await import('../../tensor/threads.js');
       leave = leaveProcess;
       if (environment.source === 'launcher') dieWithParent();
-      setThreads(threadBudget(environment.localWorldSize, env.variables).threadsPerRank);
       const { runTraining } = await import('../../engine/train.js');
       await runTraining({
         configPath: config,
