@@ -162,6 +162,16 @@ test('a producer that fails leaves the old model and nothing else', () => {
   ]);
 });
 
+test('a companion file that is gone is one clear error, and leaves nothing', () => {
+  const folder = newFolder();
+  const companionFiles = new Map([['tokenizer.json', join(root, 'gone.json')]]);
+  assert.throws(
+    () => saveModelFolder(folder, { config: CONFIG, tensors: TENSORS, companionFiles }),
+    (error) => error instanceof TrainyardError && error.code === 'MODEL_UNREADABLE',
+  );
+  assert.deepEqual(readdirSync(folder), []);
+});
+
 test('folders that are not a model are refused', () => {
   refused(join(root, 'nowhere'), /no such file/, 'got');
   refused('/dev/null', /not a folder/, 'got');

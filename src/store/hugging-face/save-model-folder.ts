@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { invariant } from '../../base/errors.js';
 import { createFile, reportingWriteErrors } from '../durable.js';
 import { type FileSystem, nodeFileSystem } from '../file-system.js';
-import { readSmallFile } from '../open-file.js';
+import { describeFileError, readSmallFile } from '../open-file.js';
 import { byteLengthOf, createSafetensors, type TensorSource } from '../safetensors/write.js';
 import { generationConfigOf, inBothForms, type RawConfig } from './config-forms.js';
 import {
@@ -13,6 +13,7 @@ import {
   SINGLE_FILE,
   shardName,
 } from './file-names.js';
+import { modelUnreadable } from './folder-file.js';
 import { publishModel } from './publish.js';
 
 /** What a model folder is made of. */
@@ -36,7 +37,7 @@ const LARGEST_COMPANION = 1024 * 1024 * 1024;
  * Writes a model in Hugging Face's layout, which transformers 4 and 5 load. A model that is there already
  * stays until the new one is complete; other files in the folder are left alone.
  *
- * @throws TrainyardError OUTPUT_UNWRITABLE
+ * @throws TrainyardError OUTPUT_UNWRITABLE; MODEL_UNREADABLE for a companion file that cannot be read
  */
 export function saveModelFolder(
   folder: string,
@@ -51,13 +52,27 @@ export function saveModelFolder(
       writeWeights(fileSystem, staging, model.tensors, model.maximumShardBytes ?? MAXIMUM_SHARD_BYTES);
       writeJson(fileSystem, join(staging, CONFIG_FILE), sortedByKey(inBothForms(model.config)));
       for (const [name, source] of companions) {
-        const bytes = typeof source === 'string' ? readSmallFile(source, LARGEST_COMPANION) : source;
-        writeBytes(fileSystem, join(staging, name), bytes);
+        writeBytes(
+          fileSystem,
+          join(staging, name),
+          typeof source === 'string' ? readCompanion(source) : source,
+        );
       }
       if (companions.some(([name]) => name === GENERATION_FILE)) return;
       writeJson(fileSystem, join(staging, GENERATION_FILE), generationConfigOf(model.config));
     });
   });
+}
+
+function readCompanion(path: string): Uint8Array {
+  try {
+    return readSmallFile(path, LARGEST_COMPANION);
+  } catch (error) {
+    throw modelUnreadable('A file that belongs beside the model cannot be read.', path, {
+      got: describeFileError(error),
+      cure: 'Put the file back and save again; nothing was written.',
+    });
+  }
 }
 
 function writeWeights(
