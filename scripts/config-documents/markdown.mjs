@@ -21,6 +21,7 @@ trailing commas are allowed; a key given twice is an error.
 - \`"auto"\`, in a key of DeepSpeed's, is the default.
 - \`--set key.path=value\` overrides one key: \`--set optimizer.params.lr=1e-4\`. The value is JSON where it can be, else
   text. The path names a key that the file may have or lack; \`data.path.0\` is the first of a list.
+- \`trainyard explain CONFIG\` prints every setting with its value and where it came from.
 - Paths of files are relative to the working directory.
 - A \`$schema\` key that names \`docs/trainyard.schema.json\` gives editors completion; \`trainyard schema\` prints it.
 
