@@ -15,7 +15,8 @@ const verdict = await supervise({
     event: (event) => say(event.event === 'step' ? `step ${event.step}` : event.event),
     output: async () => undefined,
     stopping: (signal) => say(`stopping ${signal}`),
-    failing: (rank) => say(`failing ${rank}`),
+    failing: () => undefined,
+    stalled: () => undefined,
   },
 });
 say(JSON.stringify(verdict));

@@ -46,6 +46,7 @@ async function run(script: RankScript, ranks = 2): Promise<Run> {
       failing: () => {
         failingAt = performance.now();
       },
+      stalled: () => undefined,
     },
   });
   assertAllGone(folder, ranks);
@@ -160,6 +161,7 @@ test('a program that is not there ends the run with a reason', async () => {
       output: async () => undefined,
       stopping: () => undefined,
       failing: () => undefined,
+      stalled: () => undefined,
     },
   });
   assert.equal(verdict.exitCode, 75);

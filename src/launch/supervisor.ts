@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { invariant } from '../base/errors.js';
 import { RUN_ID_VARIABLE, type Variables } from './environment.js';
 import type { LogEvent, PublicEvent, RankEvent } from './events.js';
+import type { Section } from './flight-record.js';
 import { freePort } from './free-port.js';
 import { outOfMemoryKills } from './out-of-memory.js';
 import { SUPERVISED_VARIABLE } from './rank-channel.js';
@@ -27,7 +28,9 @@ export interface RunObserver {
   /** The first stop signal: the ranks are saving. */
   stopping(signal: StopSignal): void;
   /** A rank failed; the others are being stopped. */
-  failing(rank: number): void;
+  failing(): void;
+  /** A rank has been at the same instruction for long; said once for each such stay. */
+  stalled(rank: number, section: Section, seconds: number): void;
 }
 
 export interface SupervisorOptions {
@@ -41,6 +44,8 @@ export interface SupervisorOptions {
 }
 
 const GRACE_MS = 2000;
+const STALL_CHECK_MS = 5000;
+const STALL_MS = 30_000;
 const LOOPBACK = '127.0.0.1';
 
 /**
@@ -62,6 +67,7 @@ class Supervisor {
   readonly #processes: readonly RankProcess[];
   readonly #memoryKillsBefore = outOfMemoryKills();
   #state: RunState;
+  readonly #stallsTold = new Set<string>();
   #grace: NodeJS.Timeout | undefined;
 
   constructor(options: SupervisorOptions, variables: readonly Readonly<Record<string, string>>[]) {
@@ -82,7 +88,9 @@ class Supervisor {
       first: (signal) => this.#take({ kind: 'stop', signal }),
       again: (signal) => this.#take({ kind: 'leave', signal }),
     });
+    const watch = setInterval(() => this.#tellStalls(Date.now()), STALL_CHECK_MS);
     await Promise.all(this.#processes.map((process) => process.closed));
+    clearInterval(watch);
     giveSignalsBack();
     clearTimeout(this.#grace);
     invariant(isOver(this.#state), 'all processes are gone, but not all exits were noted');
@@ -93,6 +101,16 @@ class Supervisor {
     });
     for (const process of this.#processes) process.dispose();
     return verdict;
+  }
+
+  #tellStalls(now: number): void {
+    for (const [rank, { section }] of this.#processes.entries()) {
+      if (section === undefined || this.#state.ranks[rank]?.exit !== undefined) continue;
+      const key = `${rank} ${section.since}`;
+      if (now - section.since < STALL_MS || this.#stallsTold.has(key)) continue;
+      this.#stallsTold.add(key);
+      this.#options.observer.stalled(rank, section, Math.round((now - section.since) / 1000));
+    }
   }
 
   #hear(rank: number, event: RankEvent): void {
@@ -122,7 +140,7 @@ class Supervisor {
     for (const action of actions) this.#act(action);
     if (before === state.phase) return;
     if (state.phase === 'stopping' && input.kind === 'stop') this.#options.observer.stopping(input.signal);
-    if (state.phase === 'failing' && 'rank' in input) this.#options.observer.failing(input.rank);
+    if (state.phase === 'failing') this.#options.observer.failing();
   }
 
   #act(action: RunAction): void {

@@ -67,11 +67,17 @@ function describeFailure(state: RunState, rank: number, fate: RankFate, evidence
   if (error === undefined) return describeLoss(state, rank, fate, evidence);
   if (error.exit_code === USER_ERROR) return error;
   const place = placeOf(rank, evidence.sections[rank]);
-  const where = error.report.where === undefined ? place : `${error.report.where} (${place})`;
+  const where = withPlace(error.report.where, rank, place);
   const witnesses = isEcho(fate)
     ? { got: [error.report.got, ...everyPlace(state, evidence)].filter(Boolean).join('; ') }
     : {};
   return { ...error, report: { ...error.report, where, ...witnesses } };
+}
+
+/** Some errors know their rank and step themselves. */
+function withPlace(where: string | undefined, rank: number, place: string): string {
+  if (where === undefined) return place;
+  return where.includes(`rank ${rank}`) ? where : `${where} (${place})`;
 }
 
 const USER_ERROR = 2;

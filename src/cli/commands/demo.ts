@@ -1,7 +1,8 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { env } from '../../base/env.js';
 import { listDemoCorpus } from '../../data/demo-corpus.js';
-import { defaultCacheDirectory, openDataset } from '../../data/open-dataset.js';
+import { openDataset } from '../../data/open-dataset.js';
 import { tokenizerFiles } from '../../data/tokenizer/tokenizer-files.js';
 import { DEFAULT_SPECIAL_TOKENS, trainTokenizer, writeTokenizerFiles } from '../../data/train-tokenizer.js';
 import { unigramEntropy } from '../../data/unigram-entropy.js';
@@ -76,7 +77,7 @@ async function entropyOfTokens(data: ReturnType<typeof demoConfig>['data']): Pro
     { ...data, text_field: 'text' },
     {
       baseDirectory: process.cwd(),
-      cacheDirectory: defaultCacheDirectory(PATHS.model),
+      cacheDirectory: env.cacheDirectory,
       modelDirectory: undefined,
       vocabularySize: DEMO_VOCABULARY_SIZE,
       defaultSequenceLength: DEMO_SEQUENCE_LENGTH,

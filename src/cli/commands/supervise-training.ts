@@ -51,9 +51,11 @@ export async function superviseTraining(training: SupervisedTraining): Promise<T
       },
       output: (rank, lines) => display.output(rank, lines),
       stopping: (signal) => announceStop(display, signal),
-      failing: (rank) => {
-        if (ranks > 1) display.notice(`rank ${rank} failed; stopping the others`);
+      failing: () => {
+        if (ranks > 1) display.notice('a rank failed; stopping the others');
       },
+      stalled: (rank, { step, instruction }, seconds) =>
+        display.notice(`rank ${rank} has been at step ${step}, ${instruction} for ${seconds} s`),
     },
   });
   display.close();
