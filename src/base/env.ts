@@ -1,3 +1,6 @@
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+
 /**
  * The only reader of `process.env`: each variable by its typed name. Getters, so that a test can set a
  * variable and see it.
@@ -10,6 +13,15 @@ export const env = {
   /** TRAINYARD_NATIVE: path of the add-on, where it is not in `build/native`. */
   get nativePath(): string | undefined {
     return nonEmpty(process.env.TRAINYARD_NATIVE);
+  },
+  /**
+   * TRAINYARD_CACHE: where tokenized text is kept; else a folder of ours in the person's cache, as the XDG base
+   * directories name it.
+   */
+  get cacheDirectory(): string {
+    const own = nonEmpty(process.env.TRAINYARD_CACHE);
+    const caches = nonEmpty(process.env.XDG_CACHE_HOME) ?? join(homedir(), '.cache');
+    return own ?? join(caches, 'trainyard');
   },
   /** All of them: a launcher hands them on, and other launchers have set some for us (RANK, WORLD_SIZE). */
   get variables(): Readonly<Record<string, string | undefined>> {

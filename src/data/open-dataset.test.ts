@@ -6,7 +6,7 @@ import { after, beforeEach, describe, it } from 'node:test';
 import { TrainyardError } from '../base/errors.js';
 import { dataSchema } from './config.js';
 import { listDemoCorpus } from './demo-corpus.js';
-import { defaultCacheDirectory, type OpenedDataset, openDataset } from './open-dataset.js';
+import { type OpenedDataset, openDataset } from './open-dataset.js';
 import { loadTokenizer } from './tokenizer/load-tokenizer.js';
 import { tokenizerFiles } from './tokenizer/tokenizer-files.js';
 import { DEFAULT_SPECIAL_TOKENS, trainTokenizer, writeTokenizerFiles } from './train-tokenizer.js';
@@ -30,7 +30,7 @@ function open(
 ): Promise<OpenedDataset> {
   return openDataset(dataSchema.parse(data), {
     baseDirectory: root,
-    cacheDirectory: defaultCacheDirectory(root),
+    cacheDirectory: join(root, 'cache'),
     modelDirectory: context.modelDirectory,
     vocabularySize: context.vocabularySize ?? 100_000,
     defaultSequenceLength: 16,

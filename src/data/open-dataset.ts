@@ -1,4 +1,3 @@
-import { join, resolve } from 'node:path';
 import { TrainyardError } from '../base/errors.js';
 import { type BatchSlice, type BatchSource, createBatchSource } from './batch-source.js';
 import type { DataConfig } from './config.js';
@@ -17,7 +16,7 @@ import type { Tokenizer } from './tokenizer.js';
 export interface DataContext {
   /** What relative paths are relative to. */
   readonly baseDirectory: string;
-  /** Where tokenized text is kept; `defaultCacheDirectory` names the usual place. */
+  /** Where tokenized text is kept, shared by all runs: entries are found by their content. */
   readonly cacheDirectory: string;
   /** The model's folder, whose tokenizer serves when `data.tokenizer` is left out. */
   readonly modelDirectory: string | undefined;
@@ -39,11 +38,6 @@ export interface OpenedDataset {
   readonly files: readonly string[];
   /** The part of every batch that a rank works on. */
   batches(slice: BatchSlice): BatchSource;
-}
-
-/** The folder for tokenized text beside what a run writes. */
-export function defaultCacheDirectory(outputDirectory: string): string {
-  return join(resolve(outputDirectory), '.trainyard-cache');
 }
 
 /**

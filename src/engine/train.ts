@@ -1,8 +1,9 @@
 import { join } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
+import { env } from '../base/env.js';
 import { TrainyardError } from '../base/errors.js';
 import type { BatchSource } from '../data/batch-source.js';
-import { defaultCacheDirectory, type OpenedDataset, openDataset } from '../data/open-dataset.js';
+import { type OpenedDataset, openDataset } from '../data/open-dataset.js';
 import type { RankEnvironment } from '../launch/environment.js';
 import type { EventSink } from '../launch/events.js';
 import { defaultSequenceLength } from './compile-step.js';
@@ -100,7 +101,7 @@ export async function openTrainingData(
 ): Promise<OpenedDataset> {
   return openDataset(config.data, {
     baseDirectory: process.cwd(),
-    cacheDirectory: defaultCacheDirectory(config.output ?? '.'),
+    cacheDirectory: env.cacheDirectory,
     modelDirectory: source.folder?.path,
     vocabularySize: source.model.vocabularySize,
     defaultSequenceLength: defaultSequenceLength(source.model),
