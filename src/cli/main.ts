@@ -3,6 +3,9 @@
 import { CommanderError } from 'commander';
 import { createProgram } from './program.js';
 
+// A reader that goes away (`| head`) is no failure; a command that minds asks for itself.
+process.stdout.on('error', () => undefined);
+
 try {
   await createProgram().parseAsync();
 } catch (error) {
