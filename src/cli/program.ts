@@ -33,6 +33,9 @@ Exit codes: 0 done; 2 usage or configuration; 75 try again (a rank was lost);
 143 stopped by SIGTERM after saving, 130 by Ctrl-C; 1 anything else.`;
 
 const SET_HELP = 'override one key of the configuration (repeatable)';
+const PEER_HELP =
+  'after `--`: a program that measures the same and prints a JSON line, run in turns with ours';
+const ROUNDS_HELP = 'turns with the peer';
 const JSON_HELP = 'print machine-readable JSON on stdout';
 
 function addTrain(program: Command): void {
@@ -113,14 +116,17 @@ function addBench(program: Command): void {
   bench
     .command('dispatch')
     .description('What one operator call costs.')
+    .argument('[peer...]', PEER_HELP)
+    .option('--rounds <n>', ROUNDS_HELP, positiveInteger, 5)
     .option('--json', JSON_HELP)
-    .action(async (options: JsonOption) => {
+    .action(async (peer: readonly string[], options: BenchComparison) => {
       const { benchDispatchCommand } = await import('./commands/bench-dispatch.js');
-      await benchDispatchCommand(options);
+      await benchDispatchCommand(peer, options);
     });
   bench
     .command('step')
     .description('Tokens per second of whole training steps, on one of three decoders.')
+    .argument('[peer...]', PEER_HELP)
     .addOption(
       new Option('--preset <size>', 'S: 5.3 M, M: 30 M, L: 160 M parameters')
         .choices(['S', 'M', 'L'])
@@ -128,11 +134,12 @@ function addBench(program: Command): void {
     )
     .option('--ranks <n>', 'processes to start (default: 1)', positiveInteger)
     .option('--steps <n>', 'steps to measure, after 3 to warm up', positiveInteger, 10)
+    .option('--rounds <n>', ROUNDS_HELP, positiveInteger, 5)
     .option('--set <key.path=value>', SET_HELP, collect)
     .option('--json', JSON_HELP)
-    .action(async (options: BenchStepOptions) => {
+    .action(async (peer: readonly string[], options: BenchStepOptions) => {
       const { benchStep } = await import('./commands/bench-step.js');
-      await benchStep(options);
+      await benchStep(peer, options);
     });
 }
 
@@ -222,7 +229,11 @@ export interface GenerateOptions {
   readonly seed: number;
 }
 
-export interface BenchStepOptions extends ConfigOptions {
+export interface BenchComparison extends JsonOption {
+  readonly rounds: number;
+}
+
+export interface BenchStepOptions extends ConfigOptions, BenchComparison {
   readonly preset: BenchPresetName;
   readonly ranks?: number;
   readonly steps: number;
