@@ -57,20 +57,6 @@ struct Plan {
         packed_rows(block * std::max(round_up(keys, isa.tile_rows), size)) {}
 };
 
-void pack_rows(const GemmKernel& isa, GemmOperand a, int64_t rows, int64_t depth, float* packed) {
-  for (int64_t row = 0; row < rows; row += isa.tile_rows) {
-    isa.pack_rows({a.data + row * a.outer, a.outer, a.inner}, std::min(isa.tile_rows, rows - row), depth,
-                  packed + row * depth);
-  }
-}
-
-void pack_columns(const GemmKernel& isa, GemmOperand b, int64_t columns, int64_t depth, float* packed) {
-  for (int64_t column = 0; column < columns; column += isa.tile_columns) {
-    isa.pack_columns({b.data + column * b.outer, b.outer, b.inner}, std::min(isa.tile_columns, columns - column), depth,
-                     packed + column * depth);
-  }
-}
-
 // Products whose columns are the head's and whose summed dimension is a stretch of the keys, [low, low + depth).
 void multiply_by_keys(const Plan& plan, int64_t rows, int64_t low, int64_t depth, const float* packed_rows,
                       const float* packed_keys, float* out, int64_t stride) {
@@ -140,19 +126,19 @@ void attention_forward(const AttentionShape& shape, Rotation rotation, Heads<con
     float* packed = memory.take(plan.packed_rows);
     float* inverse_sums = memory.take(plan.block);
     load(plan, 0, shape.length, key.at(row, shared), key.step, rotation, keys);
-    pack_columns(isa, {keys, size, 1}, shape.length, size, packed_keys);
-    pack_columns(isa, {value.at(row, shared), 1, value.step}, size, shape.length, packed_values);
+    isa.pack_columns({keys, size, 1}, shape.length, size, packed_keys);
+    isa.pack_columns({value.at(row, shared), 1, value.step}, size, shape.length, packed_values);
     for (int64_t head = shared * group; head < (shared + 1) * group; ++head) {
       for (int64_t first = 0; first < shape.length; first += plan.block) {
         const int64_t count = std::min(plan.block, shape.length - first);
         const RowRange range = range_of(plan, first, count);
         const int64_t width = range.high - range.low;
         load(plan, first, count, query.at(row, head), query.step, rotation, queries);
-        pack_rows(isa, {queries, size, 1}, count, size, packed);
+        isa.pack_rows({queries, size, 1}, count, size, packed);
         isa.multiply(count, width, size, packed, packed_keys + range.low * size, {scores, width});
         softmax_rows(count, range, shape.scale, scores, inverse_sums,
                      log_sums + (row * shape.heads + head) * shape.length + first);
-        pack_rows(isa, {scores, width, 1}, count, width, packed);
+        isa.pack_rows({scores, width, 1}, count, width, packed);
         float* target = out.at(row, head) + first * out.step;
         multiply_by_keys(plan, count, range.low, width, packed, packed_values, target, out.step);
         scale_rows(count, size, inverse_sums, target, out.step);
@@ -187,9 +173,9 @@ void attention_backward(const AttentionShape& shape, Rotation rotation, Heads<co
     float* packed = memory.take(plan.packed_rows);
     float* inner = memory.take(plan.block);
     load(plan, 0, shape.length, key.at(row, shared), key.step, rotation, keys);
-    pack_columns(isa, {keys, size, 1}, shape.length, size, keys_as_columns);
-    pack_columns(isa, {keys, 1, size}, size, shape.length, keys_as_depth);
-    pack_columns(isa, {value.at(row, shared), value.step, 1}, shape.length, size, values_as_columns);
+    isa.pack_columns({keys, size, 1}, shape.length, size, keys_as_columns);
+    isa.pack_columns({keys, 1, size}, size, shape.length, keys_as_depth);
+    isa.pack_columns({value.at(row, shared), value.step, 1}, shape.length, size, values_as_columns);
     std::fill(key_sum, key_sum + shape.length * size, 0.0F);
     std::fill(value_sum, value_sum + shape.length * size, 0.0F);
     for (int64_t head = shared * group; head < (shared + 1) * group; ++head) {
@@ -201,24 +187,24 @@ void attention_backward(const AttentionShape& shape, Rotation rotation, Heads<co
         load(plan, first, count, query.at(row, head), query.step, rotation, queries);
         dot_rows(count, size, from, d_out.step, out.at(row, head) + first * out.step, out.step, inner);
 
-        pack_rows(isa, {queries, size, 1}, count, size, packed);
+        isa.pack_rows({queries, size, 1}, count, size, packed);
         isa.multiply(count, width, size, packed, keys_as_columns + range.low * size, {scores, width});
-        pack_rows(isa, {from, d_out.step, 1}, count, size, packed);
+        isa.pack_rows({from, d_out.step, 1}, count, size, packed);
         isa.multiply(count, width, size, packed, values_as_columns + range.low * size, {d_scores, width});
         softmax_gradient_rows(count, range, shape.scale, log_sums + (row * shape.heads + head) * shape.length + first,
                               inner, scores, d_scores);
 
         float* value_target = value_sum + range.low * size;
-        pack_rows(isa, {scores, 1, width}, width, count, packed);
-        pack_columns(isa, {from, 1, d_out.step}, size, count, packed_columns);
+        isa.pack_rows({scores, 1, width}, width, count, packed);
+        isa.pack_columns({from, 1, d_out.step}, size, count, packed_columns);
         isa.multiply(width, size, count, packed, packed_columns, {value_target, size, value_target, size});
 
         float* key_target = key_sum + range.low * size;
-        pack_rows(isa, {d_scores, 1, width}, width, count, packed);
-        pack_columns(isa, {queries, 1, size}, size, count, packed_columns);
+        isa.pack_rows({d_scores, 1, width}, width, count, packed);
+        isa.pack_columns({queries, 1, size}, size, count, packed_columns);
         isa.multiply(width, size, count, packed, packed_columns, {key_target, size, key_target, size});
 
-        pack_rows(isa, {d_scores, width, 1}, count, width, packed);
+        isa.pack_rows({d_scores, width, 1}, count, width, packed);
         multiply_by_keys(plan, count, range.low, width, packed, keys_as_depth, queries, size);
         store_back(plan, first, count, queries, rotation, d_query.at(row, head), d_query.step);
       }

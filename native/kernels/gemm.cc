@@ -16,8 +16,8 @@ namespace {
 
 // Block sizes in elements: a panel of columns (depth x 32) fits the first cache, a block of packed rows the second,
 // all packed columns together the third.
-constexpr int64_t block_depth = 256;
-constexpr int64_t block_rows = 336;
+constexpr int64_t block_depth = 512;
+constexpr int64_t block_rows = 168;
 constexpr int64_t packed_columns_limit = int64_t{1} << 21;
 // A transposed block stores past the end of its panel, by less than this.
 constexpr int64_t slack = 64;
@@ -53,18 +53,15 @@ float* scratch(int64_t elements, int which) {
   return buffer.data.get();
 }
 
-// Packed columns lie as [block of depth][panel][k][column of the panel].
-void pack_all_columns(const GemmKernel& isa, int64_t begin, int64_t end, int64_t columns, int64_t depth, GemmOperand b,
-                      float* packed) {
-  const int64_t width = isa.tile_columns;
-  const int64_t padded = round_up(columns, width);
-  for (int64_t panel = begin; panel < end; ++panel) {
-    const int64_t column = panel * width;
-    for (int64_t k = 0; k < depth; k += block_depth) {
-      const int64_t deep = std::min(block_depth, depth - k);
-      isa.pack_columns(from(b, column, k), std::min(width, columns - column), deep,
-                       packed + k * padded + column * deep);
-    }
+// Packed columns lie as [block of depth][panel][k][column of the panel]. Packs the panels [begin, end).
+void pack_some_columns(const GemmKernel& isa, int64_t begin, int64_t end, int64_t columns, int64_t depth, GemmOperand b,
+                       float* packed) {
+  const int64_t padded = round_up(columns, isa.tile_columns);
+  const int64_t first = begin * isa.tile_columns;
+  const int64_t last = std::min(columns, end * isa.tile_columns);
+  for (int64_t k = 0; k < depth; k += block_depth) {
+    const int64_t deep = std::min(block_depth, depth - k);
+    isa.pack_columns(from(b, first, k), last - first, deep, packed + k * padded + first * deep);
   }
 }
 
@@ -78,9 +75,7 @@ void multiply_rows(const GemmKernel& isa, int64_t begin, int64_t end, int64_t co
     const int64_t high = std::min(step, end - row);
     for (int64_t k = 0; k < depth; k += block_depth) {
       const int64_t deep = std::min(block_depth, depth - k);
-      for (int64_t i = 0; i < high; i += isa.tile_rows) {
-        isa.pack_rows(from(a, row + i, k), std::min(isa.tile_rows, high - i), deep, rows + i * deep);
-      }
+      isa.pack_rows(from(a, row, k), high, deep, rows);
       isa.multiply(high, columns, deep, rows, packed + k * padded, part(c, row, 0, k == 0));
     }
   }
@@ -121,7 +116,7 @@ void gemm(int64_t rows, int64_t columns, int64_t depth, GemmOperand a, GemmOpera
     const int64_t wide = std::min(stripe, columns - column);
     const GemmOperand right = from(b, column, 0);
     at::parallel_for(0, round_up(wide, width) / width, 1, [&](int64_t begin, int64_t end) {
-      pack_all_columns(isa, begin, end, wide, depth, right, packed);
+      pack_some_columns(isa, begin, end, wide, depth, right, packed);
     });
     at::parallel_for(0, tiles, 1, [&](int64_t begin, int64_t end) {
       multiply_rows(isa, begin * isa.tile_rows, std::min(rows, end * isa.tile_rows), wide, depth, a, packed,

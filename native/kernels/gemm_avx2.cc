@@ -57,12 +57,12 @@ struct Avx2 {
   }
 };
 
-void pack_rows(GemmOperand source, int64_t count, int64_t depth, float* panel) {
-  pack_panel<Avx2, Avx2::rows>(source, count, depth, panel);
+void pack_rows(GemmOperand source, int64_t count, int64_t depth, float* packed) {
+  pack_panels<Avx2, Avx2::rows>(source, count, depth, packed);
 }
 
-void pack_columns(GemmOperand source, int64_t count, int64_t depth, float* panel) {
-  pack_panel<Avx2, Avx2::vectors * Avx2::width>(source, count, depth, panel);
+void pack_columns(GemmOperand source, int64_t count, int64_t depth, float* packed) {
+  pack_panels<Avx2, Avx2::vectors * Avx2::width>(source, count, depth, packed);
 }
 
 void multiply(int64_t rows, int64_t columns, int64_t depth, const float* a, const float* b, GemmOutput c) {

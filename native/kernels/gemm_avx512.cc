@@ -64,12 +64,12 @@ struct Avx512 {
   }
 };
 
-void pack_rows(GemmOperand source, int64_t count, int64_t depth, float* panel) {
-  pack_panel<Avx512, Avx512::rows>(source, count, depth, panel);
+void pack_rows(GemmOperand source, int64_t count, int64_t depth, float* packed) {
+  pack_panels<Avx512, Avx512::rows>(source, count, depth, packed);
 }
 
-void pack_columns(GemmOperand source, int64_t count, int64_t depth, float* panel) {
-  pack_panel<Avx512, Avx512::vectors * Avx512::width>(source, count, depth, panel);
+void pack_columns(GemmOperand source, int64_t count, int64_t depth, float* packed) {
+  pack_panels<Avx512, Avx512::vectors * Avx512::width>(source, count, depth, packed);
 }
 
 void multiply(int64_t rows, int64_t columns, int64_t depth, const float* a, const float* b, GemmOutput c) {

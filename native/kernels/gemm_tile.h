@@ -16,15 +16,8 @@ struct GemmVector {
   typedef float type __attribute__((vector_size(Width * sizeof(float)), aligned(4), may_alias));
 };
 
-// Panel order: for each k, `Panel` consecutive outer elements, zero where the source has ended.
 template <class Isa, int Panel>
 inline void pack_panel(GemmOperand source, int64_t count, int64_t depth, float* panel) {
-  if (source.outer == 1 && count == Panel) {
-    for (int64_t k = 0; k < depth; ++k) {
-      std::memcpy(panel + k * Panel, source.data + k * source.inner, Panel * sizeof(float));
-    }
-    return;
-  }
   int64_t done = 0;
   if (source.inner == 1) {
     // Blocks of Width x Width are turned in registers. Each stores Width lanes, of which those beyond the panel are
@@ -44,6 +37,30 @@ inline void pack_panel(GemmOperand source, int64_t count, int64_t depth, float* 
   }
 }
 
+// Panels that are filled together when the source has the panels' order already: its rows are then read in long runs.
+constexpr int64_t panels_together = 4;
+
+// Copies outer elements [0, count) into panels one after another. Panel order: for each k, `Panel` consecutive outer
+// elements, zero where the source has ended.
+template <class Isa, int Panel>
+inline void pack_panels(GemmOperand source, int64_t count, int64_t depth, float* packed) {
+  int64_t start = 0;
+  while (source.outer == 1 && start + Panel <= count) {
+    const int64_t panels = std::min(panels_together, (count - start) / Panel);
+    for (int64_t k = 0; k < depth; ++k) {
+      const float* from = source.data + start + k * source.inner;
+      for (int64_t panel = 0; panel < panels; ++panel) {
+        std::memcpy(packed + (start + panel * Panel) * depth + k * Panel, from + panel * Panel, Panel * sizeof(float));
+      }
+    }
+    start += panels * Panel;
+  }
+  for (; start < count; start += Panel) {
+    pack_panel<Isa, Panel>({source.data + start * source.outer, source.outer, source.inner},
+                           std::min<int64_t>(Panel, count - start), depth, packed + start * depth);
+  }
+}
+
 // One tile of Rows x (Vectors * width), its sums held in registers.
 template <class Isa>
 inline void multiply_tile(int64_t depth, const float* a, const float* b, int64_t valid_rows,
@@ -57,6 +74,13 @@ inline void multiply_tile(int64_t depth, const float* a, const float* b, int64_t
   for (int i = 0; i < rows; ++i) {
 #pragma GCC unroll 4
     for (int j = 0; j < vectors; ++j) sum[i][j] = Vector{};
+  }
+  // The lines that the sums go to travel here while they are being made.
+  for (int64_t i = 0; i < valid_rows; ++i) {
+    for (int64_t column = 0; column < valid_columns; column += 16) {
+      __builtin_prefetch(c.data + i * c.stride + column, 1);
+      if (c.addend != nullptr) __builtin_prefetch(c.addend + i * c.addend_stride + column, 0);
+    }
   }
   for (int64_t k = 0; k < depth; ++k) {
     Vector right[vectors];
