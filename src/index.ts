@@ -17,4 +17,5 @@ export { type InitializeOptions, initialize } from './engine/initialize.js';
 export * as models from './models/index.js';
 export * as nn from './nn/index.js';
 export * as step from './step/index.js';
+export * as store from './store/index.js';
 export * as tensor from './tensor/index.js';

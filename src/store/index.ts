@@ -1,0 +1,17 @@
+/**
+ * Files: safetensors and Hugging Face folders, read with distrust and written so that no crash loses one.
+ *
+ * @module
+ */
+
+export { matchTensors, type WantedTensor } from './hugging-face/match-tensors.js';
+export { ModelFolder, openModelFolder, type StoredTensor } from './hugging-face/model-folder.js';
+export { type ModelToSave, saveModelFolder } from './hugging-face/save-model-folder.js';
+export type { TensorEntry } from './safetensors/header.js';
+export {
+  type TensorContent,
+  type TensorDescription,
+  type TensorSource,
+  writeSafetensors,
+} from './safetensors/write.js';
+export { openSafetensors, SafetensorsFile } from './safetensors.js';
