@@ -3,6 +3,12 @@ import { existsSync } from 'node:fs';
 
 const program = new URL('../dist/src/cli/main.js', import.meta.url);
 
+// Whoever reads our output may leave first, as `head` does; that is no failure.
+process.stdout.on('error', (error) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit(0);
+});
+
 if (existsSync(program)) {
   await import(program.href);
 } else {
