@@ -170,6 +170,35 @@ test('inspect and program answer for people and for programs', () => {
   );
 });
 
+test('bench step measures a training run and prints it under the names of the Python programs', () => {
+  const { status, stdout, stderr } = trainyard(['bench', 'step', '--ranks', '2', '--steps', '2', '--json']);
+  assert.equal(status, 0, stderr);
+  const result = JSON.parse(stdout) as Readonly<Record<string, number | string>>;
+  assert.equal(result.peer, 'trainyard');
+  assert.deepEqual([result.world, result.dim, result.seq, result.batch], [2, 256, 128, 16]);
+  assert.ok(Math.abs(Number(result.loss_first) - Math.log(4096)) < 0.1);
+  assert.ok(Math.abs((Number(result.tokens_s) * Number(result.step_ms)) / 1000 - 16 * 128) < 10);
+});
+
+test('tokenizer train writes the files of a tokenizer', () => {
+  const text = join(folder, 'words.txt');
+  writeFileSync(text, 'low lower lowest newer newest widest '.repeat(50));
+  const { status, stderr } = trainyard([
+    'tokenizer',
+    'train',
+    text,
+    '--output',
+    'tokenizer',
+    '--vocabulary-size',
+    '270',
+  ]);
+  assert.equal(status, 0, stderr);
+  const file = JSON.parse(readFileSync(join(folder, 'tokenizer', 'tokenizer.json'), 'utf8')) as {
+    readonly model: { readonly vocab: Readonly<Record<string, number>> };
+  };
+  assert.equal(Object.keys(file.model.vocab).length, 270);
+});
+
 test('schema and doctor print JSON', () => {
   assert.equal((JSON.parse(trainyard(['schema']).stdout) as { readonly type?: string }).type, 'object');
   const { status, stdout } = trainyard(['doctor', '--json']);

@@ -1,6 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { TrainyardError } from '../base/errors.js';
+import { formatReport, TrainyardError } from '../base/errors.js';
 import type { RankEnvironment } from './environment.js';
 import type { ErrorEvent, EventSink } from './events.js';
 import { onStopSignals, type StopSignal, stopExitCode } from './stop-signals.js';
@@ -75,11 +75,12 @@ export function errorEvent(error: unknown, rank: number): ErrorEvent {
 
 /** torchrun names the rank whose file has the earliest timestamp as the root cause. */
 function writeErrorFile(path: string, event: ErrorEvent): void {
-  const seconds = Math.floor(event.time / 1000);
-  const message = {
-    message: `${event.code}: ${event.report.what}`,
-    extraInfo: { timestamp: String(seconds), py_callstack: event.stack ?? '' },
+  const isKnown = event.code !== 'INTERNAL';
+  const extraInfo = {
+    timestamp: String(Math.floor(event.time / 1000)),
+    py_callstack: isKnown ? formatReport(event.report) : (event.stack ?? ''),
   };
+  const message = { message: `${event.code}: ${event.report.what}`, extraInfo };
   try {
     writeFileSync(path, JSON.stringify({ message }));
   } catch {
