@@ -37,8 +37,8 @@ inline void pack_panel(GemmOperand source, int64_t count, int64_t depth, float* 
   }
 }
 
-// Panels that are filled together when the source has the panels' order already: its rows are then read in long runs.
-constexpr int64_t panels_together = 4;
+// Elements of a row that are copied together when the source has the panels' order already: long runs read fast.
+constexpr int64_t longest_run = 168;
 
 // Copies outer elements [0, count) into panels one after another. Panel order: for each k, `Panel` consecutive outer
 // elements, zero where the source has ended.
@@ -46,9 +46,10 @@ template <class Isa, int Panel>
 inline void pack_panels(GemmOperand source, int64_t count, int64_t depth, float* packed) {
   int64_t start = 0;
   while (source.outer == 1 && start + Panel <= count) {
-    const int64_t panels = std::min(panels_together, (count - start) / Panel);
+    const int64_t panels = std::min(longest_run / Panel, (count - start) / Panel);
     for (int64_t k = 0; k < depth; ++k) {
       const float* from = source.data + start + k * source.inner;
+      for (int64_t i = 0; i < panels * Panel; i += 16) __builtin_prefetch(from + 8 * source.inner + i);
       for (int64_t panel = 0; panel < panels; ++panel) {
         std::memcpy(packed + (start + panel * Panel) * depth + k * Panel, from + panel * Panel, Panel * sizeof(float));
       }
