@@ -59,9 +59,10 @@ function addInspect(program: Command): void {
     .command('inspect')
     .description('One forward and backward pass on the first batch, without an update.')
     .argument('<config>', 'configuration file')
+    .option('--ranks <n>', 'processes to start on this machine (default: 1)', positiveInteger)
     .option('--set <key.path=value>', SET_HELP, collect)
     .option('--json', JSON_HELP)
-    .action(async (config: string, options: ConfigOptions) => {
+    .action(async (config: string, options: InspectOptions) => {
       const { inspect } = await import('./commands/inspect.js');
       await inspect(config, options);
     });
@@ -208,6 +209,10 @@ export interface ConfigOptions extends JsonOption {
 }
 
 export interface ExplainOptions extends ConfigOptions {
+  readonly ranks?: number;
+}
+
+export interface InspectOptions extends ConfigOptions {
   readonly ranks?: number;
 }
 

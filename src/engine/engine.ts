@@ -8,6 +8,7 @@ import type { TimedInstruction } from '../step/executor.js';
 import type { StepMetrics } from '../step/handlers/step-state.js';
 import type { Program } from '../step/program.js';
 import { runStep } from '../step/run-step.js';
+import type { LoadedCheckpoint } from '../store/checkpoint.js';
 import type { Device } from '../tensor/dtype.js';
 import { type Batch, cutBatch, toDevice } from './batch.js';
 import { loadTrainingState, saveTrainingState, type TrainingState } from './checkpoint.js';
@@ -159,15 +160,14 @@ export class Engine {
   }
 
   /**
-   * Goes on where the newest whole checkpoint of the directory stands; false when there is none.
+   * Goes on where the newest whole checkpoint of the directory stands; undefined when there is none.
    *
    * @throws TrainyardError CHECKPOINT_INVALID when none is whole, or it belongs to another model or run.
    */
-  loadCheckpoint(directory: string): boolean {
+  loadCheckpoint(directory: string): LoadedCheckpoint | undefined {
     const checkpoint = loadTrainingState(directory, this.#state());
-    if (checkpoint === undefined) return false;
-    this.#steps = checkpoint.state.step;
-    return true;
+    if (checkpoint !== undefined) this.#steps = checkpoint.state.step;
+    return checkpoint;
   }
 
   #state(): TrainingState {

@@ -83,8 +83,12 @@ function resume(engine: Engine, output: string | undefined, sink: EventSink): vo
     });
   }
   const found = engine.loadCheckpoint(join(output, CHECKPOINTS));
+  if (engine.rank !== 0) return;
+  for (const { tag, reason } of found?.passedOver ?? []) {
+    sink({ event: 'log', level: 'warning', message: `the checkpoint ${tag} cannot be used: ${reason}` });
+  }
   const message = found ? `resumed after step ${engine.steps}` : 'no checkpoint yet: starting at step 1';
-  if (engine.rank === 0) sink({ event: 'log', level: 'info', message });
+  sink({ event: 'log', level: 'info', message });
 }
 
 /** A run that was stopped leaves what it needs to go on. */

@@ -7,7 +7,7 @@ import type { ErrorReport } from '../base/errors.js';
  * whatever a rank or a library prints can never be mistaken for them; `train --json` prints the first four
  * kinds on stdout, unchanged. Field names are part of the public interface, hence their underscores.
  */
-export type RankEvent = PublicEvent | LogEvent | SectionEvent;
+export type RankEvent = PublicEvent | AnswerEvent | LogEvent | SectionEvent;
 
 /** The kinds that `train --json` prints. */
 export type PublicEvent = StartEvent | StepEvent | EndEvent | ErrorEvent;
@@ -79,6 +79,12 @@ export interface ErrorEvent {
   readonly stack?: string;
 }
 
+/** What rank 0 found out, for a command that asks something in place of training. */
+export interface AnswerEvent {
+  readonly event: 'answer';
+  readonly answer: object;
+}
+
 /** A sentence for people, printed on stderr. Rank 0 speaks for all unless the sentence is about one rank. */
 export interface LogEvent {
   readonly event: 'log';
@@ -123,6 +129,7 @@ const REQUIRED_FIELDS: Readonly<Record<RankEvent['event'], Readonly<Record<strin
   },
   end: { steps: 'number', loss: 'number', peak_memory_bytes: 'numbers' },
   error: { rank: 'number', code: 'string', report: 'object', exit_code: 'number', time: 'number' },
+  answer: { answer: 'object' },
   log: { level: 'string', message: 'string' },
   section: { step: 'number', instruction: 'string' },
 };

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { invariant } from '../base/errors.js';
 import { RUN_ID_VARIABLE, type Variables } from './environment.js';
-import type { LogEvent, PublicEvent, RankEvent } from './events.js';
+import type { AnswerEvent, LogEvent, PublicEvent, RankEvent } from './events.js';
 import type { Section } from './flight-record.js';
 import { freePort } from './free-port.js';
 import { outOfMemoryKills } from './out-of-memory.js';
@@ -19,10 +19,13 @@ import { onStopSignals, type StopSignal } from './stop-signals.js';
 import { type ThreadBudget, threadBudget } from './threads.js';
 import { judge, type Verdict } from './verdict.js';
 
+/** What an observer is told; failures reach it with the verdict. */
+export type ObservedEvent = Exclude<PublicEvent, { event: 'error' }> | AnswerEvent | LogEvent;
+
 /** Hears what happens, to show it to a person or a program. */
 export interface RunObserver {
   /** Rank 0's events, and any rank's log messages. */
-  event(event: Exclude<PublicEvent, { event: 'error' }> | LogEvent, rank: number): void;
+  event(event: ObservedEvent, rank: number): void;
   /** Lines that a rank, or a library in it, printed; resolves when there is room for more. */
   output(rank: number, lines: readonly string[]): Promise<void>;
   /** The first stop signal: the ranks are saving. */
@@ -121,6 +124,7 @@ class Supervisor {
       case 'start':
       case 'step':
       case 'end':
+      case 'answer':
         if (rank === 0) this.#options.observer.event(event, rank);
         break;
       case 'log':

@@ -1,11 +1,11 @@
 import { env } from '../../base/env.js';
 import type { RankEnvironment } from '../../launch/environment.js';
 import type { EventSink } from '../../launch/events.js';
-import { runRank } from '../../launch/rank.js';
 import { openRankChannel } from '../../launch/rank-channel.js';
 import type { TrainOptions } from '../program.js';
 import { createDisplay } from '../progress/create-display.js';
 import { PlainDisplay } from '../progress/plain-display.js';
+import { runAsRank } from './run-as-rank.js';
 
 /** Trains as one rank of a world that somebody else put together: our supervisor, torchrun, a person. */
 export async function trainAsRank(
@@ -14,26 +14,16 @@ export async function trainAsRank(
   environment: RankEnvironment,
 ): Promise<never> {
   const sink = openRankChannel(env.variables) ?? ownSink(options, environment);
-  let leave = (exitCode: number): never => process.exit(exitCode);
-  return runRank({
-    environment,
-    sink,
-    run: async (signal) => {
-      // libtorch is loaded here, after the supervisor can be told that it cannot be.
-      const { dieWithParent, leaveProcess } = await import('../../tensor/process.js');
-      leave = leaveProcess;
-      if (environment.source === 'launcher') dieWithParent();
-      const { runTraining } = await import('../../engine/train.js');
-      await runTraining({
-        configPath: config,
-        overrides: options.set ?? [],
-        environment,
-        sink,
-        signal,
-        resume: options.resume === true,
-      });
-    },
-    leave: (exitCode) => leave(exitCode),
+  return runAsRank(environment, sink, async (signal) => {
+    const { runTraining } = await import('../../engine/train.js');
+    await runTraining({
+      configPath: config,
+      overrides: options.set ?? [],
+      environment,
+      sink,
+      signal,
+      resume: options.resume === true,
+    });
   });
 }
 
@@ -58,6 +48,7 @@ function ownSink(options: TrainOptions, { rank, worldSize }: RankEnvironment): E
         display.close();
         display.failure(event);
         break;
+      case 'answer':
       case 'section':
         break;
       default:
