@@ -58,7 +58,8 @@ function* continueText(
 ): Generator<string> {
   const random = uniformNumbers(seed);
   const decoder = tokenizer.streamDecoder();
-  let unread: readonly number[] = [...tokenizer.encode(prompt, { addSpecialTokens: true })];
+  const { text, held } = holdTrailingSpace(prompt);
+  let unread: readonly number[] = [...tokenizer.encode(text, { addSpecialTokens: true })];
   if (unread.length === 0) {
     throw new TrainyardError('USAGE', {
       what: 'There is nothing to continue: the prompt has no tokens.',
@@ -66,12 +67,30 @@ function* continueText(
     });
   }
   for (let written = 0; written < maximumTokens; written += 1) {
-    const token = sampleToken(continuation.next(unread), temperature, random);
+    const logits = continuation.next(unread);
+    if (written === 0 && held !== '') allowOnly(logits, (id) => tokenizer.decode([id]).startsWith(held));
+    const token = sampleToken(logits, temperature, random);
     if (token === tokenizer.special.end) break;
-    yield decoder.push(token);
+    const piece = decoder.push(token);
+    yield written === 0 ? piece.slice(held.length) : piece;
     unread = [token];
   }
   yield decoder.end();
+}
+
+/**
+ * Tokenizers put a space at the start of the word behind it, so that a prompt's last space, encoded alone, is
+ * something the model has hardly seen. It is held back, and the first token must begin with it.
+ */
+function holdTrailingSpace(prompt: string): { readonly text: string; readonly held: string } {
+  return /[^ ] $/.test(prompt) ? { text: prompt.slice(0, -1), held: ' ' } : { text: prompt, held: '' };
+}
+
+/** Rules out every other token, unless that would leave none. */
+function allowOnly(logits: Float32Array, isAllowed: (id: number) => boolean): void {
+  const ruledOut = [...logits.keys()].filter((id) => !isAllowed(id));
+  if (ruledOut.length === logits.length) return;
+  for (const id of ruledOut) logits[id] = Number.NEGATIVE_INFINITY;
 }
 
 function noTokenizer(folder: string): TrainyardError {

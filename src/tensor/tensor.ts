@@ -23,7 +23,7 @@ export class Tensor extends TensorOperators implements ScopedTensor {
     super();
     const scope = innermostScope();
     if (scope !== undefined) scope.add(this);
-    else unscoped.register(this, rawHandle, this);
+    else watch(this, rawHandle, 'nobody');
   }
 
   override get handle(): Handle {
@@ -166,7 +166,7 @@ export function scope<Result>(body: () => Result): Result {
 export function keep<Kept extends Tensor>(tensor: Kept): Kept {
   if (tensor.owner !== undefined) {
     tensor.owner = undefined;
-    unscoped.register(tensor, tensor.handle, tensor);
+    watch(tensor, tensor.handle, 'keeper');
   }
   return tensor;
 }
@@ -194,18 +194,29 @@ function releaseFrom(closing: Scope, value: unknown): readonly Tensor[] {
 function adopt(tensor: Tensor): void {
   const outer = innermostScope();
   if (outer !== undefined) outer.add(tensor);
-  else unscoped.register(tensor, tensor.handle, tensor);
+  else watch(tensor, tensor.handle, 'nobody');
 }
 
-// The alarm: a tensor that nobody owned was collected. Its memory is given back, late and noisily.
-const unscoped = new FinalizationRegistry<Handle>((handle) => {
-  native.free(handle);
-  process.emitWarning('A tensor outside every scope was freed by the garbage collector.', {
-    code: 'TRAINYARD_TENSOR_LEAK',
-    detail:
-      'Use scope(() => …), `using`, or dispose() so that its memory is freed when it is no longer needed.',
-  });
-});
+/** Who was to free a tensor that the garbage collector found: the one who kept it, or nobody. */
+type Keeper = 'keeper' | 'nobody';
+
+function watch(tensor: Tensor, handle: Handle, owner: Keeper): void {
+  unscoped.register(tensor, { handle, owner }, tensor);
+}
+
+// A tensor outside every scope was collected. If somebody had kept it, it died with its keeper; if nobody had,
+// that is a mistake, and its memory is given back late and noisily.
+const unscoped = new FinalizationRegistry<{ readonly handle: Handle; readonly owner: Keeper }>(
+  ({ handle, owner }) => {
+    native.free(handle);
+    if (owner === 'keeper') return;
+    process.emitWarning('A tensor outside every scope was freed by the garbage collector.', {
+      code: 'TRAINYARD_TENSOR_LEAK',
+      detail:
+        'Use scope(() => …), `using`, or dispose() so that its memory is freed when it is no longer needed.',
+    });
+  },
+);
 
 function freed(shape: readonly number[] | undefined, dtype: DType | undefined): TrainyardError {
   const known = [dtype, shape === undefined ? undefined : `[${shape.join(', ')}]`].filter(Boolean).join(' ');
