@@ -124,14 +124,15 @@ function versionOf(path) {
 }
 
 /**
- * Library folders of the nvidia wheels that lie beside a torch package.
+ * Library folders that lie beside a torch package: those of the nvidia wheels, and of what some torch wheels
+ * carry for themselves.
+ *
  * @param {string} packages
  */
 function wheelFolders(packages) {
   const nvidia = join(packages, 'nvidia');
-  if (!existsSync(nvidia)) return [];
-  const folders = readdirSync(nvidia).map((name) => join(nvidia, name, 'lib'));
-  return folders.filter((folder) => existsSync(folder));
+  const wheels = existsSync(nvidia) ? readdirSync(nvidia).map((name) => join(nvidia, name, 'lib')) : [];
+  return [join(packages, 'torch.libs'), ...wheels].filter((folder) => existsSync(folder));
 }
 
 /** @param {string} named */
