@@ -193,9 +193,11 @@ function addDemo(program: Command): void {
     .command('demo')
     .description('Train a small Llama on two ranks, then let it write (what `npm start` does).')
     .argument('[path...]', 'text to train on (default: the declaration files of TypeScript)')
-    .action(async (paths: readonly string[]) => {
+    .option('--steps <n>', 'optimizer steps', positiveInteger, 700)
+    .option('--output <folder>', 'folder for all that it makes', 'runs/demo')
+    .action(async (paths: readonly string[], options: DemoOptions) => {
       const { demo } = await import('./commands/demo.js');
-      await demo(paths);
+      await demo(paths, options);
     });
 }
 
@@ -232,6 +234,11 @@ export interface GenerateOptions {
   readonly maxTokens: number;
   readonly temperature: number;
   readonly seed: number;
+}
+
+export interface DemoOptions {
+  readonly steps: number;
+  readonly output: string;
 }
 
 export interface BenchComparison extends JsonOption {

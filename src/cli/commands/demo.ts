@@ -14,32 +14,32 @@ import {
   demoConfig,
 } from '../demo/demo-config.js';
 import { formatCount, formatDuration, formatValue } from '../format.js';
+import type { DemoOptions } from '../program.js';
 import { generate } from './generate.js';
 import { displayForCommand, superviseTraining } from './supervise-training.js';
 
-const FOLDER = 'runs/demo';
-const PATHS: DemoPaths = {
-  config: join(FOLDER, 'config.json'),
-  tokenizer: join(FOLDER, 'tokenizer'),
-  model: join(FOLDER, 'model'),
-};
 const PROMPT = 'interface ';
 
 /**
  * From text to a model that writes: a tokenizer, a configuration, a training run on two ranks, a sample.
  *
- * @param paths text to learn from; none: the declaration files of TypeScript
+ * @param texts text to learn from; none: the declaration files of TypeScript
  */
-export async function demo(paths: readonly string[]): Promise<void> {
-  const data = paths.length === 0 ? listDemoCorpus() : paths;
-  mkdirSync(FOLDER, { recursive: true });
-  await makeTokenizer(data);
-  const config = demoConfig(data, PATHS);
-  writeFileSync(PATHS.config, `${JSON.stringify(config, null, 2)}\n`);
+export async function demo(texts: readonly string[], { steps, output }: DemoOptions): Promise<void> {
+  const data = texts.length === 0 ? listDemoCorpus() : texts;
+  const paths: DemoPaths = {
+    config: join(output, 'config.json'),
+    tokenizer: join(output, 'tokenizer'),
+    model: join(output, 'model'),
+  };
+  mkdirSync(output, { recursive: true });
+  await makeTokenizer(data, paths.tokenizer);
+  const config = demoConfig(data, paths, steps);
+  writeFileSync(paths.config, `${JSON.stringify(config, null, 2)}\n`);
   const entropy = await entropyOfTokens(config.data);
 
   const { exitCode, end } = await superviseTraining({
-    config: PATHS.config,
+    config: paths.config,
     ranks: DEMO_RANKS,
     overrides: [],
     display: displayForCommand(false),
@@ -52,12 +52,12 @@ export async function demo(paths: readonly string[]): Promise<void> {
     `${formatValue(end.loss)}; knowing only how often each token occurs would give ${formatValue(entropy)}`,
   );
   say('sample', `what the model makes of "${PROMPT}":`);
-  await generate(PATHS.model, { prompt: PROMPT, maxTokens: 120, temperature: 0.7, seed: 0 });
-  say('next', `npx trainyard generate ${PATHS.model} --prompt 'type '`);
-  say('', `npx trainyard train ${PATHS.config} --ranks ${DEMO_RANKS} --set steps=2000`);
+  await generate(paths.model, { prompt: PROMPT, maxTokens: 120, temperature: 0.7, seed: 0 });
+  say('next', `npx trainyard generate ${paths.model} --prompt 'type '`);
+  say('', `npx trainyard train ${paths.config} --ranks ${DEMO_RANKS} --set steps=2000`);
 }
 
-async function makeTokenizer(data: readonly string[]): Promise<void> {
+async function makeTokenizer(data: readonly string[], folder: string): Promise<void> {
   const start = performance.now();
   const vocabulary = await trainTokenizer({
     paths: data,
@@ -66,7 +66,7 @@ async function makeTokenizer(data: readonly string[]): Promise<void> {
     vocabularySize: DEMO_VOCABULARY_SIZE,
     specialTokens: DEFAULT_SPECIAL_TOKENS,
   });
-  writeTokenizerFiles(tokenizerFiles(vocabulary), PATHS.tokenizer);
+  writeTokenizerFiles(tokenizerFiles(vocabulary), folder);
   const seconds = formatDuration((performance.now() - start) / 1000);
   say('tokenizer', `${vocabulary.vocabulary.length} entries, byte-level BPE, learnt in ${seconds}`);
 }

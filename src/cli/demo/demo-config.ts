@@ -3,8 +3,6 @@ export const DEMO_VOCABULARY_SIZE = 2048;
 export const DEMO_SEQUENCE_LENGTH = 128;
 export const DEMO_RANKS = 2;
 
-const STEPS = 700;
-
 /** Where the demonstration keeps what it makes. */
 export interface DemoPaths {
   readonly config: string;
@@ -14,7 +12,7 @@ export interface DemoPaths {
 }
 
 /** The configuration of the demonstration run; it is written to a file for people to read and change. */
-export function demoConfig(data: readonly string[], paths: DemoPaths) {
+export function demoConfig(data: readonly string[], paths: DemoPaths, steps: number) {
   return {
     model: {
       architecture: 'llama',
@@ -28,13 +26,13 @@ export function demoConfig(data: readonly string[], paths: DemoPaths) {
       tie_word_embeddings: true,
     },
     data: { path: [...data], tokenizer: paths.tokenizer, sequence_length: DEMO_SEQUENCE_LENGTH },
-    steps: STEPS,
+    steps,
     seed: 0,
     output: paths.model,
     train_batch_size: 16,
     train_micro_batch_size_per_gpu: 16 / DEMO_RANKS,
     gradient_clipping: 1,
     optimizer: { type: 'AdamW', params: { lr: 2e-3, betas: [0.9, 0.95], eps: 1e-8, weight_decay: 0.1 } },
-    scheduler: { type: 'WarmupCosineLR', params: { total_num_steps: STEPS, warmup_num_steps: 30 } },
+    scheduler: { type: 'WarmupCosineLR', params: { warmup_num_steps: 30 } },
   };
 }

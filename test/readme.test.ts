@@ -1,0 +1,73 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { transpileModule } from 'typescript';
+
+// Every code block of the README runs here, in the order in which it stands there, in one folder.
+const ROOT = join(import.meta.dirname, '../..');
+
+interface CodeBlock {
+  readonly language: string;
+  readonly text: string;
+}
+
+describe('README', () => {
+  const blocks = codeBlocks(readFileSync(join(ROOT, 'README.md'), 'utf8'));
+  let folder: string;
+
+  before(() => {
+    // Inside the clone, so that `trainyard` is found as a package and as a command.
+    mkdirSync(join(ROOT, 'build'), { recursive: true });
+    folder = mkdtempSync(join(ROOT, 'build/readme-'));
+    mkdirSync(join(folder, 'corpus'));
+    writeFileSync(
+      join(folder, 'corpus/once.txt'),
+      'once upon a time there was a train in a yard. '.repeat(400),
+    );
+  });
+  after(() => rmSync(folder, { recursive: true, force: true }));
+
+  for (const [index, { language, text }] of blocks.entries()) {
+    test(`block ${index + 1} (${language}): ${text.trim().split('\n')[0]}`, () => {
+      switch (language) {
+        case 'ts':
+          writeFileSync(
+            join(folder, 'program.mjs'),
+            transpileModule(text, { compilerOptions: { target: 9 } }).outputText,
+          );
+          succeed([process.execPath, 'program.mjs']);
+          break;
+        case 'jsonc':
+          writeFileSync(join(folder, 'run.json'), text);
+          break;
+        case 'sh':
+          for (const line of text.trim().split('\n')) runLine(line);
+          break;
+        default:
+          assert.fail(`no way to run a block of ${language}`);
+      }
+    });
+  }
+
+  function runLine(line: string): void {
+    // This very test runs inside `npm test`.
+    if (line === 'npm test') return;
+    // The whole demonstration takes minutes; a few steps of it show that the command works.
+    const short = line === 'npm start' ? `npm start -- --steps 2 --output ${join(folder, 'demo')}` : line;
+    succeed(['bash', '-c', short]);
+  }
+
+  function succeed([command = '', ...args]: readonly string[]): void {
+    const { status, stdout, stderr } = spawnSync(command, args, { cwd: folder, encoding: 'utf8' });
+    assert.equal(status, 0, `${stdout}\n${stderr}`);
+  }
+});
+
+function codeBlocks(markdown: string): readonly CodeBlock[] {
+  return [...markdown.matchAll(/^```(\w+)\n(.*?)^```$/gms)].map(([, language = '', text = '']) => ({
+    language,
+    text,
+  }));
+}
