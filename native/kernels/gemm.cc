@@ -16,8 +16,8 @@ namespace {
 
 // Block sizes in elements: a panel of columns (depth x 32) fits the first cache, a block of packed rows the second,
 // all packed columns together the third.
-constexpr int64_t block_depth = 512;
-constexpr int64_t block_rows = 168;
+constexpr int64_t block_depth = 256;
+constexpr int64_t block_rows = 336;
 constexpr int64_t packed_columns_limit = int64_t{1} << 21;
 // A transposed block stores past the end of its panel, by less than this.
 constexpr int64_t slack = 64;

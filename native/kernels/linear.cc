@@ -12,22 +12,26 @@ using torch::autograd::variable_list;
 
 at::Tensor as_matrix(const at::Tensor& tensor) { return tensor.reshape({-1, tensor.size(-1)}); }
 
+// A matrix as rows of an operand, or as columns of one: whichever way it lies in memory, no copy is made.
+GemmOperand operand(const at::Tensor& matrix, int64_t outer) {
+  return {matrix.const_data_ptr<float>(), matrix.stride(outer), matrix.stride(1 - outer)};
+}
+
+bool has_unit_stride(const at::Tensor& matrix) { return matrix.stride(0) == 1 || matrix.stride(1) == 1; }
+
 at::Tensor multiply(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& residual) {
-  std::vector<int64_t> shape = x.sizes().vec();
-  shape.back() = weight.size(0);
   if (!on_cpu_in_float(x)) {
     at::Tensor result = at::linear(x, weight, bias.defined() ? OptionalTensor(bias) : std::nullopt);
     return residual.defined() ? result.add_(residual) : result;
   }
   const at::Tensor input = as_matrix(x).contiguous();
-  const at::Tensor matrix = weight.contiguous();
   const at::Tensor added = residual.defined() ? residual.contiguous() : residual;
   const at::Tensor shift = bias.defined() ? bias.contiguous() : bias;
+  std::vector<int64_t> shape = x.sizes().vec();
+  shape.back() = weight.size(0);
   at::Tensor result = at::empty(shape, x.options());
-  const int64_t columns = matrix.size(0);
-  const int64_t depth = matrix.size(1);
-  gemm(input.size(0), columns, depth, {input.const_data_ptr<float>(), depth, 1},
-       {matrix.const_data_ptr<float>(), depth, 1},
+  const int64_t columns = weight.size(0);
+  gemm(input.size(0), columns, weight.size(1), operand(input, 0), operand(weight, 0),
        {result.mutable_data_ptr<float>(), columns, added.defined() ? added.const_data_ptr<float>() : nullptr, columns,
         shift.defined() ? shift.const_data_ptr<float>() : nullptr});
   return result;
@@ -35,24 +39,23 @@ at::Tensor multiply(const at::Tensor& x, const at::Tensor& weight, const at::Ten
 
 at::Tensor input_gradient(const at::Tensor& dy, const at::Tensor& weight) {
   if (!on_cpu_in_float(dy)) return at::mm(dy, weight);
-  const at::Tensor matrix = weight.contiguous();
-  const int64_t depth = matrix.size(0);
-  const int64_t columns = matrix.size(1);
+  const int64_t columns = weight.size(1);
   at::Tensor result = at::empty({dy.size(0), columns}, dy.options());
-  gemm(dy.size(0), columns, depth, {dy.const_data_ptr<float>(), depth, 1}, {matrix.const_data_ptr<float>(), 1, columns},
+  gemm(dy.size(0), columns, weight.size(0), operand(dy, 0), operand(weight, 1),
        {result.mutable_data_ptr<float>(), columns});
   return result;
 }
 
-void accumulate_weight(at::Tensor& gradient, const at::Tensor& dy, const at::Tensor& x) {
-  if (!on_cpu_in_float(dy) || gradient.scalar_type() != at::kFloat || gradient.stride(1) != 1) {
+void accumulate_weight(const at::Tensor& gradient, const at::Tensor& dy, const at::Tensor& x) {
+  if (!on_cpu_in_float(dy) || gradient.scalar_type() != at::kFloat || !has_unit_stride(gradient)) {
     gradient.add_(at::mm(dy.t(), x));
     return;
   }
+  // A gradient that lies the other way about is the other product, x^T dY.
+  if (gradient.stride(1) != 1) return accumulate_weight(gradient.t(), x, dy);
   float* data = gradient.mutable_data_ptr<float>();
   const int64_t stride = gradient.stride(0);
-  gemm(dy.size(1), x.size(1), x.size(0), {dy.const_data_ptr<float>(), 1, dy.size(1)},
-       {x.const_data_ptr<float>(), 1, x.size(1)}, {data, stride, data, stride});
+  gemm(dy.size(1), x.size(1), x.size(0), operand(dy, 1), operand(x, 1), {data, stride, data, stride});
 }
 
 struct Linear : torch::autograd::Function<Linear> {
@@ -62,8 +65,9 @@ struct Linear : torch::autograd::Function<Linear> {
     context->saved_data["weight_gradient"] = weight_gradient.tensor;
     context->saved_data["bias_gradient"] = bias_gradient.tensor;
     context->saved_data["residual"] = residual.has_value();
-    context->save_for_backward({weight_gradient.tensor.defined() ? x : at::Tensor(), weight.tensor});
-    return multiply(x, weight.tensor, bias.tensor, residual.value_or(at::Tensor()));
+    const at::Tensor matrix = has_unit_stride(weight.tensor) ? weight.tensor : weight.tensor.contiguous();
+    context->save_for_backward({weight_gradient.tensor.defined() ? x : at::Tensor(), matrix});
+    return multiply(x, matrix, bias.tensor, residual.value_or(at::Tensor()));
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
@@ -72,7 +76,7 @@ struct Linear : torch::autograd::Function<Linear> {
     variable_list result(7);
     if (!dy.defined()) return result;
     const at::Tensor rows = as_matrix(dy).contiguous();
-    at::Tensor weight_gradient = context->saved_data["weight_gradient"].toTensor();
+    const at::Tensor weight_gradient = context->saved_data["weight_gradient"].toTensor();
     at::Tensor bias_gradient = context->saved_data["bias_gradient"].toTensor();
     if (context->needs_input_grad(0)) {
       std::vector<int64_t> shape = dy.sizes().vec();
