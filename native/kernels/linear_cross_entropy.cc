@@ -17,7 +17,7 @@ using torch::autograd::variable_list;
 
 constexpr int64_t ignored = -100;
 // Rows of logits between their making and their next use.
-constexpr int64_t chunk_rows = 512;
+constexpr int64_t chunk_rows = 1024;
 
 // log of the sum of exponentials of each row, and the row's loss.
 TRAINYARD_CLONES void row_losses(int64_t begin, int64_t end, int64_t classes, const float* logits,

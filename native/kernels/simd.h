@@ -53,8 +53,7 @@ TRAINYARD_INLINE float sum(Floats value) {
 }
 
 TRAINYARD_INLINE Floats choose(Integers condition, Floats yes, Floats no) {
-  return reinterpret_cast<Floats>((condition & reinterpret_cast<Integers>(yes)) |
-                                  (~condition & reinterpret_cast<Integers>(no)));
+  return condition ? yes : no;
 }
 
 TRAINYARD_INLINE Floats maximum(Floats a, Floats b) { return choose(a > b, a, b); }
