@@ -2,7 +2,7 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 
 /**
- * The only reader of `process.env`: each variable by its typed name. Getters, so that a test can set a
+ * The only place that touches `process.env`: each variable by its typed name. Getters, so that a test can set a
  * variable and see it.
  */
 export const env = {
@@ -22,6 +22,10 @@ export const env = {
     const own = nonEmpty(process.env.TRAINYARD_CACHE);
     const caches = nonEmpty(process.env.XDG_CACHE_HOME) ?? join(homedir(), '.cache');
     return own ?? join(caches, 'trainyard');
+  },
+  /** Sets a variable for libraries that are loaded later, unless the person has set it. */
+  setDefault(name: string, value: string): void {
+    process.env[name] ??= value;
   },
   /** All of them: a launcher hands them on, and other launchers have set some for us (RANK, WORLD_SIZE). */
   get variables(): Readonly<Record<string, string | undefined>> {

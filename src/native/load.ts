@@ -21,6 +21,10 @@ export function loadNative(): NativeBinding {
       cure: 'run `npm run setup` in the clone',
     });
   }
+  // libgomp's threads spin for milliseconds at every barrier before they sleep. With another process on the same
+  // cores that time is taken from the very thread they wait for: a step took four times as long. A short spin
+  // costs nothing that could be measured on idle cores.
+  env.setDefault('GOMP_SPINCOUNT', '1000');
   let binding: NativeBinding;
   try {
     binding = createRequire(import.meta.url)(path) as NativeBinding;
