@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { transpileModule } from 'typescript';
@@ -38,6 +38,11 @@ describe('README', () => {
             transpileModule(text, { compilerOptions: { target: 9 } }).outputText,
           );
           succeed([process.execPath, 'program.mjs']);
+          break;
+        case 'text':
+          // Needs a Python with torch: what it names must exist, and the README says what it needs.
+          assert.match(text, /bench\/torch_ddp\.py/);
+          assert.ok(existsSync(join(ROOT, 'bench/torch_ddp.py')));
           break;
         case 'jsonc':
           writeFileSync(join(folder, 'run.json'), text);
