@@ -15,7 +15,7 @@ import { compileStep } from './compile-step.js';
 import { loadConfig, type ResolvedConfig } from './config.js';
 import { fillParameters, joinWorld, type World } from './initialize.js';
 import { openModel } from './model-source.js';
-import { openTrainingData } from './train.js';
+import { openTrainingData } from './training-data.js';
 
 /** What one forward and backward pass over the first global batch finds, before any update. */
 export interface Inspection {
@@ -51,13 +51,7 @@ export async function inspectModel({
     requires: ['model', 'data'],
   });
   const source = openModel(config.model);
-  const data = await openTrainingData(config, source);
-  const batches = data.batches({
-    rank: environment.rank,
-    worldSize: environment.worldSize,
-    microBatchSize: config.train_micro_batch_size_per_gpu,
-    gradientAccumulationSteps: config.gradient_accumulation_steps,
-  });
+  const { batches } = await openTrainingData(config, source, environment);
   const world = joinWorld(config, environment);
   const layout = planFlatLayout(source.model.blocks);
   const parameters = new FlatParameters(layout, { dtype: 'float32', device: world.device, gradients: true });

@@ -1,16 +1,14 @@
 import { join } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
-import { env } from '../base/env.js';
 import { TrainyardError } from '../base/errors.js';
 import type { BatchSource } from '../data/batch-source.js';
-import { type OpenedDataset, openDataset } from '../data/open-dataset.js';
 import type { RankEnvironment } from '../launch/environment.js';
 import type { EventSink } from '../launch/events.js';
-import { defaultSequenceLength } from './compile-step.js';
-import { type ConfigWith, loadConfig } from './config.js';
+import { loadConfig } from './config.js';
 import type { Engine, StepResult } from './engine.js';
 import { buildEngine, joinWorld } from './initialize.js';
-import { type ModelSource, openModel } from './model-source.js';
+import { openModel } from './model-source.js';
+import { openTrainingData } from './training-data.js';
 import { TrainingReport } from './training-report.js';
 
 /** What a rank needs to train by a configuration file. */
@@ -36,7 +34,7 @@ const CHECKPOINTS = 'checkpoints';
  */
 export async function runTraining(options: TrainingOptions): Promise<void> {
   const { environment, sink, signal } = options;
-  const { rank, worldSize } = environment;
+  const { worldSize } = environment;
   const enter = (instruction: string): void => sink({ event: 'section', step: 0, instruction });
 
   enter('read the configuration');
@@ -47,13 +45,7 @@ export async function runTraining(options: TrainingOptions): Promise<void> {
   enter('open the model');
   const source = openModel(config.model);
   enter('open the data');
-  const data = await openTrainingData(config, source);
-  const batches = data.batches({
-    rank,
-    worldSize,
-    microBatchSize: config.train_micro_batch_size_per_gpu,
-    gradientAccumulationSteps: config.gradient_accumulation_steps,
-  });
+  const { data, batches } = await openTrainingData(config, source, environment);
   enter('meet the other ranks');
   const world = joinWorld(config, environment);
   enter('build the model');
@@ -96,22 +88,6 @@ function saveStopped(engine: Engine, output: string, sink: EventSink): void {
   const folder = engine.saveCheckpoint(join(output, CHECKPOINTS));
   const message = `stopped after step ${engine.steps}; --resume goes on from ${folder}`;
   if (engine.rank === 0) sink({ event: 'log', level: 'info', message });
-}
-
-/** Opens the data of a run; the model decides what the configuration leaves open. */
-export async function openTrainingData(
-  config: ConfigWith<'data'>,
-  source: ModelSource,
-): Promise<OpenedDataset> {
-  return openDataset(config.data, {
-    baseDirectory: process.cwd(),
-    cacheDirectory: env.cacheDirectory,
-    modelDirectory: source.folder?.path,
-    vocabularySize: source.model.vocabularySize,
-    defaultSequenceLength: defaultSequenceLength(source.model),
-    maximumSequenceLength: source.model.maximumLength,
-    seed: config.seed,
-  });
 }
 
 interface TrainingLoop {
