@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { closeSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { Readable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { decodeEvent, type RankEvent } from './events.js';
 import { createFlightRecord, readFlightRecord, type Section } from './flight-record.js';
 import { OutputLines } from './output-lines.js';
@@ -24,8 +25,12 @@ export interface RankListener {
   exit(exit: RankExit): void;
 }
 
-/** How long the pipes of a dead process are read on: a process that left its group may hold their other ends. */
-const DRAIN_MS = 2000;
+/**
+ * The pipes of a dead process are read on while anything comes in a pause, and not for ever: a process that left
+ * its group may hold their other ends.
+ */
+const PAUSE_MS = 2000;
+const MOST_PAUSES = 15;
 
 /** What a shell says of a program that cannot be started. */
 const CANNOT_START = 127;
@@ -35,6 +40,8 @@ export class RankProcess {
   readonly #child: ChildProcess;
   readonly #record = createFlightRecord();
   readonly #listener: RankListener;
+  /** Output came since this was last set to false. */
+  #isHeard = false;
   /** Resolves when the process is gone and all that it said has been heard. */
   readonly closed: Promise<void>;
 
@@ -91,19 +98,23 @@ export class RankProcess {
     this.#listener.exit({ ...how, time: Date.now() });
   }
 
+  /** Ends with the last byte, or when nothing has come for a while: a stray process may hold a pipe open. */
   async #drained(heard: Promise<unknown>): Promise<void> {
-    const deadline = new AbortController();
-    const tooLate = once(deadline.signal, 'abort');
-    const timer = setTimeout(() => deadline.abort(), DRAIN_MS);
-    await Promise.race([heard, tooLate]);
-    clearTimeout(timer);
+    const over = heard.then(() => true);
+    for (let pauses = 0; pauses < MOST_PAUSES; pauses += 1) {
+      this.#isHeard = false;
+      const isOver = await Promise.race([over, sleep(PAUSE_MS, false, { ref: false })]);
+      if (isOver || !this.#isHeard) break;
+    }
     for (const stream of this.#child.stdio) stream?.destroy();
   }
 
   async #hearOutput(descriptor: 1 | 2): Promise<void> {
     const lines = new OutputLines();
-    for await (const bytes of this.#pipe(descriptor))
+    for await (const bytes of this.#pipe(descriptor)) {
+      this.#isHeard = true;
       await this.#listener.output(lines.push(bytes as Buffer));
+    }
     await this.#listener.output(lines.end());
   }
 

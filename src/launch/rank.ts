@@ -52,14 +52,19 @@ function reportFailure(error: unknown, { environment, sink }: RankWork): number 
   return event.exit_code;
 }
 
-const LONGEST_FLUSH_MS = 500;
+const LONGEST_SILENCE_MS = 2000;
 
-/** Waits, not for ever, until what was printed has left the process. */
+/** Waits until what was printed has left the process; not for a reader that has stopped reading. */
 async function printed(): Promise<void> {
-  const flushed = [process.stdout, process.stderr].map(
-    (stream) => new Promise<void>((resolve) => stream.write('', () => resolve())),
-  );
-  await Promise.race([Promise.all(flushed), sleep(LONGEST_FLUSH_MS, undefined, { ref: false })]);
+  const streams = [process.stdout, process.stderr];
+  const waiting = () => streams.reduce((sum, stream) => sum + stream.writableLength, 0);
+  const flushed = Promise.all(
+    streams.map((stream) => new Promise<void>((resolve) => stream.write('', () => resolve()))),
+  ).then(() => true);
+  for (let before = Number.POSITIVE_INFINITY; waiting() < before; ) {
+    before = waiting();
+    if (await Promise.race([flushed, sleep(LONGEST_SILENCE_MS, false, { ref: false })])) return;
+  }
 }
 
 /** Any thrown value as the event that a supervisor understands. */
