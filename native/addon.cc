@@ -5,6 +5,7 @@
 #include "autograd.h"
 #include "dispatch.h"
 #include "environment.h"
+#include "memory-count.h"
 #include "process-group.h"
 #include "rendezvous-store.h"
 #include "system.h"
@@ -14,11 +15,13 @@ namespace trainyard {
 
 static napi_value initialize(napi_env env, napi_value exports) {
   prepare_process();
+  count_memory();
   napi_set_instance_data(
       env, new Environment(env), [](napi_env, void* data, void*) { delete static_cast<Environment*>(data); },
       nullptr);
   export_dispatch(env, exports);
   export_tensor_memory(env, exports);
+  export_memory_count(env, exports);
   export_autograd(env, exports);
   export_system(env, exports);
   export_rendezvous_store(env, exports);

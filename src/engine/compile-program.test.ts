@@ -23,6 +23,7 @@ const worlds = fc
     bucketElements: fc.integer({ min: 1, max: 150 }),
     overlap: fc.boolean(),
     clipped: fc.boolean(),
+    recomputed: fc.array(fc.nat(4), { maxLength: 5 }),
     goal: fc.constantFrom<Program['goal']>('update', 'gradients'),
   })
   .map((random) => {
@@ -49,6 +50,7 @@ const worlds = fc
       batchBytes: 16,
       optimizerBytes: layout.trainableElements * 8,
       schedule: random.clipped ? { maximumNorm: 1 } : {},
+      recomputed: new Set(random.recomputed.filter((block) => block < blocks.length)),
       gradients: { bucketElements: random.bucketElements, overlap: random.overlap },
     };
     return Array.from({ length: random.worldSize }, (_, rank) => compileProgram({ ...inputs, rank }));
@@ -227,12 +229,23 @@ class SymbolicRank {
         this.#need(`batch ${micro}`);
         if (block > 0) this.#need(`output ${block - 1} ${micro}`);
         this.#create(`output ${block} ${micro}`);
+        if (instruction.drop !== true) this.#create(`graph ${block} ${micro}`);
         if (block === this.program.blocks.length - 1) this.#add('tally', `loss${micro}`);
+        return;
+      }
+      case 'recompute': {
+        const { block, micro } = instruction;
+        this.#need(`batch ${micro}`);
+        if (block > 0) this.#need(`output ${block - 1} ${micro}`);
+        this.#need(`output ${block} ${micro}`);
+        if (block < this.program.blocks.length - 1) this.#need(`gradient ${block} ${micro}`);
+        this.#create(`graph ${block} ${micro}`);
         return;
       }
       case 'backward': {
         const { block, micro } = instruction;
         this.#destroy(`output ${block} ${micro}`);
+        this.#destroy(`graph ${block} ${micro}`);
         if (block < this.program.blocks.length - 1) this.#destroy(`gradient ${block} ${micro}`);
         if (block > 0) this.#create(`gradient ${block - 1} ${micro}`);
         else this.#destroy(`batch ${micro}`);

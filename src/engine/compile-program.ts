@@ -1,7 +1,7 @@
 import type { FlatLayout } from '../nn/flat-layout.js';
-import type { ActivationEstimate } from '../step/estimate-activations.js';
+import { recomputeBlocks } from '../recompute/recompute-blocks.js';
 import { type ScheduleOptions, schedule } from '../step/passes/schedule.js';
-import type { Pass, Program } from '../step/program.js';
+import type { Pass, Program, ProgramBlock } from '../step/program.js';
 import { type ReduceGradientsOptions, reduceGradients } from '../zero/reduce-gradients.js';
 
 /** Everything that decides what a rank's step program looks like, as plain data. */
@@ -11,12 +11,14 @@ export interface ProgramInputs {
   readonly goal: Program['goal'];
   readonly microBatches: number;
   /** One per block of the model, in order. */
-  readonly blocks: readonly (ActivationEstimate & { readonly name: string })[];
+  readonly blocks: readonly Omit<ProgramBlock, 'parameters'>[];
   readonly layout: FlatLayout;
   readonly bytesPerElement: number;
   readonly batchBytes: number;
   readonly optimizerBytes: number;
   readonly schedule: ScheduleOptions;
+  /** Blocks that run their forward again in backward. */
+  readonly recomputed: ReadonlySet<number>;
   readonly gradients: ReduceGradientsOptions;
 }
 
@@ -25,7 +27,11 @@ export interface ProgramInputs {
  * and nowhere else.
  */
 export function compileProgram(inputs: ProgramInputs): Program {
-  const passes: readonly Pass[] = [schedule(inputs.schedule), reduceGradients(inputs.gradients)];
+  const passes: readonly Pass[] = [
+    schedule(inputs.schedule),
+    recomputeBlocks(inputs.recomputed),
+    reduceGradients(inputs.gradients),
+  ];
   return passes.reduce((program, pass) => pass(program), emptyProgram(inputs));
 }
 

@@ -1,12 +1,14 @@
-import { invariant } from '../base/errors.js';
+import { invariant, TrainyardError } from '../base/errors.js';
 import type { Model } from '../nn/block.js';
 import type { FlatLayout } from '../nn/flat-layout.js';
 import { optimizerStateCount } from '../optim/optimizer.js';
+import { chooseBlocks } from '../recompute/choose-blocks.js';
+import type { BlockCosts } from '../step/block-meter.js';
 import { checkPrograms, type ProgramReport } from '../step/checker.js';
-import { estimateActivations } from '../step/estimate-activations.js';
 import type { Program } from '../step/program.js';
 import { compileProgram } from './compile-program.js';
 import type { ResolvedConfig } from './config.js';
+import { measureBlocks } from './measure-blocks.js';
 
 /** What a step is compiled from. */
 export interface StepToCompile {
@@ -15,6 +17,10 @@ export interface StepToCompile {
   readonly layout: FlatLayout;
   readonly goal: Program['goal'];
   readonly sequenceLength: number;
+  /** What the blocks took in a step of this run. Left out: what they take when they are tried alone. */
+  readonly measured?: readonly BlockCosts[];
+  /** The blocks to recompute, whatever the policy says. */
+  readonly recomputed?: ReadonlySet<number>;
 }
 
 const FLOAT32_BYTES = 4;
@@ -35,15 +41,26 @@ export interface CompiledStep {
 /**
  * Compiles the step programs of all ranks and checks them together.
  *
- * @throws TrainyardError PROGRAM_INVALID when one could not run.
+ * @throws TrainyardError PROGRAM_INVALID when one could not run, CONFIG_CONFLICT for a budget that is too small.
  */
 export function compileStep(step: StepToCompile): CompiledStep {
-  const programs = Array.from({ length: step.config.data_parallel_size }, (_, rank) =>
-    compileForRank(step, rank),
+  const { config, model, sequenceLength, measured } = step;
+  const costs =
+    measured ?? measureBlocks(model, { rows: config.train_micro_batch_size_per_gpu, length: sequenceLength });
+  const recomputed =
+    step.recomputed ??
+    chooseBlocks(config.recompute, {
+      compile: (blocks) => compileForRank(step, costs, blocks, 0),
+      forwardTimes: measured?.map(({ forwardMs }) => forwardMs),
+    });
+  const programs = Array.from({ length: config.data_parallel_size }, (_, rank) =>
+    compileForRank(step, costs, recomputed, rank),
   );
+  const reports = checkPrograms(programs);
+  checkBudget(config, reports);
   return {
     programs,
-    reports: checkPrograms(programs),
+    reports,
     program(rank) {
       const program = programs[rank];
       invariant(program, `rank ${rank} has no program`);
@@ -52,12 +69,27 @@ export function compileStep(step: StepToCompile): CompiledStep {
   };
 }
 
+/** The choice was the best there is: where it exceeds the budget, nothing fits. */
+function checkBudget({ recompute }: ResolvedConfig, reports: readonly ProgramReport[]): void {
+  if (recompute.policy !== 'budget') return;
+  const least = Math.max(...reports.map(({ peak }) => peak.bytes));
+  if (least <= recompute.budget_bytes) return;
+  throw new TrainyardError('CONFIG_CONFLICT', {
+    what: 'A step does not fit its budget, whatever is recomputed.',
+    where: 'recompute.budget_bytes',
+    expected: `at least ${least} bytes; \`trainyard program\` prints what takes them`,
+    got: `${recompute.budget_bytes} bytes`,
+    cure: 'Raise the budget, or make the micro-batch smaller.',
+  });
+}
+
 function compileForRank(
   { config, model, layout, goal, sequenceLength }: StepToCompile,
+  costs: readonly BlockCosts[],
+  recomputed: ReadonlySet<number>,
   rank: number,
 ): Program {
   const tokens = config.train_micro_batch_size_per_gpu * sequenceLength;
-  const estimates = estimateActivations(model.blocks, tokens, FLOAT32_BYTES);
   const { zero_optimization: zero, gradient_clipping: clipping, optimizer } = config;
   return compileProgram({
     rank,
@@ -65,15 +97,17 @@ function compileForRank(
     goal,
     microBatches: config.gradient_accumulation_steps,
     blocks: model.blocks.map(({ name }, index) => {
-      const estimate = estimates[index];
-      invariant(estimate, `block ${index} has no estimate`);
-      return { name, ...estimate };
+      const cost = costs[index];
+      invariant(cost, `block ${index} was not measured`);
+      const { activationBytes, outputBytes, workspace } = cost;
+      return { name, activationBytes, outputBytes, workspace };
     }),
     layout,
     bytesPerElement: FLOAT32_BYTES,
     batchBytes: 2 * tokens * INT64_BYTES,
     optimizerBytes: optimizerStateCount(optimizer) * layout.trainableElements * FLOAT32_BYTES,
     schedule: clipping === 0 ? {} : { maximumNorm: clipping },
+    recomputed,
     gradients: { bucketElements: zero.reduce_bucket_size, overlap: zero.overlap_comm },
   });
 }

@@ -5,7 +5,6 @@ import type { FlatParameters } from '../nn/flat-parameters.js';
 import type { Schedule } from '../optim/lr-schedules.js';
 import type { Optimizer } from '../optim/optimizer.js';
 import type { TimedInstruction } from '../step/executor.js';
-import type { StepMetrics } from '../step/handlers/step-state.js';
 import type { Program } from '../step/program.js';
 import { runStep } from '../step/run-step.js';
 import type { LoadedCheckpoint } from '../store/checkpoint.js';
@@ -16,6 +15,7 @@ import type { ResolvedConfig } from './config.js';
 import { gatherNumbers } from './gather-bytes.js';
 import type { ModelSource } from './model-source.js';
 import { saveModel } from './save-model.js';
+import type { StepPrograms } from './step-programs.js';
 
 /** What one training step did, the same on every rank. */
 export interface StepResult {
@@ -39,7 +39,7 @@ export interface StepResult {
 export interface EngineParts {
   readonly config: ResolvedConfig;
   readonly source: ModelSource;
-  readonly program: Program;
+  readonly programs: StepPrograms;
   readonly parameters: FlatParameters;
   readonly optimizer: Optimizer;
   readonly schedule: Schedule;
@@ -74,7 +74,7 @@ export class Engine {
   }
 
   get program(): Program {
-    return this.#parts.program;
+    return this.#parts.programs.program;
   }
 
   get rank(): number {
@@ -109,20 +109,19 @@ export class Engine {
 
   /** As `trainBatch`, with each micro-batch made when its turn comes. */
   trainStep(microBatch: (micro: number) => MicroBatchData, options: StepOptions = {}): StepResult {
-    const { config, program, parameters, optimizer, schedule, group, device, source } = this.#parts;
+    const { config, programs, parameters, optimizer, schedule, group, device, source } = this.#parts;
     const startMs = performance.now();
     const { learningRate, momentum } = schedule.at(this.#steps);
-    const metrics: StepMetrics = runStep(
-      program,
-      { blocks: source.model.blocks, parameters, group, optimizer },
-      {
-        nextBatch: (micro) => toDevice(microBatch(micro), device),
-        lossScale: 1 / config.train_batch_size,
-        training: true,
-        votesToStop: options.votesToStop ?? false,
-        update: { step: this.#steps + 1, learningRate, ...(momentum !== undefined && { momentum }) },
-      },
-      { step: this.#steps + 1, ...(options.record && { record: options.record }) },
+    const resources = { blocks: source.model.blocks, parameters, group, optimizer };
+    const inputs = {
+      nextBatch: (micro: number) => toDevice(microBatch(micro), device),
+      lossScale: 1 / config.train_batch_size,
+      training: true,
+      votesToStop: options.votesToStop ?? false,
+      update: { step: this.#steps + 1, learningRate, ...(momentum !== undefined && { momentum }) },
+    };
+    const metrics = programs.run(options.record, (program, record) =>
+      runStep(program, resources, inputs, { step: this.#steps + 1, ...(record && { record }) }),
     );
     this.#steps += 1;
     return {
@@ -178,6 +177,20 @@ export class Engine {
   /** The largest resident memory so far of each rank, in bytes. Every rank must call it. */
   peakMemory(): readonly number[] {
     return gatherNumbers(this.#parts.group, process.resourceUsage().maxRSS * KIBIBYTE);
+  }
+
+  /** The most bytes of tensors that a step takes on each rank, as its program says. */
+  predictedPeakBytes(): readonly number[] {
+    return this.#parts.programs.predictedPeakBytes;
+  }
+
+  /**
+   * The most bytes of tensors that a step took on each rank. Every rank must call it. Undefined on a GPU, whose
+   * memory is not counted.
+   */
+  measuredPeakBytes(): readonly number[] | undefined {
+    const { group, device, programs } = this.#parts;
+    return device === 'cpu' ? gatherNumbers(group, programs.measuredPeakBytes) : undefined;
   }
 
   /** Leaves the other ranks and frees the memory. */

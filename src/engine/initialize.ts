@@ -12,12 +12,13 @@ import { createOptimizer } from '../optim/optimizer.js';
 import type { Device } from '../tensor/dtype.js';
 import { manualSeed } from '../tensor/random.js';
 import { setThreads } from '../tensor/threads.js';
-import { compileStep, defaultSequenceLength } from './compile-step.js';
+import { defaultSequenceLength } from './compile-step.js';
 import { type ResolvedConfig, resolveConfig, type UserConfig } from './config.js';
 import { deviceOf } from './device.js';
 import { Engine } from './engine.js';
 import { initializeParameters, loadParameters, streamSeed } from './fill-parameters.js';
 import { type ModelSource, openModel } from './model-source.js';
+import { StepPrograms } from './step-programs.js';
 
 export interface InitializeOptions {
   /** The run's configuration, as in a JSON file. */
@@ -76,13 +77,13 @@ export function buildEngine({ config, source, world, sequenceLength }: EngineSou
   const { model } = source;
   const { group, device } = world;
   const layout = planFlatLayout(model.blocks);
-  const program = compileStep({
+  const programs = new StepPrograms(group, {
     config,
     model,
     layout,
     goal: 'update',
     sequenceLength: sequenceLength ?? config.data?.sequence_length ?? defaultSequenceLength(model),
-  }).program(group.rank);
+  });
   const parameters = new FlatParameters(layout, { dtype: 'float32', device, gradients: true });
   fillParameters(source, parameters, config.seed);
   manualSeed(streamSeed(config.seed, `rank ${group.rank}`));
@@ -90,7 +91,7 @@ export function buildEngine({ config, source, world, sequenceLength }: EngineSou
   const memory = { parameters: parameters.values, gradients: parameters.gradients.values };
   const optimizer = createOptimizer(config.optimizer, memory);
   const schedule = createSchedule(config.scheduler, config.optimizer.params.lr);
-  return new Engine({ config, source, program, parameters, optimizer, schedule, group, device });
+  return new Engine({ config, source, programs, parameters, optimizer, schedule, group, device });
 }
 
 /** Gives the parameters their first values: the folder's weights, or random ones. */

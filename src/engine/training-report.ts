@@ -68,12 +68,15 @@ export class TrainingReport {
   finish(stopped: boolean): void {
     const { config, engine, sink } = this.#options;
     const peaks = engine.peakMemory();
+    const measured = engine.measuredPeakBytes();
     if (engine.rank !== 0) return;
     sink({
       event: 'end',
       steps: engine.steps,
       loss: this.#last?.loss ?? Number.NaN,
       peak_memory_bytes: peaks,
+      predicted_peak_bytes: engine.predictedPeakBytes(),
+      ...(measured !== undefined && { measured_peak_bytes: measured }),
       ...(config.output !== undefined && { output: config.output }),
       ...(stopped && { stopped }),
     });

@@ -60,6 +60,9 @@ export interface EndEvent {
   readonly loss: number;
   /** One per rank. */
   readonly peak_memory_bytes: readonly number[];
+  /** The most bytes of tensors during a step, one per rank: as the step program says, and as it was. */
+  readonly predicted_peak_bytes?: readonly number[];
+  readonly measured_peak_bytes?: readonly number[];
   readonly output?: string;
   /** Present and true when the run left early because it was asked to (and has saved). */
   readonly stopped?: boolean;

@@ -64,6 +64,14 @@ export interface TensorBinding {
   liveHandles(): number;
 }
 
+export interface MemoryBinding {
+  /** Bytes of all host tensors. */
+  allocatedBytes(): number;
+  /** The most that they were since the add-on was loaded or the peak was reset. */
+  peakAllocatedBytes(): number;
+  resetPeakAllocatedBytes(): void;
+}
+
 export interface AutogradBinding {
   setGradEnabled(enabled: boolean): boolean;
   requiresGrad(tensor: Handle): boolean;
@@ -168,6 +176,7 @@ export interface CommunicationBinding {
 export interface NativeBinding
   extends OperatorBinding,
     TensorBinding,
+    MemoryBinding,
     AutogradBinding,
     RandomBinding,
     EnvironmentBinding,

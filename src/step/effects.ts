@@ -33,7 +33,7 @@ export interface Made {
 }
 
 /** The lines of the memory ledger. */
-export type Account = 'parameters' | 'gradients' | 'optimizer' | 'activations' | 'batches';
+export type Account = 'parameters' | 'gradients' | 'optimizer' | 'activations' | 'workspace' | 'batches';
 
 /** What all ranks of a group must do together and in the same order. */
 export interface Collective {
@@ -55,8 +55,8 @@ const EFFECTS: { readonly [Op in Operation]: (instruction: Instruction<Op>, prog
     frees: [],
   }),
 
-  forward: ({ block, micro }, program) => {
-    const { activationBytes = 0 } = program.blocks[block] ?? {};
+  forward: ({ block, micro, drop = false }, program) => {
+    const { outputBytes = 0, workspace } = program.blocks[block] ?? {};
     const intoTally = isLast(program, block);
     return {
       reads: [
@@ -66,12 +66,27 @@ const EFFECTS: { readonly [Op in Operation]: (instruction: Instruction<Op>, prog
         ...(intoTally ? [cleared] : []),
       ],
       makes: [
-        { value: output(block, micro), memory: { account: 'activations', bytes: activationBytes } },
+        { value: output(block, micro), memory: { account: 'activations', bytes: outputBytes } },
+        ...(drop ? [] : [madeGraph(block, micro, program)]),
         ...(intoTally ? [{ value: loss(micro) }] : []),
+        scratch(drop ? workspace?.drop : workspace?.forward),
       ],
-      frees: [],
+      frees: [scratchName],
     };
   },
+
+  // It puts its own output in the place of the first one, which nothing but its gradient still needs.
+  recompute: ({ block, micro }, program) => ({
+    reads: [
+      parameters(block),
+      batch(micro),
+      ...(block > 0 ? [output(block - 1, micro)] : []),
+      output(block, micro),
+      ...(isLast(program, block) ? [] : [outputGradient(block, micro)]),
+    ],
+    makes: [madeGraph(block, micro, program), scratch(program.blocks[block]?.workspace?.forward)],
+    frees: [scratchName],
+  }),
 
   backward: ({ block, micro }, program) => {
     const arriving = isLast(program, block) ? [] : [outputGradient(block, micro)];
@@ -86,9 +101,19 @@ const EFFECTS: { readonly [Op in Operation]: (instruction: Instruction<Op>, prog
             },
           ];
     return {
-      reads: [parameters(block), cleared, output(block, micro), ...arriving],
-      makes: [{ value: contribution(block, micro) }, ...leaving],
-      frees: [output(block, micro), ...arriving, ...(block === 0 ? [batch(micro)] : [])],
+      reads: [parameters(block), cleared, output(block, micro), graph(block, micro), ...arriving],
+      makes: [
+        { value: contribution(block, micro) },
+        ...leaving,
+        scratch(program.blocks[block]?.workspace?.backward),
+      ],
+      frees: [
+        output(block, micro),
+        graph(block, micro),
+        ...arriving,
+        ...(block === 0 ? [batch(micro)] : []),
+        scratchName,
+      ],
     };
   },
 
@@ -164,10 +189,26 @@ const update = 'updated parameters';
 const parameters = (block: number) => `parameters of block.${block}`;
 const batch = (micro: number) => `batch of micro ${micro}`;
 const output = (block: number, micro: number) => `output of block.${block} micro ${micro}`;
+const graph = (block: number, micro: number) => `graph of block.${block} micro ${micro}`;
 const outputGradient = (block: number, micro: number) => `output gradient of block.${block} micro ${micro}`;
 const contribution = (block: number, micro: number) => `gradients from block.${block} micro ${micro}`;
 const loss = (micro: number) => `loss of micro ${micro}`;
 const reduced = (bucket: number) => `reduced bucket.${bucket}`;
+const scratchName = 'workspace';
+
+/** What an instruction takes on its way; it frees it itself. */
+function scratch(bytes = 0): Made {
+  return { value: scratchName, memory: { account: 'workspace', bytes } };
+}
+
+/** What a block keeps for its backward beside its output. */
+function madeGraph(block: number, micro: number, program: Program): Made {
+  const { activationBytes = 0, outputBytes = 0 } = program.blocks[block] ?? {};
+  return {
+    value: graph(block, micro),
+    memory: { account: 'activations', bytes: Math.max(0, activationBytes - outputBytes) },
+  };
+}
 
 /** Gradients as `clip` may use them: summed over the ranks, or as they are where there is no one to sum with. */
 function finishedGradients(program: Program): readonly string[] {

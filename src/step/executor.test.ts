@@ -34,6 +34,7 @@ function handlersThat(handle: (text: string) => void): Handlers {
     clear: any,
     load: any,
     forward: any,
+    recompute: any,
     backward: any,
     reduce: any,
     wait: any,

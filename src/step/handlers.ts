@@ -4,6 +4,7 @@ import { clear } from './handlers/clear.js';
 import { clip } from './handlers/clip.js';
 import { forward } from './handlers/forward.js';
 import { load } from './handlers/load.js';
+import { recompute } from './handlers/recompute.js';
 import { reduce } from './handlers/reduce.js';
 import { step } from './handlers/step.js';
 import type { StepState } from './handlers/step-state.js';
@@ -16,6 +17,7 @@ export function createHandlers(program: Program, state: StepState): Handlers {
     clear: clear(state),
     load: load(state),
     forward: forward(state),
+    recompute: recompute(state),
     backward: backward(state),
     reduce: reduce(program, state),
     wait: wait(state),

@@ -9,7 +9,10 @@ export interface InstructionTable {
   readonly clear: object;
   /** Brings one micro-batch to the device. */
   readonly load: { readonly micro: number };
-  readonly forward: { readonly block: number; readonly micro: number };
+  /** Runs a block and keeps what its backward needs; with `drop`, only its output: a `recompute` must follow. */
+  readonly forward: { readonly block: number; readonly micro: number; readonly drop?: true };
+  /** Runs the forward of a block again that dropped what its backward needs. */
+  readonly recompute: { readonly block: number; readonly micro: number };
   /** Adds to the gradients of the block's parameters and frees what its forward kept. */
   readonly backward: { readonly block: number; readonly micro: number };
   /** Starts the sum of one gradient bucket over the data-parallel ranks; a `wait` must follow. */
@@ -35,7 +38,8 @@ export type Instruction<Op extends Operation = Operation> = {
 const WORDS: { readonly [Op in Operation]: (instruction: Instruction<Op>) => readonly string[] } = {
   clear: () => ['gradients'],
   load: ({ micro }) => [`micro ${micro}`],
-  forward: ({ block, micro }) => [`block.${block}`, `micro ${micro}`],
+  forward: ({ block, micro, drop }) => [`block.${block}`, `micro ${micro}`, ...(drop ? ['(drop)'] : [])],
+  recompute: ({ block, micro }) => [`block.${block}`, `micro ${micro}`],
   backward: ({ block, micro }) => [`block.${block}`, `micro ${micro}`],
   reduce: ({ bucket }) => [`bucket.${bucket}`, 'start'],
   wait: ({ started }) => [startName(started)],

@@ -50,7 +50,14 @@ test('a program as JSON has everything, and the text of each instruction', () =>
 });
 
 test('a report prints the peak with its ledger, and what is sent', () => {
-  const ledger = { parameters: 1000, gradients: 1008, optimizer: 2000, activations: 12_345, batches: 64 };
+  const ledger = {
+    parameters: 1000,
+    gradients: 1008,
+    optimizer: 2000,
+    activations: 12_345,
+    workspace: 0,
+    batches: 64,
+  };
   const collectives = [
     { kind: 'all-reduce', group: 'data', count: 2, elements: 65_538, sentBytes: 262_152 } as const,
   ];
@@ -63,6 +70,7 @@ test('a report prints the peak with its ledger, and what is sent', () => {
       '       gradients            1,008',
       '       optimizer            2,000',
       '       activations         12,345',
+      '       workspace                0',
       '       batches                 64',
       'sends  all-reduce (data)  262,152  bytes in 2 messages of 65,538 elements together',
       '',

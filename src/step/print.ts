@@ -40,10 +40,10 @@ function header(program: Program): string {
 }
 
 function row(instruction: Instruction, program: Program): readonly string[] {
-  const [subject = '', detail = ''] = instructionWords(instruction);
+  const [subject = '', ...details] = instructionWords(instruction);
   const { collective } = effectsOf(instruction, program);
   const remark = collective === undefined ? '' : `(${collectiveText(collective)})`;
-  return [instruction.op, subject, detail, remark];
+  return [instruction.op, subject, details.join(' '), remark];
 }
 
 /** Numbers stand to the right of their column, words to the left. */

@@ -10,6 +10,17 @@ export interface ProgramBlock {
   readonly activationBytes: number;
   /** What it hands to the next block, and so the size of the gradient that comes back. */
   readonly outputBytes: number;
+  /** What its instructions take on their way and give back before they end; nothing where it is unknown. */
+  readonly workspace?: Workspace;
+}
+
+/** Bytes that an instruction of a block takes beside what it makes, by kind of instruction. */
+export interface Workspace {
+  /** Of a forward that keeps what backward needs, and of a recomputation. */
+  readonly forward: number;
+  /** Of a forward that keeps its output alone. */
+  readonly drop: number;
+  readonly backward: number;
 }
 
 /**

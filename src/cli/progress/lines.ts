@@ -1,4 +1,4 @@
-import type { StartEvent, StepEvent } from '../../launch/events.js';
+import type { EndEvent, StartEvent, StepEvent } from '../../launch/events.js';
 import { formatBytes, formatCount, formatDuration, formatRate, formatValue } from '../format.js';
 import { type Progress, secondsLeft, tokensPerSecond } from './progress.js';
 import { sparkline } from './sparkline.js';
@@ -66,8 +66,19 @@ export function endLine({ end }: Progress, seconds: number): string | undefined 
     `${end.stopped === true ? 'stopped after' : 'done:'} ${end.steps} steps in ${formatDuration(seconds)}`,
     `loss ${formatValue(end.loss)}`,
     ...(memory === '' ? [] : [`peak memory ${memory}`]),
+    ...tensorMemory(end),
     ...(end.output === undefined ? [] : [`written to ${end.output}`]),
   ].join(', ');
+}
+
+/** The most bytes of tensors on any rank, beside what the step program predicted. */
+function tensorMemory({
+  predicted_peak_bytes: predicted,
+  measured_peak_bytes: measured,
+}: EndEvent): string[] {
+  if (predicted === undefined || measured === undefined) return [];
+  const [most, expected] = [Math.max(...measured), Math.max(...predicted)];
+  return [`of it tensors ${formatBytes(most)} (predicted ${formatBytes(expected)})`];
 }
 
 interface Field {

@@ -5,9 +5,6 @@ const ADAPTERS = 'adapters (LoRA) come later';
 
 /** Trainyard's own keys that are planned, so that a configuration written for a later version says so. */
 export const laterKeys: KeyTable = {
-  recompute: section({
-    policy: off('none', 'activation recomputation comes next'),
-  }),
   memory_limit: later(null, 'memory limits come with offloading'),
   adapter: section({
     type: later('lora', ADAPTERS),

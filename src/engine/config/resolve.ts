@@ -3,6 +3,7 @@ import { type BatchSizes, completeBatchSizes, isBatchConflict } from './batch-si
 import { checkSchema, related, withCanonicalNames } from './check.js';
 import { type ConfigIssue, errorOf } from './issue.js';
 import { knownKeys } from './known-keys.js';
+import { recomputePolicy } from './recompute-policy.js';
 import { configRules, dataParallelSize, missingKeys, type Surroundings } from './rules.js';
 import type { CheckedConfig } from './schema.js';
 import { judge } from './verdicts.js';
@@ -43,7 +44,12 @@ export function resolve(written: JsonValue, surroundings: Surroundings): Resolve
   const sizes = completeBatchSizes(config, dataParallelSize(config, surroundings) ?? 1);
   if (isBatchConflict(sizes)) throw new Error(sizes.what);
   const { $schema: _schema, ...rest } = config;
-  return deepFreeze({ ...rest, scheduler: withTotalSteps(config), ...sizes });
+  return deepFreeze({
+    ...rest,
+    scheduler: withTotalSteps(config),
+    recompute: recomputePolicy(config),
+    ...sizes,
+  });
 }
 
 function findIssues(

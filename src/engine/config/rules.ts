@@ -34,6 +34,8 @@ export const configRules: readonly ConfigRule[] = [
   },
   { keys: ['scheduler', 'steps'], check: checkTotalSteps },
   { keys: ['optimizer'], check: checkNesterov },
+  { keys: ['recompute'], check: checkSelection },
+  { keys: ['recompute', 'pipeline'], check: checkCheckpointInterval },
 ];
 
 /** The issues of keys that the command needs and the configuration lacks. */
@@ -125,5 +127,31 @@ function checkNesterov(config: CheckedConfig): ConfigIssue | undefined {
     what: 'Nesterov momentum needs a momentum and no dampening.',
     expected: 'momentum > 0 and dampening 0',
     got: `momentum ${momentum}, dampening ${dampening}`,
+  };
+}
+
+function checkSelection({ recompute }: CheckedConfig): ConfigIssue | undefined {
+  if (recompute.policy !== 'selected') return undefined;
+  if (recompute.every !== undefined || recompute.blocks !== undefined) return undefined;
+  return {
+    code: 'CONFIG_INVALID',
+    path: ['recompute'],
+    part: 'value',
+    what: 'The policy "selected" selects no block.',
+    expected: '"every" or "blocks" beside "policy"',
+    cure: 'Add "every": 2 or "blocks": ["model.layers.*"], for example.',
+  };
+}
+
+function checkCheckpointInterval({ recompute, pipeline }: CheckedConfig): ConfigIssue | undefined {
+  const every = pipeline.activation_checkpoint_interval;
+  if (every === 0 || recompute.policy === 'none') return undefined;
+  return {
+    code: 'CONFIG_CONFLICT',
+    path: ['pipeline', 'activation_checkpoint_interval'],
+    part: 'value',
+    what: 'pipeline.activation_checkpoint_interval and recompute both say which blocks to recompute.',
+    got: `activation_checkpoint_interval ${every} and recompute.policy "${recompute.policy}"`,
+    cure: 'Remove one of them.',
   };
 }

@@ -4,6 +4,7 @@ import { communicationSchema, meshSchema } from '../../comm/config.js';
 import { dataSchema } from '../../data/config.js';
 import { modelSchema } from '../../models/config.js';
 import { gradientClippingSchema, optimizerSchema, schedulerSchema } from '../../optim/config.js';
+import { pipelineSchema, recomputeSchema } from '../../recompute/config.js';
 import { zeroSchema } from '../../zero/config.js';
 
 /**
@@ -43,6 +44,8 @@ export const configSchema = z.strictObject({
   scheduler: schedulerSchema,
   gradient_clipping: gradientClippingSchema,
   zero_optimization: zeroSchema,
+  recompute: recomputeSchema,
+  pipeline: pipelineSchema,
   steps_per_print: positiveInteger()
     .optional()
     .describe('Print a line every so many steps. Left out: every few seconds.'),

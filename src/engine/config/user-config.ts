@@ -275,6 +275,55 @@ export interface UserConfig {
         readonly overlap_comm?: boolean | undefined;
       }
     | undefined;
+  /**
+   * Activation recomputation (activation checkpointing): a block keeps only its input from forward to
+   * backward. Gradients are the same to the last bit, dropout included.
+   */
+  readonly recompute?:
+    | {
+        /** Keep every activation. */
+        readonly policy: 'none';
+      }
+    | {
+        /** Recompute every block where that saves memory. */
+        readonly policy: 'always';
+      }
+    | {
+        /** Recompute the blocks that `every` or `blocks` names. */
+        readonly policy: 'selected';
+        /** Every so many blocks one is recomputed. */
+        readonly every?: number | undefined;
+        /** Names of blocks; `*` stands for any characters, as in "model.layers.*". */
+        readonly blocks?: readonly string[] | undefined;
+      }
+    | {
+        /**
+         * Keep activations until the predicted live bytes of a rank pass a limit; then drop the block whose
+         * backward is farthest away.
+         */
+        readonly policy: 'on-demand';
+        /** The limit, over everything that the ledger of memory lists. */
+        readonly limit_bytes: number;
+      }
+    | {
+        /**
+         * Recompute the blocks that cost least time, as measured in the first step, so that a rank stays
+         * inside its budget.
+         */
+        readonly policy: 'budget';
+        /** The budget, over everything that the ledger of memory lists. */
+        readonly budget_bytes: number;
+      }
+    | undefined;
+  /** DeepSpeed's pipeline engine. */
+  readonly pipeline?:
+    | {
+        /**
+         * The same as `recompute` with policy "selected" and this `every`; 0 recomputes nothing. Default: `0`.
+         */
+        readonly activation_checkpoint_interval?: number | undefined;
+      }
+    | undefined;
   /** Print a line every so many steps. Left out: every few seconds. */
   readonly steps_per_print?: number | undefined;
   /** The JSON Schema, for editors. */

@@ -30,6 +30,7 @@ export const OWN_KEYS: readonly string[] = [
   'output',
   'mesh',
   'communication',
+  'recompute',
 ];
 
 /** Judges every key that has a row; keys that ask for nothing are dropped, the others stay for the schemas. */

@@ -14,9 +14,13 @@ export interface MemoryPeak {
  * Follows every value through the program (see the note on values at `Effects`) and refuses the first
  * instruction that reads what is not there, makes what is there, or frees what somebody still needs.
  *
+ * @param see is told the live bytes at the height of each instruction
  * @returns the peak of live bytes, over everything that the program and its initial values allocate.
  */
-export function followValues(program: Program): MemoryPeak {
+export function followValues(
+  program: Program,
+  see: (position: number, bytes: number) => void = () => undefined,
+): MemoryPeak {
   const values = new LiveValues(initialValues(program));
   const pending = new Map<string, Pending>();
   let peak = values.peakAt(-1);
@@ -40,6 +44,7 @@ export function followValues(program: Program): MemoryPeak {
       for (const value of effects.reads) values.hold(value);
     }
     for (const made of effects.makes) refuse(values.make(made, effects.starts));
+    see(position, values.bytes);
     if (values.bytes > peak.bytes) peak = values.peakAt(position);
     if (effects.starts === undefined) for (const value of effects.frees) refuse(values.free(value));
   }
@@ -73,7 +78,14 @@ function checkEnd(program: Program, values: LiveValues, pending: ReadonlyMap<str
 class LiveValues {
   bytes = 0;
   readonly #live = new Map<string, { readonly made: Made; pendingIn: string | undefined; holds: number }>();
-  readonly #ledger = { parameters: 0, gradients: 0, optimizer: 0, activations: 0, batches: 0 };
+  readonly #ledger = {
+    parameters: 0,
+    gradients: 0,
+    optimizer: 0,
+    activations: 0,
+    workspace: 0,
+    batches: 0,
+  };
 
   constructor(initial: readonly Made[]) {
     for (const made of initial) this.make(made, undefined);

@@ -55,9 +55,11 @@ export interface StepMetrics {
 
 /** What a forward leaves for its backward. */
 export interface ForwardRecord {
-  /** Detached from the block before: autograd ends here. */
+  /** Detached from the block before: autograd ends here. Empty when the forward dropped what it made. */
   readonly input: Activations;
   readonly output: Activations;
+  /** The random generator as a forward found it that dropped what it made and drew random numbers. */
+  readonly randomState?: Uint8Array;
 }
 
 /** A started operation and the tensor that it works on. */
@@ -89,6 +91,12 @@ export class StepState {
 
   isLast(block: number): boolean {
     return block === this.resources.blocks.length - 1;
+  }
+
+  /** Whether a trainable parameter of this block takes part in it. */
+  trains(block: number): boolean {
+    const slots = this.resources.parameters.layout.blocks[block] ?? [];
+    return slots.some(({ trainable }) => trainable);
   }
 
   block(index: number): { readonly block: Block; readonly parameters: BlockParameters } {

@@ -1,7 +1,8 @@
 import type { KeyTable } from '../key-table.js';
 import { dead, foreign, later, off, section, switched } from '../key-table.js';
 
-const RECOMPUTATION = 'activation recomputation comes next';
+const KEPT_INPUTS =
+  'the inputs that recomputation keeps stay where they are, one tensor a block; see `recompute`';
 const PIPELINE = 'pipeline parallelism comes later';
 const TENSOR = 'tensor parallelism comes later';
 const EXPERTS = 'expert parallelism is not here yet';
@@ -15,15 +16,17 @@ const SPARSE = 'DeepSpeed parses it and no engine code reads it';
 /** What happens inside the model: recomputation, model parallelism, experts, compilation, compression. */
 export const modelKeys: KeyTable = {
   activation_checkpointing: section({
-    partition_activations: off(false, RECOMPUTATION),
-    cpu_checkpointing: off(false, RECOMPUTATION),
-    contiguous_memory_optimization: off(false, RECOMPUTATION),
-    number_checkpoints: off(null, RECOMPUTATION),
-    synchronize_checkpoint_boundary: off(false, RECOMPUTATION),
-    profile: off(false, RECOMPUTATION),
+    partition_activations: off(false, 'it divides kept inputs over tensor-parallel ranks, which come later'),
+    cpu_checkpointing: off(false, 'moving kept inputs to host memory needs a GPU'),
+    contiguous_memory_optimization: off(false, KEPT_INPUTS),
+    number_checkpoints: off(
+      null,
+      'every block that is recomputed keeps its input; choose them with `recompute`',
+    ),
+    synchronize_checkpoint_boundary: off(false, 'the step program orders recomputation'),
+    profile: off(false, 'each recomputation is an instruction with a time of its own'),
   }),
   pipeline: section({
-    activation_checkpoint_interval: off(0, RECOMPUTATION),
     pipe_partitioned: later(true, PIPELINE),
     grad_partitioned: later(true, PIPELINE),
     use_reentrant: foreign(true, 'it is about PyTorch checkpointing'),

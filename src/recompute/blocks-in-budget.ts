@@ -1,0 +1,50 @@
+import { followValues } from '../step/checker/data-flow.js';
+import type { Program } from '../step/program.js';
+import { cheapestCover } from './cheapest-cover.js';
+
+/**
+ * The blocks whose recomputation takes least time among all choices that keep the peak of live bytes inside
+ * a budget. Where no choice does, all candidates: less memory there is not.
+ *
+ * How far each block's recomputation lowers (or raises) memory at each moment is found by compiling the
+ * program with that block alone recomputed. Blocks do not disturb each other: what two save together at a
+ * moment is the sum of what each saves. So the question is a linear one, `cheapestCover`'s.
+ */
+export function blocksInBudget(
+  budgetBytes: number,
+  candidates: readonly number[],
+  forwardTimes: readonly number[],
+  compile: (recomputed: ReadonlySet<number>) => Program,
+): ReadonlySet<number> {
+  const before = heightsOf(compile(new Set()));
+  const items = candidates.map((block) => {
+    const after = heightsOf(compile(new Set([block])));
+    return {
+      cost: forwardTimes[block] ?? 0,
+      relief: before.map((height, moment) => height - (after[moment] ?? 0)),
+    };
+  });
+  const cover = cheapestCover(
+    items,
+    before.map((height) => height - budgetBytes),
+  );
+  return new Set(cover === undefined ? candidates : cover.map((item) => candidates[item] ?? 0));
+}
+
+/**
+ * The live bytes at each moment of a program, comparable between programs that recompute different blocks: a
+ * moment ends with a forward or a backward, and what was added before one (a recomputation, a gather)
+ * belongs to it.
+ */
+function heightsOf(program: Program): readonly number[] {
+  const heights: number[] = [];
+  let highest = 0;
+  followValues(program, (position, bytes) => {
+    highest = Math.max(highest, bytes);
+    const op = program.instructions[position]?.op;
+    if (op !== 'forward' && op !== 'backward') return;
+    heights.push(highest);
+    highest = 0;
+  });
+  return [...heights, highest];
+}

@@ -1,0 +1,61 @@
+import { z } from 'zod';
+import { nonEmptyText, nonNegativeInteger, positiveInteger } from '../base/schema.js';
+
+const noneSchema = z.strictObject({
+  policy: z.literal('none').describe('Keep every activation.'),
+});
+
+const alwaysSchema = z.strictObject({
+  policy: z.literal('always').describe('Recompute every block where that saves memory.'),
+});
+
+const selectedSchema = z.strictObject({
+  policy: z.literal('selected').describe('Recompute the blocks that `every` or `blocks` names.'),
+  every: positiveInteger().optional().describe('Every so many blocks one is recomputed.'),
+  blocks: z
+    .array(nonEmptyText())
+    .min(1)
+    .readonly()
+    .optional()
+    .describe('Names of blocks; `*` stands for any characters, as in "model.layers.*".'),
+});
+
+const onDemandSchema = z.strictObject({
+  policy: z
+    .literal('on-demand')
+    .describe(
+      'Keep activations until the predicted live bytes of a rank pass a limit; then drop the block whose backward is farthest away.',
+    ),
+  limit_bytes: positiveInteger().describe('The limit, over everything that the ledger of memory lists.'),
+});
+
+const budgetSchema = z.strictObject({
+  policy: z
+    .literal('budget')
+    .describe(
+      'Recompute the blocks that cost least time, as measured in the first step, so that a rank stays inside its budget.',
+    ),
+  budget_bytes: positiveInteger().describe('The budget, over everything that the ledger of memory lists.'),
+});
+
+/** The `recompute` key: which blocks run their forward again in backward, to keep less in between. */
+export const recomputeSchema = z
+  .discriminatedUnion('policy', [noneSchema, alwaysSchema, selectedSchema, onDemandSchema, budgetSchema])
+  .prefault({ policy: 'none' })
+  .describe(
+    'Activation recomputation (activation checkpointing): a block keeps only its input from forward to backward. ' +
+      'Gradients are the same to the last bit, dropout included.',
+  );
+
+/** The part of DeepSpeed's `pipeline` key that asks for recomputation. */
+export const pipelineSchema = z
+  .strictObject({
+    activation_checkpoint_interval: nonNegativeInteger()
+      .default(0)
+      .describe('The same as `recompute` with policy "selected" and this `every`; 0 recomputes nothing.'),
+  })
+  .prefault({})
+  .describe("DeepSpeed's pipeline engine.");
+
+/** Which blocks to recompute, as the configuration says it. */
+export type RecomputePolicy = z.output<typeof recomputeSchema>;

@@ -1,0 +1,27 @@
+import type { Instruction } from '../step/instruction.js';
+import type { Pass } from '../step/program.js';
+
+/**
+ * Activation recomputation (DeepSpeed: activation checkpointing): the chosen blocks drop what their forward
+ * made, but for the output, and run it again right before their backward (Chen et al., arXiv 1604.06174).
+ * Which blocks those are is decided elsewhere; any choice gives the same gradients.
+ */
+export function recomputeBlocks(blocks: ReadonlySet<number>): Pass {
+  return (program) => {
+    if (blocks.size === 0) return program;
+    const instructions = program.instructions.flatMap((instruction): readonly Instruction[] => {
+      if (!('block' in instruction) || !blocks.has(instruction.block)) return [instruction];
+      const { block, micro } = instruction;
+      switch (instruction.op) {
+        case 'forward':
+          return [{ ...instruction, drop: true }];
+        case 'backward':
+          return [{ op: 'recompute', block, micro }, instruction];
+        default:
+          return [instruction];
+      }
+    });
+    const feature = `recompute ${blocks.size} of ${program.blocks.length} blocks`;
+    return { ...program, instructions, features: [...program.features, feature] };
+  };
+}
