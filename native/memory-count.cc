@@ -1,9 +1,10 @@
 #include "memory-count.h"
 
 #include <c10/core/CPUAllocator.h>
-#include <c10/core/impl/alloc_cpu.h>
+#include <c10/util/Exception.h>
 
 #include <atomic>
+#include <cstdlib>
 
 #include "args.h"
 
@@ -13,8 +14,15 @@ namespace {
 std::atomic<int64_t> allocated{0};
 std::atomic<int64_t> most{0};
 
-// Every block is preceded by its size. As long as libtorch's alignment, so that tensors keep theirs.
-constexpr size_t header = 64;
+constexpr uintptr_t alignment = 64;
+
+// What stands right before a tensor's memory.
+struct Header {
+  int64_t bytes;
+  void* block;
+};
+
+Header& header_of(void* data) { return static_cast<Header*>(data)[-1]; }
 
 void count(int64_t bytes) {
   const int64_t now = allocated.fetch_add(bytes, std::memory_order_relaxed) + bytes;
@@ -25,21 +33,24 @@ void count(int64_t bytes) {
 
 void release(void* data) {
   if (data == nullptr) return;
-  void* block = static_cast<char*>(data) - header;
-  allocated.fetch_sub(*static_cast<int64_t*>(block), std::memory_order_relaxed);
-  c10::free_cpu(block);
+  const Header header = header_of(data);
+  allocated.fetch_sub(header.bytes, std::memory_order_relaxed);
+  std::free(header.block);
 }
 
-// libtorch's own allocator (memory of alloc_cpu) with a count. Like that one it can free by address alone, which
-// oneDNN asks of it.
+// Host memory with a count. It aligns by itself, for glibc's aligned allocation asks for more than it was asked
+// and does not fit into the hole that a tensor of the same size has left: over some steps that doubles the
+// process. Like libtorch's own allocator it can free by address alone, which oneDNN asks of it.
 class CountingAllocator final : public c10::Allocator {
  public:
   c10::DataPtr allocate(size_t bytes) override {
     if (bytes == 0) return {nullptr, nullptr, &release, c10::Device(c10::DeviceType::CPU)};
-    char* block = static_cast<char*>(c10::alloc_cpu(bytes + header));
-    *reinterpret_cast<int64_t*>(block) = static_cast<int64_t>(bytes);
+    void* block = std::malloc(bytes + sizeof(Header) + alignment - 1);
+    TORCH_CHECK(block != nullptr, "DefaultCPUAllocator: can't allocate memory: you tried to allocate ", bytes, " bytes.");
+    const uintptr_t first = reinterpret_cast<uintptr_t>(block) + sizeof(Header);
+    void* data = reinterpret_cast<void*>((first + alignment - 1) / alignment * alignment);
+    header_of(data) = {static_cast<int64_t>(bytes), block};
     count(static_cast<int64_t>(bytes));
-    void* data = block + header;
     return {data, data, &release, c10::Device(c10::DeviceType::CPU)};
   }
 

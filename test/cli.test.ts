@@ -142,6 +142,11 @@ test('two ranks train; --json prints events and nothing else', () => {
   assert.ok(start?.event === 'start' && start.world_size === 2 && start.parameters > 1000);
   const end = events.at(-1);
   assert.ok(end?.event === 'end' && end.steps === 4 && end.peak_memory_bytes.length === 2);
+  const [predicted = [], measured = []] = [end.predicted_peak_bytes, end.measured_peak_bytes];
+  assert.equal(measured.length, 2);
+  for (const [rank, bytes] of measured.entries()) {
+    assert.ok(Math.abs((predicted[rank] ?? 0) - bytes) < 0.05 * bytes, `${predicted} bytes for ${measured}`);
+  }
   assert.match(stderr, /^2 ranks × \d+ thread/);
   assert.ok(existsSync(join(folder, 'json', 'model.safetensors')));
 });

@@ -1,12 +1,11 @@
 import type { Block, MicroBatch, Model } from '../nn/block.js';
-import { planFlatLayout } from '../nn/flat-layout.js';
+import { type FlatLayout, planFlatLayout } from '../nn/flat-layout.js';
 import { FlatParameters } from '../nn/flat-parameters.js';
 import { type BlockCosts, BlockMeter } from '../step/block-meter.js';
 import type { Program } from '../step/program.js';
 import { runStep } from '../step/run-step.js';
 import { zeros } from '../tensor/generated/functions.js';
 import { randomState, setRandomState } from '../tensor/random.js';
-import { scope } from '../tensor/tensor.js';
 import { compileProgram } from './compile-program.js';
 import { extrapolateCosts } from './extrapolate-costs.js';
 
@@ -19,19 +18,27 @@ export interface MicroBatchShape {
 /** Elements of parameters times tokens up to which a micro-batch is run as it is: a few hundred milliseconds. */
 const MOST_WORK = 1e10;
 
-/** The rows and lengths that stand for larger micro-batches. */
+/** The micro-batches that stand for larger ones: every combination of these rows and multiples of a length. */
 const SAMPLE_ROWS = [1, 2] as const;
-const SAMPLE_LENGTH = 32;
+const SAMPLE_MULTIPLES = [1, 2, 3] as const;
+const SAMPLE_TOKENS = (1 + 2) * (1 + 2 + 3);
+const SHORTEST = 32;
 
 /**
  * What each block of a model keeps and takes for one micro-batch, found by running it: one block of each kind,
  * with parameters of zeros, so that no model need be in memory. Where a micro-batch is large, a few small ones
  * are run in its place: bytes are a polynomial in rows and length, linear in the one, quadratic in the other.
+ *
+ * @param mostWork elements of parameters times tokens above which a micro-batch is large
  */
-export function measureBlocks(model: Model, shape: MicroBatchShape): readonly BlockCosts[] {
+export function measureBlocks(
+  model: Model,
+  shape: MicroBatchShape,
+  mostWork = MOST_WORK,
+): readonly BlockCosts[] {
   const kinds = kindsOf(model.blocks);
   const sample: Model = { ...model, blocks: kinds.map(({ first }) => first) };
-  const costs = costsOfKinds(sample, shape);
+  const costs = costsOfKinds(sample, shape, mostWork);
   return model.blocks.flatMap((block) => {
     const kind = kinds.findIndex(({ members }) => members.has(block));
     return costs[kind] ?? [];
@@ -60,32 +67,49 @@ function isAlike(left: Block, right: Block): boolean {
   return left.forward === right.forward && shapesOf(left) === shapesOf(right);
 }
 
-function costsOfKinds(sample: Model, shape: MicroBatchShape): readonly BlockCosts[] {
-  const { trainableElements } = planFlatLayout(sample.blocks);
-  if (trainableElements * shape.rows * shape.length <= MOST_WORK) return runSample(sample, shape);
-  const length = Math.min(SAMPLE_LENGTH, Math.floor(shape.length / 3));
-  if (length === 0) return runSample(sample, shape);
-  const samples = SAMPLE_ROWS.flatMap((rows) =>
-    [1, 2, 3].map((factor) => {
-      const small = { rows, length: factor * length };
-      return { ...small, costs: runSample(sample, small) };
-    }),
-  );
-  return extrapolateCosts(samples, shape);
+function costsOfKinds(sample: Model, shape: MicroBatchShape, mostWork: number): readonly BlockCosts[] {
+  const layout = planFlatLayout(sample.blocks);
+  const shapes = sampleShapes(shape, layout.trainableElements, mostWork);
+  const costs = runSamples(sample, layout, shapes);
+  const samples = shapes.map((each, index) => ({ ...each, costs: costs[index] ?? [] }));
+  return shapes.length === 1 ? (costs[0] ?? []) : extrapolateCosts(samples, shape);
 }
 
-/** One step in which everything is recomputed; before it another, which makes tables that stay for good. */
-function runSample(model: Model, shape: MicroBatchShape): readonly BlockCosts[] {
-  const layout = planFlatLayout(model.blocks);
+/** The micro-batch itself, or those that stand for it. */
+function sampleShapes(
+  shape: MicroBatchShape,
+  elements: number,
+  mostWork: number,
+): readonly MicroBatchShape[] {
+  const affordable = Math.floor(mostWork / elements / SAMPLE_TOKENS);
+  const length = Math.min(Math.max(affordable, SHORTEST), Math.floor(shape.length / 3));
+  if (length === 0 || elements * shape.rows * shape.length <= mostWork) return [shape];
+  return SAMPLE_ROWS.flatMap((rows) =>
+    SAMPLE_MULTIPLES.map((multiple) => ({ rows, length: multiple * length })),
+  );
+}
+
+/** For each shape a step in which everything is recomputed; before them one that makes tables which stay. */
+function runSamples(
+  model: Model,
+  layout: FlatLayout,
+  shapes: readonly MicroBatchShape[],
+): readonly (readonly BlockCosts[])[] {
   const program = sampleProgram(model, layout);
   const parameters = new FlatParameters(layout, { dtype: 'float32', device: 'cpu', gradients: true });
-  const inputs = { nextBatch: () => emptyBatch(shape), lossScale: 1, training: true };
+  const run = (shape: MicroBatchShape, record?: BlockMeter['record']) =>
+    runStep(
+      program,
+      { blocks: model.blocks, parameters },
+      { nextBatch: () => emptyBatch(shape), lossScale: 1, training: true },
+      { step: 0, ...(record && { record }) },
+    );
   const random = randomState();
   try {
-    return scope(() => {
-      runStep(program, { blocks: model.blocks, parameters }, inputs, { step: 0 });
+    run({ rows: 1, length: Math.max(...shapes.map(({ length }) => length)) });
+    return shapes.map((shape) => {
       const meter = new BlockMeter(program);
-      runStep(program, { blocks: model.blocks, parameters }, inputs, { step: 0, record: meter.record });
+      run(shape, meter.record);
       return meter.costs();
     });
   } finally {
@@ -94,7 +118,7 @@ function runSample(model: Model, shape: MicroBatchShape): readonly BlockCosts[] 
   }
 }
 
-function sampleProgram(model: Model, layout: ReturnType<typeof planFlatLayout>): Program {
+function sampleProgram(model: Model, layout: FlatLayout): Program {
   return compileProgram({
     rank: 0,
     worldSize: 1,

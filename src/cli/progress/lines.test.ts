@@ -111,6 +111,15 @@ test('the end says how it went', () => {
     endLine(withEvent(after(3), end), 83),
     'done: 200 steps in 1:23, loss 2.5000, peak memory 1.00 GiB + 512 MiB, written to runs/x',
   );
+  const counted = {
+    ...end,
+    predicted_peak_bytes: [3 * 2 ** 20, 2 ** 20],
+    measured_peak_bytes: [2 ** 20, 2 ** 21],
+  };
+  assert.match(
+    endLine(withEvent(after(3), counted), 83) ?? '',
+    /peak memory 1\.00 GiB \+ 512 MiB, of it tensors 2\.00 MiB \(predicted 3\.00 MiB\), written/,
+  );
   assert.match(
     endLine(withEvent(after(3), { ...end, steps: 7, stopped: true }), 5) ?? '',
     /^stopped after 7 steps in 0:05/,
