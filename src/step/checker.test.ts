@@ -131,6 +131,31 @@ test('names the instruction that breaks a program, and why', () => {
   );
 });
 
+test('a block that dropped its graph must run again, once, right before its backward', () => {
+  const recomputing = (edit: (list: Instruction[]) => void) =>
+    instructions((list) => {
+      list[2] = { op: 'forward', block: 0, micro: 0, drop: true };
+      list.splice(6, 0, { op: 'recompute', block: 0, micro: 0 });
+      edit(list);
+    });
+  const [report] = checkPrograms([recomputing(() => undefined)]);
+  // The head's backward no longer sees what the embedding keeps beside its output.
+  assert.equal(report?.peak.ledger.activations, 40 + 960 + 40);
+  assert.equal(report?.peak.position, 6);
+  refused(
+    recomputing((list) => list.splice(6, 1)),
+    /"graph of block\.0 micro 0" is not there/,
+  );
+  refused(
+    recomputing((list) => list.splice(6, 0, { op: 'recompute', block: 0, micro: 0 })),
+    /"graph of block\.0 micro 0" exists already/,
+  );
+  refused(
+    recomputing((list) => list.splice(3, 0, ...list.splice(6, 1))),
+    /"output gradient of block\.0 micro 0" is not there/,
+  );
+});
+
 test('refuses buckets that do not cover the gradients exactly once', () => {
   const [first, second] = TWO_BLOCKS.buckets;
   assert.ok(first && second);
