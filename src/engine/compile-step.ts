@@ -19,6 +19,8 @@ export interface StepToCompile {
   readonly sequenceLength: number;
   /** What the blocks took in a step of this run. Left out: what they take when they are tried alone. */
   readonly measured?: readonly BlockCosts[];
+  /** Bytes that a budget must leave to tensors that no program lists (tables of a model); 0 where left out. */
+  readonly unlistedBytes?: number;
   /** The blocks to recompute, whatever the policy says. */
   readonly recomputed?: ReadonlySet<number>;
 }
@@ -44,12 +46,12 @@ export interface CompiledStep {
  * @throws TrainyardError PROGRAM_INVALID when one could not run, CONFIG_CONFLICT for a budget that is too small.
  */
 export function compileStep(step: StepToCompile): CompiledStep {
-  const { config, model, sequenceLength, measured } = step;
+  const { config, model, sequenceLength, measured, unlistedBytes = 0 } = step;
   const costs =
     measured ?? measureBlocks(model, { rows: config.train_micro_batch_size_per_gpu, length: sequenceLength });
   const recomputed =
     step.recomputed ??
-    chooseBlocks(config.recompute, {
+    chooseBlocks(lessened(config.recompute, unlistedBytes), {
       compile: (blocks) => compileForRank(step, costs, blocks, 0),
       forwardTimes: measured?.map(({ forwardMs }) => forwardMs),
     });
@@ -67,6 +69,10 @@ export function compileStep(step: StepToCompile): CompiledStep {
       return program;
     },
   };
+}
+
+function lessened(policy: ResolvedConfig['recompute'], bytes: number): ResolvedConfig['recompute'] {
+  return policy.policy === 'budget' ? { ...policy, budget_bytes: policy.budget_bytes - bytes } : policy;
 }
 
 /** The choice was the best there is: where it exceeds the budget, nothing fits. */

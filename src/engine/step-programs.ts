@@ -1,10 +1,11 @@
 import type { ProcessGroup } from '../comm/process-group.js';
 import { type BlockCosts, BlockMeter } from '../step/block-meter.js';
+import { initialValues } from '../step/effects.js';
 import type { TimedInstruction } from '../step/executor.js';
 import type { Program } from '../step/program.js';
-import { peakAllocatedBytes, resetPeakAllocatedBytes } from '../tensor/memory.js';
+import { allocatedBytes, peakAllocatedBytes, resetPeakAllocatedBytes } from '../tensor/memory.js';
 import { type CompiledStep, compileStep, type StepToCompile } from './compile-step.js';
-import { gatherBytes } from './gather-bytes.js';
+import { gatherBytes, gatherNumbers } from './gather-bytes.js';
 
 type Record = (timed: TimedInstruction) => void;
 
@@ -56,13 +57,18 @@ export class StepPrograms {
     record: Record | undefined,
     body: (program: Program, record: Record | undefined) => Result,
   ): Result {
+    const unlisted = allocatedBytes() - listedBytes(this.program);
     const meter = new BlockMeter(this.program);
     const result = body(this.program, (timed) => {
       meter.record(timed);
       record?.(timed);
     });
     this.#sawPeak(meter.peakBytes);
-    this.#compiled = compileStep({ ...this.#step, measured: this.#agree(meter.costs()) });
+    this.#compiled = compileStep({
+      ...this.#step,
+      measured: this.#agree(meter.costs()),
+      unlistedBytes: Math.max(0, ...gatherNumbers(this.#group, unlisted)),
+    });
     this.#awaitsMeasurement = false;
     return result;
   }
@@ -80,4 +86,9 @@ export class StepPrograms {
       forwardMs: Math.max(...times.map((ofRank) => ofRank[block] ?? 0)),
     }));
   }
+}
+
+/** What the program says is there before its first instruction. */
+function listedBytes(program: Program): number {
+  return initialValues(program).reduce((sum, { memory }) => sum + (memory?.bytes ?? 0), 0);
 }
