@@ -82,9 +82,9 @@ function conform(group: ProcessGroup): void {
   scope(() => conformGradients(group));
   conformRefusals(group);
   group.barrier().wait();
+  group.close();
+  group.close();
   assert.equal(native.liveHandles(), before, 'tensors leaked');
-  group.close();
-  group.close();
 }
 
 function conformCollectives(group: ProcessGroup, dtype: DType, size: number): void {
@@ -127,9 +127,22 @@ function conformCollectives(group: ProcessGroup, dtype: DType, size: number): vo
   );
 
   const part = zeros([size], { dtype });
-  group.reduceScatter(part, valuesOf(rank, size * worldSize, dtype), 'sum').wait();
+  const inputs = slicesOf(valuesOf(rank, size * worldSize, dtype), size);
+  group.reduceScatter(part, inputs, 'sum').wait();
   const whole = combine(ranks, size * worldSize, (left, right) => left + right);
   assert.deepEqual(part.toArray(), whole.slice(rank * size, (rank + 1) * size), `scatter of ${name}`);
+  group.reduceScatter(inputs[rank] ?? part, inputs, 'sum').wait();
+  assert.deepEqual(inputs[rank]?.toArray(), part.toArray(), `scatter in place of ${name}`);
+
+  const inPlace = zeros([worldSize * size], { dtype });
+  const own = inPlace.narrow(0, rank * size, size);
+  own.copy_(valuesOf(rank, size, dtype));
+  group.allGather(inPlace, own).wait();
+  assert.deepEqual(inPlace.toArray(), gathered.toArray(), `gather in place of ${name}`);
+}
+
+function slicesOf(whole: Tensor, size: number): readonly Tensor[] {
+  return Array.from({ length: worldSize }, (_, other) => whole.narrow(0, other * size, size));
 }
 
 /** A message around the ring of ranks, two tags crossing. */
@@ -179,7 +192,7 @@ function conformRefusals(group: ProcessGroup): void {
       assert.throws(body, (error) => error instanceof TrainyardError && error.code === 'TENSOR_OPERATOR');
     refuses(() => group.allGather(zeros([worldSize * 3 + 1]), zeros([3])));
     refuses(() => group.allGather(zeros([worldSize * 3], { dtype: 'float64' }), zeros([3])));
-    refuses(() => group.reduceScatter(zeros([3]), zeros([worldSize * 3 - 1]), 'sum'));
+    refuses(() => group.reduceScatter(zeros([3]), slicesOf(zeros([worldSize * 2]), 2), 'sum'));
   });
 }
 

@@ -27,6 +27,7 @@ export const ERROR_CODES = {
   },
   TENSOR_OPERATOR: { exitCode: 1, meaning: 'libtorch refused an operator call (shapes, dtypes, arguments).' },
   TENSOR_FREED: { exitCode: 1, meaning: 'A tensor was used after its scope or owner freed it.' },
+  PARAMETER_RELEASED: { exitCode: 1, meaning: 'A sharded parameter was used outside engine.gathered.' },
   PROGRAM_INVALID: { exitCode: 1, meaning: 'A step program failed its check; it would not have run.' },
   STEP_FAILED: { exitCode: 1, meaning: 'An instruction of a step program failed while it ran.' },
   COLLECTIVE_FAILED: { exitCode: 75, meaning: 'A collective failed or passed its deadline: a peer is gone.' },

@@ -16,6 +16,14 @@ export const communicationSchema = z
     timeout_seconds: positiveNumber()
       .default(60)
       .describe('A collective that takes longer ends the run, with the rank that is missing named.'),
+    deterministic: z
+      .boolean()
+      .default(false)
+      .describe(
+        'Sum gradients in one fixed order, so that runs of one world size end with the same bits whatever ' +
+          'the ZeRO stage, the bucket sizes and the timing. Slower at stage 0; stages 2 and 3 keep gradients ' +
+          'while they accumulate.',
+      ),
   })
   .prefault({})
   .describe('Communication between ranks.');

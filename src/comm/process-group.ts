@@ -18,10 +18,18 @@ export interface ProcessGroup {
   allReduce(tensor: Tensor, reduction: Reduction): Work;
   /** Every rank gets the tensor of `root`. */
   broadcast(tensor: Tensor, root: number): Work;
-  /** `output` becomes the inputs of all ranks, one after the other: world size × the elements of `input`. */
+  /**
+   * `output` becomes the inputs of all ranks, one after the other: world size × the elements of `input`, which
+   * may be this rank's part of it.
+   */
   allGather(output: Tensor, input: Tensor): Work;
-  /** `output` becomes this rank's part of the reduction of all inputs: the elements of `input` / world size. */
-  reduceScatter(output: Tensor, input: Tensor, reduction: Reduction): Work;
+  /**
+   * `output` becomes the reduction over the ranks of what each has as its input for this rank, in the order of
+   * ranks, so that the result does not depend on timing.
+   *
+   * @param inputs one per rank, each like `output`, which may be this rank's own
+   */
+  reduceScatter(output: Tensor, inputs: readonly Tensor[], reduction: Reduction): Work;
   /** Sends to `peer`, which receives with the same tag. Messages with one tag arrive in order. */
   send(tensor: Tensor, peer: number, tag?: number): Work;
   receive(tensor: Tensor, peer: number, tag?: number): Work;

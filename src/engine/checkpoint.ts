@@ -1,21 +1,20 @@
 import { TrainyardError } from '../base/errors.js';
 import type { ProcessGroup } from '../comm/process-group.js';
 import type { FlatSlot } from '../nn/flat-layout.js';
-import type { FlatParameters } from '../nn/flat-parameters.js';
-import type { Optimizer } from '../optim/optimizer.js';
+import type { OptimizerGroup } from '../optim/optimizer-group.js';
 import { type LoadedCheckpoint, loadCheckpoint, saveCheckpoint } from '../store/checkpoint.js';
-import type { TensorSource } from '../store/safetensors/write.js';
-import { noGrad } from '../tensor/autograd.js';
 import { fromBytes } from '../tensor/create.js';
 import type { Device } from '../tensor/dtype.js';
 import { randomState, setRandomState } from '../tensor/random.js';
 import { scope, type Tensor } from '../tensor/tensor.js';
+import { collectTensors } from './collect-tensors.js';
 import { gatherBytes } from './gather-bytes.js';
+import type { TrainingMemory } from './training-memory.js';
 
 /** What a checkpoint saves and restores on one rank. */
 export interface TrainingState {
-  readonly parameters: FlatParameters;
-  readonly optimizer: Optimizer;
+  readonly memory: TrainingMemory;
+  readonly optimizer: OptimizerGroup;
   readonly group: ProcessGroup;
   readonly device: Device;
   readonly seed: number;
@@ -36,18 +35,25 @@ export function saveTrainingState(
   steps: number,
 ): string | undefined {
   const random = gatherBytes(state.group, randomState(state.device));
-  const folder =
-    state.group.rank === 0
-      ? saveCheckpoint(directory, {
-          state: {
-            step: steps,
-            data: { seed: state.seed, position: steps * state.batchSize },
-            random: Object.fromEntries(random.map((bytes, rank) => [randomName(rank), bytes])),
-            extra: { train_batch_size: state.batchSize },
-          },
-          tensors: tensorSources(state),
-        })
-      : undefined;
+  const { memory } = state;
+  const { dtype } = memory.parameters.values;
+  const tensors = logicalTensors(state).map(({ name, slot, slices }) => ({
+    name,
+    dtype,
+    shape: slot.shape,
+    read: () => memory.read(slot, slices),
+  }));
+  const folder = collectTensors(state.group, tensors, (sources) =>
+    saveCheckpoint(directory, {
+      state: {
+        step: steps,
+        data: { seed: state.seed, position: steps * state.batchSize },
+        random: Object.fromEntries(random.map((bytes, rank) => [randomName(rank), bytes])),
+        extra: { train_batch_size: state.batchSize },
+      },
+      tensors: sources,
+    }),
+  );
   state.group.barrier().wait();
   return folder;
 }
@@ -62,9 +68,9 @@ export function loadTrainingState(directory: string, state: TrainingState): Load
   const checkpoint = loadCheckpoint(directory);
   if (checkpoint === undefined) return undefined;
   demandSameData(checkpoint, state);
-  for (const { name, target } of logicalTensors(state)) {
-    const { bytes, shape, dtype } = checkpoint.read(name);
-    noGrad(() => scope(() => target.copy_(fromBytes(bytes, shape, dtype).view(target.shape))));
+  for (const { name, slot, slices } of logicalTensors(state)) {
+    const { bytes, dtype } = checkpoint.read(name);
+    scope(() => state.memory.write(slot, fromBytes(bytes, slot.shape, dtype), slices));
   }
   const random = checkpoint.state.random[randomName(state.group.rank)];
   if (random !== undefined) setRandomState(random, state.device);
@@ -87,30 +93,19 @@ function demandSameData({ tag, state: saved }: LoadedCheckpoint, state: Training
 
 interface LogicalTensor {
   readonly name: string;
-  readonly target: Tensor;
-  readonly shape: readonly number[];
+  readonly slot: FlatSlot;
+  /** This rank's part of it and of all that is laid out with it. */
+  readonly slices: readonly Tensor[];
 }
 
 /** Parameters under their own names, moments under "optimizer.<state>.<parameter>". */
-function* logicalTensors({ parameters, optimizer }: TrainingState): Generator<LogicalTensor> {
-  for (const { name, value } of parameters.parameters) yield { name, target: value, shape: value.shape };
-  const owners = parameters.layout.blocks.flat().filter(({ name, owner }) => name === owner);
-  for (const [stateName, flat] of optimizer.states) {
-    for (const slot of owners.filter(({ trainable }) => trainable)) {
-      yield { name: `optimizer.${stateName}.${slot.name}`, target: part(flat, slot), shape: slot.shape };
-    }
-  }
-}
-
-function* tensorSources(state: TrainingState): Generator<TensorSource> {
-  for (const { name, target, shape } of logicalTensors(state)) {
-    const { dtype } = target;
-    yield { name, dtype, shape, write: (bytes) => target.copyToBytes(bytes) };
-  }
-}
-
-function part(flat: Tensor, { offset, elements, shape }: FlatSlot): Tensor {
-  return noGrad(() => flat.narrow(0, offset, elements).view(shape));
+function logicalTensors({ memory, optimizer }: TrainingState): readonly LogicalTensor[] {
+  const values = memory.slots.map((slot) => ({ name: slot.name, slot, slices: memory.owned.values }));
+  const trained = memory.slots.filter(({ trainable }) => trainable);
+  const moments = [...optimizer.states].flatMap(([state, slices]) =>
+    trained.map((slot) => ({ name: `optimizer.${state}.${slot.name}`, slot, slices })),
+  );
+  return [...values, ...moments];
 }
 
 function randomName(rank: number): string {

@@ -5,7 +5,7 @@ import { TrainyardError } from '../base/errors.js';
 import { planFlatLayout, TALLY_ELEMENTS } from '../nn/flat-layout.js';
 import { checkPrograms } from '../step/checker.js';
 import type { Instruction } from '../step/instruction.js';
-import { instructionText } from '../step/instruction.js';
+import { type AsynchronousOperation, instructionText, startName } from '../step/instruction.js';
 import type { Program } from '../step/program.js';
 import { compileProgram, type ProgramInputs } from './compile-program.js';
 
@@ -24,6 +24,11 @@ const worlds = fc
     overlap: fc.boolean(),
     clipped: fc.boolean(),
     recomputed: fc.array(fc.nat(4), { maxLength: 5 }),
+    stage: fc.constantFrom(0 as const, 1 as const, 2 as const, 3 as const),
+    sameOrder: fc.boolean(),
+    persistenceThreshold: fc.nat(30),
+    prefetchElements: fc.nat(100),
+    mostLiveElements: fc.nat(200),
     goal: fc.constantFrom<Program['goal']>('update', 'gradients'),
   })
   .map((random) => {
@@ -39,7 +44,8 @@ const worlds = fc
       ],
     }));
     const frozen = new Set(random.frozenBlocks.map((index) => `block${index + 1}`));
-    const layout = planFlatLayout(blocks, (name) => frozen.has(name.split('.')[0] ?? ''));
+    const layout = planFlatLayout(blocks, (name) => frozen.has(name.split('.')[0] ?? ''), random.worldSize);
+    const { stage } = random;
     const inputs: Omit<ProgramInputs, 'rank'> = {
       worldSize: random.worldSize,
       goal: random.goal,
@@ -52,6 +58,7 @@ const worlds = fc
       schedule: random.clipped ? { maximumNorm: 1 } : {},
       recomputed: new Set(random.recomputed.filter((block) => block < blocks.length)),
       gradients: { bucketElements: random.bucketElements, overlap: random.overlap },
+      ...(stage !== 0 && { zero: { ...random, stage } }),
     };
     return Array.from({ length: random.worldSize }, (_, rank) => compileProgram({ ...inputs, rank }));
   });
@@ -64,9 +71,12 @@ test('every compiled program passes its check and means one synchronous step', (
       const [program, report] = [programs[0], reports[0]];
       assert.ok(program && report);
       const ranks = program.worldSize;
-      const elements = program.trainableElements + TALLY_ELEMENTS;
+      if (program.sharding?.gradients === 'released') return;
       const sent = report.collectives.reduce((sum, { sentBytes }) => sum + sentBytes, 0);
-      assert.ok(Math.abs(sent - (2 * elements * 4 * (ranks - 1)) / ranks) < 1e-6);
+      const tally =
+        program.sharding === undefined ? 2 * 4 * TALLY_ELEMENTS : 8 * (TALLY_ELEMENTS + 1) * ranks;
+      const expected = ((2 * program.trainableElements * 4 + tally) * (ranks - 1)) / ranks;
+      assert.ok(Math.abs(sent - expected) < 1e-6);
     }),
     { numRuns: 300 },
   );
@@ -169,12 +179,19 @@ function intendedMeaning(programs: readonly Program[]): string {
         const sum = [...parts].sort().join('+');
         return program.worldSize > 1 ? `sum(${sum})` : sum;
       };
-      const owners = ownersOf(program).map((owner) => {
-        const users = [...program.blocks.keys()].filter((block) =>
-          program.blocks[block]?.parameters.some((parameter) => parameter.owner === owner),
-        );
-        return `${owner}=${total(users.flatMap((block) => micros.map((micro) => `${block}:${micro}`)))}`;
+      const { sharding } = program;
+      const parts = sharding?.parts.map((part, index) => {
+        const users = usersOf(program, part.block);
+        return `part${index}=${total(users.flatMap((block) => micros.map((micro) => `${block}:${micro}`)))}`;
       });
+      const owners =
+        parts ??
+        ownersOf(program).map((owner) => {
+          const users = [...program.blocks.keys()].filter((block) =>
+            program.blocks[block]?.parameters.some((parameter) => parameter.owner === owner),
+          );
+          return `${owner}=${total(users.flatMap((block) => micros.map((micro) => `${block}:${micro}`)))}`;
+        });
       const gradients = [...owners, `tally=${total(micros.map((micro) => `loss${micro}`))}`].join(' ');
       return `norm[${gradients}] ${program.goal === 'update' ? `updates[${gradients}]` : 'updates'}`;
     })
@@ -188,8 +205,16 @@ function ownersOf(program: Program): readonly string[] {
     .map((parameter) => parameter.name);
 }
 
+/** The blocks that use any of a block's memory. */
+function usersOf(program: Program, block: number): readonly number[] {
+  const owned = new Set(program.blocks[block]?.parameters.map(({ name }) => name));
+  return [...program.blocks.keys()].filter(
+    (other) => other === block || program.blocks[other]?.parameters.some(({ owner }) => owned.has(owner)),
+  );
+}
+
 function interpret(program: Program): { readonly result: string; readonly meetings: string } {
-  const meetings: number[] = [];
+  const meetings: string[] = [];
   try {
     const machine = new SymbolicRank(program, meetings);
     for (const instruction of program.instructions) machine.run(instruction);
@@ -205,13 +230,20 @@ class Fault extends Error {}
 class SymbolicRank {
   readonly #gradients = new Map<string, readonly string[]>();
   readonly #alive = new Set<string>();
-  readonly #flying = new Map<number, readonly string[]>();
+  /** Cells of memory that a started reduction works on, by its start. */
+  readonly #flying = new Map<string, readonly string[]>();
+  /** Blocks whose parameters are whole, and those that are becoming so. */
+  readonly #whole = new Map<number, 'flying' | 'whole'>();
+  readonly #prepared = new Map<number, number | undefined>();
+  readonly #shards = new Map<string, readonly string[]>();
+  #isCleared = false;
+  #agreed: string | undefined;
   #norm: string | undefined;
   readonly #updates: string[] = [];
 
   constructor(
     readonly program: Program,
-    readonly meetings: number[],
+    readonly meetings: string[],
   ) {
     for (const owner of this.#buffer()) this.#gradients.set(owner, ['stale']);
   }
@@ -220,6 +252,8 @@ class SymbolicRank {
     switch (instruction.op) {
       case 'clear':
         for (const owner of this.#buffer()) this.#write(owner, []);
+        this.#shards.clear();
+        this.#isCleared = true;
         return;
       case 'load':
         this.#create(`batch ${instruction.micro}`);
@@ -227,6 +261,7 @@ class SymbolicRank {
       case 'forward': {
         const { block, micro } = instruction;
         this.#need(`batch ${micro}`);
+        this.#needParameters(block);
         if (block > 0) this.#need(`output ${block - 1} ${micro}`);
         this.#create(`output ${block} ${micro}`);
         if (instruction.drop !== true) this.#create(`graph ${block} ${micro}`);
@@ -235,6 +270,7 @@ class SymbolicRank {
       }
       case 'recompute': {
         const { block, micro } = instruction;
+        this.#needParameters(block);
         this.#need(`batch ${micro}`);
         if (block > 0) this.#need(`output ${block - 1} ${micro}`);
         this.#need(`output ${block} ${micro}`);
@@ -249,6 +285,11 @@ class SymbolicRank {
         if (block < this.program.blocks.length - 1) this.#destroy(`gradient ${block} ${micro}`);
         if (block > 0) this.#create(`gradient ${block - 1} ${micro}`);
         else this.#destroy(`batch ${micro}`);
+        this.#needParameters(block);
+        if (this.program.sharding !== undefined) {
+          for (const cell of this.#cellsUsedBy(block, micro)) this.#add(cell, `${block}:${micro}`);
+          return;
+        }
         for (const { owner, trainable } of this.program.blocks[block]?.parameters ?? []) {
           if (trainable) this.#add(owner, `${block}:${micro}`);
         }
@@ -256,21 +297,63 @@ class SymbolicRank {
       }
       case 'reduce': {
         const bucket = this.program.buckets[instruction.bucket];
-        if (bucket === undefined || this.#flying.has(instruction.bucket)) throw new Fault('bad start');
-        this.meetings.push(instruction.bucket);
+        if (bucket === undefined || this.#flying.has(startName(instruction))) throw new Fault('bad start');
+        this.meetings.push(startName(instruction));
         const owners = [...bucket.parameters, ...(bucket.carriesTally ? ['tally'] : [])];
         const sums = owners.map((owner) => this.#read(owner));
-        this.#flying.set(instruction.bucket, owners);
+        this.#flying.set(startName(instruction), owners);
         for (const [index, owner] of owners.entries()) this.#gradients.set(owner, [`sum(${sums[index]})`]);
         return;
       }
       case 'wait':
-        if (!this.#flying.delete(instruction.started.bucket)) throw new Fault('bad wait');
+        this.#wait(instruction.started);
+        return;
+      case 'gather':
+        if (this.#whole.has(instruction.block)) throw new Fault('gathered twice');
+        this.meetings.push(startName(instruction));
+        this.#whole.set(instruction.block, 'flying');
+        return;
+      case 'prepare':
+        if (this.#prepared.has(instruction.block) || !this.#isCleared) throw new Fault('bad memory');
+        this.#prepared.set(instruction.block, instruction.micro);
+        for (const cell of this.#cellsOf(instruction.block)) this.#write(cell, []);
+        return;
+      case 'release':
+        if (instruction.memory === 'parameters') {
+          if (this.#whole.get(instruction.block) !== 'whole') throw new Fault('released what is not whole');
+          this.#whole.delete(instruction.block);
+        } else {
+          if (this.#prepared.get(instruction.block) !== instruction.micro) throw new Fault('other gradients');
+          if (!this.#prepared.delete(instruction.block)) throw new Fault('no gradients to release');
+          for (const cell of this.#cellsOf(instruction.block)) this.#write(cell, ['stale']);
+        }
+        return;
+      case 'scatter': {
+        const cell = `part${instruction.part}`;
+        const name = startName(instruction);
+        const block = this.program.sharding?.parts[instruction.part]?.block ?? -1;
+        if (this.#flying.has(name) || !this.#hasGradients(block, instruction.micro))
+          throw new Fault('bad scatter');
+        this.meetings.push(name);
+        this.#touch(cell);
+        const contributions = this.#gradients.get(cell) ?? [];
+        this.#shards.set(cell, [...(this.#shards.get(cell) ?? []), ...contributions]);
+        this.#gradients.set(cell, ['summed']);
+        this.#flying.set(name, [cell]);
+        return;
+      }
+      case 'agree':
+        if (this.#agreed !== undefined) throw new Fault('agreed twice');
+        this.meetings.push(startName(instruction));
+        this.#agreed = this.#everything();
+        this.#flying.set(startName(instruction), ['tally']);
         return;
       case 'clip':
+        if (this.program.sharding !== undefined && this.#agreed === undefined) throw new Fault('not agreed');
         this.#norm = this.#everything();
         return;
       case 'step':
+        if ([...this.#whole.values()].includes('flying')) throw new Fault('a gather of what changes');
         if (this.#norm === undefined) throw new Fault('no norm');
         this.#updates.push(`[${this.#everything()}]`);
         return;
@@ -282,22 +365,73 @@ class SymbolicRank {
   result(): string {
     if (this.#alive.size > 0) return `leak of ${[...this.#alive]}`;
     if (this.#flying.size > 0) return 'unfinished reduction';
+    if (this.#prepared.size > 0) return 'gradients left in memory';
+    const isKept = this.program.sharding?.parameters === 'kept';
+    if ([...this.#whole.values()].some((state) => !isKept || state === 'flying')) return 'parameters left';
     return `norm[${this.#norm}] updates${this.#updates.join('')}`;
   }
 
+  #wait(started: Instruction<AsynchronousOperation>): void {
+    if (started.op === 'gather') {
+      if (this.#whole.get(started.block) !== 'flying') throw new Fault('bad wait');
+      this.#whole.set(started.block, 'whole');
+    } else if (!this.#flying.delete(startName(started))) throw new Fault('bad wait');
+  }
+
+  #needParameters(block: number): void {
+    const { sharding } = this.program;
+    if (sharding === undefined) return;
+    for (const [owner, { start, end }] of sharding.ranges.entries()) {
+      const isUsed = end > start && usersOf(this.program, owner).includes(block);
+      if (isUsed && this.#whole.get(owner) !== 'whole') throw new Fault(`block ${owner} is not whole`);
+    }
+  }
+
+  #hasGradients(block: number, micro: number | undefined): boolean {
+    const { sharding } = this.program;
+    if (sharding?.gradients === 'kept') return true;
+    const expected = sharding?.reductions === 'every step' ? undefined : micro;
+    return this.#prepared.has(block) && this.#prepared.get(block) === expected;
+  }
+
+  #cellsOf(block: number): readonly string[] {
+    const parts = this.program.sharding?.parts ?? [];
+    return parts.flatMap((part, index) => (part.block === block ? [`part${index}`] : []));
+  }
+
+  #cellsUsedBy(block: number, micro: number): readonly string[] {
+    const owners = this.program.sharding?.ranges.flatMap(({ start, end }, owner) =>
+      end > start && usersOf(this.program, owner).includes(block) ? [owner] : [],
+    );
+    return (owners ?? []).flatMap((owner) => {
+      if (!this.#hasGradients(owner, micro)) throw new Fault(`no gradients of block ${owner}`);
+      return this.#cellsOf(owner);
+    });
+  }
+
   #buffer(): readonly string[] {
+    const { sharding } = this.program;
+    if (sharding !== undefined) return [...sharding.parts.map((_, part) => `part${part}`), 'tally'];
     return [...ownersOf(this.program), 'tally'];
   }
 
   #everything(): string {
+    const isSharded = this.program.sharding !== undefined;
     return this.#buffer()
-      .map((owner) => `${owner}=${this.#read(owner)}`)
+      .map((owner) => `${owner}=${isSharded ? `sum(${this.#readShard(owner)})` : this.#read(owner)}`)
       .join(' ');
   }
 
   #read(owner: string): string {
     this.#touch(owner);
     return [...(this.#gradients.get(owner) ?? [])].sort().join('+');
+  }
+
+  /** What is summed over the ranks of one part; the tally is as each rank has it until all agree. */
+  #readShard(cell: string): string {
+    this.#touch(cell);
+    const from = cell === 'tally' ? this.#gradients : this.#shards;
+    return [...(from.get(cell) ?? [])].sort().join('+');
   }
 
   #add(owner: string, contribution: string): void {

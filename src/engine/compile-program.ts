@@ -2,7 +2,10 @@ import type { FlatLayout } from '../nn/flat-layout.js';
 import { recomputeBlocks } from '../recompute/recompute-blocks.js';
 import { type ScheduleOptions, schedule } from '../step/passes/schedule.js';
 import type { Pass, Program, ProgramBlock } from '../step/program.js';
+import { type GatherParametersOptions, gatherParameters } from '../zero/gather-parameters.js';
 import { type ReduceGradientsOptions, reduceGradients } from '../zero/reduce-gradients.js';
+import { type ScatterGradientsOptions, scatterGradients } from '../zero/scatter-gradients.js';
+import { type ShardStateOptions, shardState } from '../zero/shard-state.js';
 
 /** Everything that decides what a rank's step program looks like, as plain data. */
 export interface ProgramInputs {
@@ -20,7 +23,14 @@ export interface ProgramInputs {
   /** Blocks that run their forward again in backward. */
   readonly recomputed: ReadonlySet<number>;
   readonly gradients: ReduceGradientsOptions;
+  /** Absent: every rank has all of the training state. */
+  readonly zero?: ZeroOptions;
 }
+
+/** How the training state is divided (ZeRO). */
+export type ZeroOptions = Omit<ShardStateOptions, 'ranges'> &
+  ScatterGradientsOptions &
+  GatherParametersOptions;
 
 /**
  * Compiles one rank's training step. The only place that sees all the passes: their order is written here
@@ -30,9 +40,15 @@ export function compileProgram(inputs: ProgramInputs): Program {
   const passes: readonly Pass[] = [
     schedule(inputs.schedule),
     recomputeBlocks(inputs.recomputed),
-    reduceGradients(inputs.gradients),
+    ...dataParallelPasses(inputs),
   ];
   return passes.reduce((program, pass) => pass(program), emptyProgram(inputs));
+}
+
+function dataParallelPasses({ zero, layout, gradients }: ProgramInputs): readonly Pass[] {
+  return zero === undefined
+    ? [reduceGradients(gradients)]
+    : [shardState({ ...zero, ranges: layout.ranges }), scatterGradients(zero), gatherParameters(zero)];
 }
 
 function emptyProgram(inputs: ProgramInputs): Program {

@@ -6,7 +6,7 @@ import { chooseBlocks } from '../recompute/choose-blocks.js';
 import type { BlockCosts } from '../step/block-meter.js';
 import { checkPrograms, type ProgramReport } from '../step/checker.js';
 import type { Program } from '../step/program.js';
-import { compileProgram } from './compile-program.js';
+import { compileProgram, type ZeroOptions } from './compile-program.js';
 import type { ResolvedConfig } from './config.js';
 import { measureBlocks } from './measure-blocks.js';
 
@@ -115,5 +115,21 @@ function compileForRank(
     schedule: clipping === 0 ? {} : { maximumNorm: clipping },
     recomputed,
     gradients: { bucketElements: zero.reduce_bucket_size, overlap: zero.overlap_comm },
+    ...(zero.stage !== 0 && { zero: zeroOptions(config, zero.stage) }),
   });
+}
+
+function zeroOptions(
+  { zero_optimization: zero, communication }: ResolvedConfig,
+  stage: ZeroOptions['stage'],
+): ZeroOptions {
+  return {
+    stage,
+    bucketElements: zero.reduce_bucket_size,
+    overlap: zero.overlap_comm,
+    sameOrder: communication.deterministic,
+    persistenceThreshold: zero.stage3_param_persistence_threshold,
+    prefetchElements: zero.stage3_prefetch_bucket_size,
+    mostLiveElements: zero.stage3_max_live_parameters,
+  };
 }

@@ -36,7 +36,7 @@ export function describeProgram({
   const { programs, reports } = compileStep({
     config,
     model,
-    layout: planFlatLayout(model.blocks),
+    layout: planFlatLayout(model.blocks, undefined, config.data_parallel_size),
     goal: 'update',
     sequenceLength: config.data?.sequence_length ?? defaultSequenceLength(model),
   });

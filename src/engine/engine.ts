@@ -1,14 +1,16 @@
 import type { ProcessGroup } from '../comm/process-group.js';
 import type { MicroBatchData } from '../data/batch-source.js';
 import type { Tokenizer } from '../data/tokenizer.js';
-import type { FlatParameters } from '../nn/flat-parameters.js';
+import type { BlockParameters } from '../nn/block.js';
 import type { Schedule } from '../optim/lr-schedules.js';
-import type { Optimizer } from '../optim/optimizer.js';
+import type { OptimizerGroup } from '../optim/optimizer-group.js';
 import type { TimedInstruction } from '../step/executor.js';
 import type { Program } from '../step/program.js';
 import { runStep } from '../step/run-step.js';
 import type { LoadedCheckpoint } from '../store/checkpoint.js';
-import type { Device } from '../tensor/dtype.js';
+import { noGrad } from '../tensor/autograd.js';
+import { type Device, DTYPES } from '../tensor/dtype.js';
+import { scope, type Tensor } from '../tensor/tensor.js';
 import { type Batch, cutBatch, toDevice } from './batch.js';
 import { loadTrainingState, saveTrainingState, type TrainingState } from './checkpoint.js';
 import type { ResolvedConfig } from './config.js';
@@ -16,6 +18,7 @@ import { gatherNumbers } from './gather-bytes.js';
 import type { ModelSource } from './model-source.js';
 import { saveModel } from './save-model.js';
 import type { StepPrograms } from './step-programs.js';
+import type { TrainingMemory } from './training-memory.js';
 
 /** What one training step did, the same on every rank. */
 export interface StepResult {
@@ -40,8 +43,8 @@ export interface EngineParts {
   readonly config: ResolvedConfig;
   readonly source: ModelSource;
   readonly programs: StepPrograms;
-  readonly parameters: FlatParameters;
-  readonly optimizer: Optimizer;
+  readonly memory: TrainingMemory;
+  readonly optimizer: OptimizerGroup;
   readonly schedule: Schedule;
   readonly group: ProcessGroup;
   readonly device: Device;
@@ -92,7 +95,21 @@ export class Engine {
 
   /** How many values the model trains, tied weights counted once. */
   get parameterCount(): number {
-    return this.#parts.parameters.parameters.reduce((sum, { value }) => sum + value.elements, 0);
+    return this.#parts.memory.slots.reduce((sum, { elements }) => sum + elements, 0);
+  }
+
+  /** What the optimizer keeps on this rank from step to step. */
+  get optimizerStateBytes(): number {
+    const states = [...this.#parts.optimizer.states.values()].flat();
+    return states.reduce((sum, { elements, dtype }) => sum + elements * DTYPES[dtype].bytes, 0);
+  }
+
+  /**
+   * The blocks' parameters, as the blocks see them. Under ZeRO 3 one that is asked for outside of `gathered` is an
+   * error that says so.
+   */
+  get parameters(): readonly BlockParameters[] {
+    return this.#parts.memory.parameters.blocks;
   }
 
   /**
@@ -109,10 +126,10 @@ export class Engine {
 
   /** As `trainBatch`, with each micro-batch made when its turn comes. */
   trainStep(microBatch: (micro: number) => MicroBatchData, options: StepOptions = {}): StepResult {
-    const { config, programs, parameters, optimizer, schedule, group, device, source } = this.#parts;
+    const { config, programs, memory, optimizer, schedule, group, device, source } = this.#parts;
     const startMs = performance.now();
     const { learningRate, momentum } = schedule.at(this.#steps);
-    const resources = { blocks: source.model.blocks, parameters, group, optimizer };
+    const resources = { blocks: source.model.blocks, ...memory.resources, group, optimizer };
     const inputs = {
       nextBatch: (micro: number) => toDevice(microBatch(micro), device),
       lossScale: 1 / config.train_batch_size,
@@ -137,13 +154,33 @@ export class Engine {
   }
 
   /**
+   * Makes parameters whole for the time of `body`, for reading and for writing: what `body` has written into them
+   * is what training goes on with. Every rank must call it with the same names and write the same.
+   *
+   * @param names full Hugging Face names; a tied parameter goes by its owner's
+   */
+  gathered<Result>(names: readonly string[], body: (tensors: ReadonlyMap<string, Tensor>) => Result): Result {
+    const { memory } = this.#parts;
+    return scope(() => {
+      const slots = names.map((name) => memory.slot(name));
+      const tensors = new Map(slots.map((slot) => [slot.name, memory.read(slot)]));
+      const result = noGrad(() => body(tensors));
+      for (const slot of slots) {
+        const tensor = tensors.get(slot.name);
+        if (tensor !== undefined) memory.write(slot, tensor);
+      }
+      return result;
+    });
+  }
+
+  /**
    * Writes the model as a Hugging Face folder; rank 0 writes, every rank waits until it is there.
    *
    * @throws TrainyardError OUTPUT_UNWRITABLE.
    */
   saveModel(directory: string, tokenizer?: Tokenizer): void {
-    const { source, parameters, group } = this.#parts;
-    if (group.rank === 0) saveModel(directory, source, parameters, tokenizer);
+    const { source, memory, group } = this.#parts;
+    saveModel(directory, source, memory, group, tokenizer);
     group.barrier().wait();
   }
 
@@ -170,8 +207,8 @@ export class Engine {
   }
 
   #state(): TrainingState {
-    const { parameters, optimizer, group, device, config } = this.#parts;
-    return { parameters, optimizer, group, device, seed: config.seed, batchSize: config.train_batch_size };
+    const { memory, optimizer, group, device, config } = this.#parts;
+    return { memory, optimizer, group, device, seed: config.seed, batchSize: config.train_batch_size };
   }
 
   /** The largest resident memory so far of each rank, in bytes. Every rank must call it. */
@@ -195,9 +232,9 @@ export class Engine {
 
   /** Leaves the other ranks and frees the memory. */
   close(): void {
-    const { group, parameters, optimizer } = this.#parts;
+    const { group, memory, optimizer } = this.#parts;
     group.close();
-    for (const state of optimizer.states.values()) state.dispose();
-    parameters.dispose();
+    optimizer.dispose();
+    memory.dispose();
   }
 }

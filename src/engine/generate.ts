@@ -43,7 +43,7 @@ export function* generateText(options: GenerateOptions): Generator<string> {
     capacity: model.maximumLength ?? DEFAULT_CAPACITY,
   });
   try {
-    loadParameters(folder, model, parameters);
+    loadParameters(folder, model, (name, value) => void parameters.owner(name).value.copy_(value));
     yield* continueText(continuation, tokenizer, options);
   } finally {
     continuation.dispose();

@@ -1,14 +1,13 @@
 import { env } from '../base/env.js';
-import { invariant } from '../base/errors.js';
+import { OrderedGroup } from '../comm/ordered-group.js';
 import type { ProcessGroup } from '../comm/process-group.js';
 import { rendezvous } from '../comm/rendezvous.js';
 import { type RankEnvironment, rankEnvironment, singleRank } from '../launch/environment.js';
 import { threadBudget } from '../launch/threads.js';
 import type { Model } from '../nn/block.js';
 import { planFlatLayout } from '../nn/flat-layout.js';
-import { FlatParameters } from '../nn/flat-parameters.js';
 import { createSchedule } from '../optim/lr-schedules.js';
-import { createOptimizer } from '../optim/optimizer.js';
+import { OptimizerGroup } from '../optim/optimizer-group.js';
 import type { Device } from '../tensor/dtype.js';
 import { manualSeed } from '../tensor/random.js';
 import { setThreads } from '../tensor/threads.js';
@@ -16,9 +15,10 @@ import { defaultSequenceLength } from './compile-step.js';
 import { type ResolvedConfig, resolveConfig, type UserConfig } from './config.js';
 import { deviceOf } from './device.js';
 import { Engine } from './engine.js';
-import { initializeParameters, loadParameters, streamSeed } from './fill-parameters.js';
+import { initializeParameters, loadParameters, type ParameterWriter, streamSeed } from './fill-parameters.js';
 import { type ModelSource, openModel } from './model-source.js';
 import { StepPrograms } from './step-programs.js';
+import { TrainingMemory } from './training-memory.js';
 
 export interface InitializeOptions {
   /** The run's configuration, as in a JSON file. */
@@ -60,7 +60,8 @@ export function joinWorld(config: ResolvedConfig, place: RankEnvironment): World
   setThreads(threadBudget(place.localWorldSize, env.variables).threadsPerRank);
   const device = deviceOf(config.device, place.localRank);
   const timeoutMs = config.communication.timeout_seconds * 1000;
-  return { group: rendezvous({ ...place, timeoutMs }), device };
+  const group = rendezvous({ ...place, timeoutMs });
+  return { group: config.communication.deterministic ? new OrderedGroup(group) : group, device };
 }
 
 /** What an engine is built from. */
@@ -76,7 +77,7 @@ export interface EngineSources {
 export function buildEngine({ config, source, world, sequenceLength }: EngineSources): Engine {
   const { model } = source;
   const { group, device } = world;
-  const layout = planFlatLayout(model.blocks);
+  const layout = planFlatLayout(model.blocks, undefined, config.data_parallel_size);
   const programs = new StepPrograms(group, {
     config,
     model,
@@ -84,18 +85,18 @@ export function buildEngine({ config, source, world, sequenceLength }: EngineSou
     goal: 'update',
     sequenceLength: sequenceLength ?? config.data?.sequence_length ?? defaultSequenceLength(model),
   });
-  const parameters = new FlatParameters(layout, { dtype: 'float32', device, gradients: true });
-  fillParameters(source, parameters, config.seed);
+  const { sharding } = programs.program;
+  const memory = new TrainingMemory({ layout, sharding, group, dtype: 'float32', device });
+  fillParameters(source, memory, config.seed);
   manualSeed(streamSeed(config.seed, `rank ${group.rank}`));
-  invariant(parameters.gradients, 'parameters to train have gradients');
-  const memory = { parameters: parameters.values, gradients: parameters.gradients.values };
-  const optimizer = createOptimizer(config.optimizer, memory);
+  const optimizer = new OptimizerGroup(config.optimizer, memory.pieces);
   const schedule = createSchedule(config.scheduler, config.optimizer.params.lr);
-  return new Engine({ config, source, programs, parameters, optimizer, schedule, group, device });
+  return new Engine({ config, source, programs, memory, optimizer, schedule, group, device });
 }
 
 /** Gives the parameters their first values: the folder's weights, or random ones. */
-export function fillParameters(source: ModelSource, parameters: FlatParameters, seed: number): void {
-  if (source.folder === undefined) initializeParameters(source.model, parameters, seed);
-  else loadParameters(source.folder, source.model, parameters);
+export function fillParameters(source: ModelSource, memory: TrainingMemory, seed: number): void {
+  const write: ParameterWriter = (name, value) => memory.write(memory.slot(name), value);
+  if (source.folder === undefined) initializeParameters(source.model, write, seed);
+  else loadParameters(source.folder, source.model, write);
 }

@@ -3,19 +3,21 @@ import type { BatchSource } from '../data/batch-source.js';
 import { type RankEnvironment, singleRank } from '../launch/environment.js';
 import type { Model } from '../nn/block.js';
 import { planFlatLayout } from '../nn/flat-layout.js';
-import { FlatParameters } from '../nn/flat-parameters.js';
 import type { StepMetrics } from '../step/handlers/step-state.js';
+import type { Program } from '../step/program.js';
 import { runStep } from '../step/run-step.js';
 import { noGrad } from '../tensor/autograd.js';
 import { tensor } from '../tensor/create.js';
 import { normSquared } from '../tensor/generated/functions.js';
 import { scope, type Tensor } from '../tensor/tensor.js';
+import { piecesOf } from '../zero/partition.js';
 import { toDevice } from './batch.js';
 import { compileStep } from './compile-step.js';
 import { loadConfig, type ResolvedConfig } from './config.js';
 import { fillParameters, joinWorld, type World } from './initialize.js';
 import { openModel } from './model-source.js';
 import { openTrainingData } from './training-data.js';
+import { TrainingMemory } from './training-memory.js';
 
 /** What one forward and backward pass over the first global batch finds, before any update. */
 export interface Inspection {
@@ -53,11 +55,19 @@ export async function inspectModel({
   const source = openModel(config.model);
   const { batches } = await openTrainingData(config, source, environment);
   const world = joinWorld(config, environment);
-  const layout = planFlatLayout(source.model.blocks);
-  const parameters = new FlatParameters(layout, { dtype: 'float32', device: world.device, gradients: true });
-  fillParameters(source, parameters, config.seed);
-  const found = runOnce({ config, model: source.model, parameters, batches, world });
-  parameters.dispose();
+  const layout = planFlatLayout(source.model.blocks, undefined, config.data_parallel_size);
+  const program = compileStep({
+    config,
+    model: source.model,
+    layout,
+    goal: 'gradients',
+    sequenceLength: batches.sequenceLength,
+  }).program(world.group.rank);
+  const { group, device } = world;
+  const memory = new TrainingMemory({ layout, sharding: program.sharding, group, dtype: 'float32', device });
+  fillParameters(source, memory, config.seed);
+  const found = runOnce({ config, model: source.model, program, memory, batches, world });
+  memory.dispose();
   world.group.close();
   return found;
 }
@@ -65,24 +75,18 @@ export async function inspectModel({
 interface Subject {
   readonly config: ResolvedConfig;
   readonly model: Model;
-  readonly parameters: FlatParameters;
+  readonly program: Program;
+  readonly memory: TrainingMemory;
   readonly batches: BatchSource;
   readonly world: World;
 }
 
-function runOnce({ config, model, parameters, batches, world }: Subject): Inspection {
+function runOnce({ config, model, program, memory, batches, world }: Subject): Inspection {
   const { group, device } = world;
-  const program = compileStep({
-    config,
-    model,
-    layout: parameters.layout,
-    goal: 'gradients',
-    sequenceLength: batches.sequenceLength,
-  }).program(group.rank);
   const logits = new LogitsProbe();
   const metrics = runStep(
     program,
-    { blocks: model.blocks, parameters, group },
+    { blocks: model.blocks, ...memory.resources, group },
     {
       nextBatch: (micro) => toDevice(batches.microBatch(0, micro), device),
       lossScale: 1 / config.train_batch_size,
@@ -95,9 +99,9 @@ function runOnce({ config, model, parameters, batches, world }: Subject): Inspec
   );
   return {
     loss: metrics.loss,
-    logits_norm: Math.sqrt(sumOverRanks(group, logits.squares)),
+    logits_norm: Math.sqrt(sumsOverRanks(group, [logits.squares])[0] ?? 0),
     logits_0_last: logits.first,
-    grad_norms: gradientNorms(parameters, metrics),
+    grad_norms: gradientNorms(memory, group, metrics),
   };
 }
 
@@ -114,23 +118,34 @@ class LogitsProbe {
   }
 }
 
-function sumOverRanks(group: ProcessGroup, value: number): number {
+function sumsOverRanks(group: ProcessGroup, values: readonly number[]): readonly number[] {
   return scope(() => {
-    const sum = tensor(Float64Array.of(value));
-    group.allReduce(sum, 'sum').wait();
-    return sum.item();
+    const sums = tensor(Float64Array.from(values));
+    group.allReduce(sums, 'sum').wait();
+    return sums.toArray();
   });
 }
 
 /** In memory are the gradients of the scaled sum; the unclipped mean's are a factor away. */
-function gradientNorms(parameters: FlatParameters, metrics: StepMetrics): Readonly<Record<string, number>> {
-  const trained = parameters.parameters.flatMap(({ name, gradient }) =>
-    gradient === undefined ? [] : [{ name, gradient }],
+function gradientNorms(
+  memory: TrainingMemory,
+  group: ProcessGroup,
+  metrics: StepMetrics,
+): Readonly<Record<string, number>> {
+  const { partition, owned } = memory;
+  const trained = memory.slots.filter(({ trainable }) => trainable);
+  const own = partition.ranks === 1 ? 0 : group.rank;
+  const squares = trained.map((slot) =>
+    piecesOf(partition, slot)
+      .filter(({ rank }) => rank === own)
+      .reduce((sum, { range, sliceOffset, elements }) => {
+        const slice = owned.gradients[range];
+        if (slice === undefined) return sum;
+        return sum + scope(() => normSquared(slice.narrow(0, sliceOffset, elements)).item());
+      }, 0),
   );
+  const totals = partition.ranks === 1 ? squares : sumsOverRanks(group, squares);
   return Object.fromEntries(
-    trained.map(({ name, gradient }) => {
-      const norm = scope(() => Math.sqrt(normSquared(gradient.flatten()).item()));
-      return [name, norm * metrics.meanScale];
-    }),
+    trained.map(({ name }, index) => [name, Math.sqrt(totals[index] ?? 0) * metrics.meanScale]),
   );
 }

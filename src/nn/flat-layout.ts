@@ -24,6 +24,14 @@ export interface FlatLayout {
   /** Lengths of the two buffers, padding between blocks included. */
   readonly trainableElements: number;
   readonly frozenElements: number;
+  /** Per block, its part of the trainable buffer with the padding behind it; together they are the buffer. */
+  readonly ranges: readonly FlatRange[];
+}
+
+/** Elements [start, end) of a flat buffer. */
+export interface FlatRange {
+  readonly start: number;
+  readonly end: number;
 }
 
 /**
@@ -39,19 +47,24 @@ const BLOCK_ALIGNMENT = 16;
  * Lays the parameters of a model end to end, in the order of blocks and declarations. Inside a block there
  * is no padding, so that parameters declared one after another can be used as one (`BlockParameters.joined`).
  *
+ * @param divisor each block's range can be divided into so many equal slices, for as many ranks
  * @throws TrainyardError MODEL_INVALID for a name used twice and for a tie to nothing, to a tied parameter
  * or to one of another shape.
  */
 export function planFlatLayout(
   blocks: readonly Pick<Block, 'name' | 'parameters'>[],
   isFrozen: (name: string) => boolean = () => false,
+  divisor = 1,
 ): FlatLayout {
+  const alignments = { trainable: leastCommonMultiple(BLOCK_ALIGNMENT, divisor), frozen: BLOCK_ALIGNMENT };
   const lengths = { trainable: 0, frozen: 0 };
+  const starts: number[] = [];
   const names = new Set<string>();
   const owners = new Map<string, FlatSlot>();
   for (const block of blocks) {
-    lengths.trainable = align(lengths.trainable);
-    lengths.frozen = align(lengths.frozen);
+    lengths.trainable = align(lengths.trainable, alignments.trainable);
+    lengths.frozen = align(lengths.frozen, alignments.frozen);
+    starts.push(lengths.trainable);
     for (const declaration of block.parameters) {
       const name = fullName(block, declaration.name);
       if (names.has(name)) throw invalid(`Two parameters are called "${name}".`, name);
@@ -73,6 +86,7 @@ export function planFlatLayout(
       owners.set(name, slot);
     }
   }
+  const trainableElements = align(lengths.trainable, alignments.trainable);
   return {
     blocks: blocks.map((block) =>
       block.parameters.map((declaration) => {
@@ -92,8 +106,9 @@ export function planFlatLayout(
         return { ...slot, name, localName: declaration.name };
       }),
     ),
-    trainableElements: align(lengths.trainable),
-    frozenElements: align(lengths.frozen),
+    trainableElements,
+    frozenElements: align(lengths.frozen, alignments.frozen),
+    ranges: starts.map((start, index) => ({ start, end: starts[index + 1] ?? trainableElements })),
   };
 }
 
@@ -102,8 +117,14 @@ export function fullName(block: Pick<Block, 'name'>, parameter: string): string 
   return block.name === '' ? parameter : `${block.name}.${parameter}`;
 }
 
-function align(elements: number): number {
-  return Math.ceil(elements / BLOCK_ALIGNMENT) * BLOCK_ALIGNMENT;
+function align(elements: number, alignment: number): number {
+  return Math.ceil(elements / alignment) * alignment;
+}
+
+function leastCommonMultiple(first: number, second: number): number {
+  const greatestCommonDivisor = (a: number, b: number): number =>
+    b === 0 ? a : greatestCommonDivisor(b, a % b);
+  return (first / greatestCommonDivisor(first, second)) * second;
 }
 
 function invalid(what: string, where: string, expected?: string, got?: string): TrainyardError {

@@ -1,7 +1,7 @@
-import { invariant } from '../base/errors.js';
+import { invariant, TrainyardError } from '../base/errors.js';
 import { noGrad } from '../tensor/autograd.js';
 import type { Device, DType } from '../tensor/dtype.js';
-import { zeros } from '../tensor/generated/functions.js';
+import { allocateMemory_, releaseMemory_, zeros } from '../tensor/generated/functions.js';
 import { keep, scope, type Tensor } from '../tensor/tensor.js';
 import type { BlockParameters } from './block.js';
 import { type FlatLayout, type FlatSlot, TALLY_ELEMENTS } from './flat-layout.js';
@@ -12,13 +12,24 @@ export interface FlatParametersOptions {
   readonly device: Device;
   /** Whether gradients are wanted; evaluation and generation do without. */
   readonly gradients: boolean;
+  /**
+   * What has memory of its own for each block, which comes and goes, in place of one buffer. Nothing is there
+   * at first.
+   */
+  readonly byBlock?: { readonly values: boolean; readonly gradients: boolean };
+}
+
+/** One block's part of the trainable values and of the gradients, padding included. */
+export interface BlockMemory {
+  readonly values: Tensor;
+  readonly gradients?: Tensor;
 }
 
 /** The gradient buffer and its two parts. */
 export interface GradientMemory {
-  /** [trainable elements + 3] */
+  /** [trainable elements + 3]; only the tally where blocks have gradients of their own. */
   readonly buffer: Tensor;
-  /** [trainable elements]: laid out like the trainable values. */
+  /** [trainable elements], or none: laid out like the trainable values. */
   readonly values: Tensor;
   /** [3]: sum of scaled losses, number of target tokens, votes to stop. */
   readonly tally: Tensor;
@@ -32,7 +43,7 @@ export interface GradientMemory {
  * Everything starts as zero. Whoever fills the values does so in place and under `noGrad`.
  */
 export class FlatParameters {
-  /** [trainable elements] */
+  /** [trainable elements]; empty where blocks have values of their own. */
   readonly values: Tensor;
   /** [frozen elements] */
   readonly frozenValues: Tensor;
@@ -42,19 +53,32 @@ export class FlatParameters {
   readonly parameters: readonly Parameter[];
   /** One per block: its parameters under the names of its declarations. */
   readonly blocks: readonly BlockParameters[];
+  readonly #memory: readonly BlockMemory[];
+  /** Flat tensors without memory under them. */
+  readonly #released = new Set<Tensor>();
   readonly #byName: ReadonlyMap<string, Parameter>;
   readonly #joined = new Map<string, Parameter>();
 
   constructor(
     readonly layout: FlatLayout,
-    { dtype, device, gradients }: FlatParametersOptions,
+    { dtype, device, gradients, byBlock = { values: false, gradients: false } }: FlatParametersOptions,
   ) {
     const allocate = (elements: number) => keep(zeros([elements], { dtype, device }));
-    this.values = allocate(layout.trainableElements);
+    this.values = allocate(byBlock.values ? 0 : layout.trainableElements);
     this.frozenValues = allocate(layout.frozenElements);
     this.gradients = gradients
-      ? gradientMemory(allocate(layout.trainableElements + TALLY_ELEMENTS), layout.trainableElements)
+      ? gradientMemory(allocate((byBlock.gradients ? 0 : layout.trainableElements) + TALLY_ELEMENTS))
       : undefined;
+    this.#memory = layout.ranges.map(({ start, end }) => {
+      const part = (whole: Tensor, isOwn: boolean): Tensor =>
+        isOwn
+          ? this.#release(allocate(end - start), false)
+          : viewOf(whole, { offset: start, elements: end - start, shape: [end - start] });
+      return {
+        values: part(this.values, byBlock.values),
+        ...(this.gradients && { gradients: part(this.gradients.values, byBlock.gradients) }),
+      };
+    });
     const owners = layout.blocks.flat().filter((slot) => slot.owner === slot.name);
     this.parameters = owners.map((slot) => this.#parameterAt(slot.name, slot));
     this.#byName = new Map(this.parameters.map((parameter) => [parameter.name, parameter]));
@@ -68,8 +92,40 @@ export class FlatParameters {
     return parameter;
   }
 
+  /** The block's part of the flat memory. Where blocks have their own it may be released: of no length in bytes. */
+  memoryOf(block: number): BlockMemory {
+    const memory = this.#memory[block];
+    invariant(memory, `there is no block ${block}`);
+    return memory;
+  }
+
+  /** Gives a block's own values memory again, with whatever happens to be in it. */
+  allocateValues(block: number): Tensor {
+    return this.#allocate(this.memoryOf(block).values);
+  }
+
+  releaseValues(block: number): void {
+    this.#release(this.memoryOf(block).values);
+  }
+
+  /** As `allocateValues`. */
+  allocateGradients(block: number): Tensor {
+    const { gradients } = this.memoryOf(block);
+    invariant(gradients, `no gradients of block ${block} are wanted`);
+    return this.#allocate(gradients);
+  }
+
+  releaseGradients(block: number): void {
+    const { gradients } = this.memoryOf(block);
+    if (gradients !== undefined) this.#release(gradients);
+  }
+
   /** Frees all memory. */
   dispose(): void {
+    for (const { values, gradients } of this.#memory) {
+      values.dispose();
+      gradients?.dispose();
+    }
     for (const parameter of [...this.parameters, ...this.#joined.values()]) {
       parameter.value.dispose();
       parameter.gradient?.dispose();
@@ -86,9 +142,25 @@ export class FlatParameters {
       return slot;
     };
     return {
-      get: (name) => this.owner(slotOf(name).owner),
-      joined: (names) => this.#join(names.map(slotOf)),
+      get: (name) => this.owner(this.#present(slotOf(name)).owner),
+      joined: (names) => this.#join(names.map((name) => this.#present(slotOf(name)))),
     };
+  }
+
+  /** The block that has the slot's memory. */
+  #blockOf({ offset }: Pick<FlatSlot, 'offset'>): number {
+    const index = this.layout.ranges.findIndex(({ end }) => offset < end);
+    return index === -1 ? this.layout.ranges.length - 1 : index;
+  }
+
+  /** @throws TrainyardError PARAMETER_RELEASED */
+  #present(slot: FlatSlot): FlatSlot {
+    if (!slot.trainable || !this.#released.has(this.memoryOf(this.#blockOf(slot)).values)) return slot;
+    throw new TrainyardError('PARAMETER_RELEASED', {
+      what: 'A sharded parameter was used while this rank has only its own slice of it.',
+      where: slot.name,
+      cure: `read or write it inside engine.gathered(['${slot.owner}'], …)`,
+    });
   }
 
   #join(slots: readonly FlatSlot[]): Parameter {
@@ -102,12 +174,29 @@ export class FlatParameters {
 
   /** A leaf of autograd over the slot's values, whose `.grad` is the view of its gradients. */
   #parameterAt(name: string, slot: Place): Parameter {
-    const value = viewOf(slot.trainable ? this.values : this.frozenValues, slot);
-    if (!slot.trainable || this.gradients === undefined) return { name, value };
-    const gradient = viewOf(this.gradients.values, slot);
+    if (!slot.trainable) return { name, value: viewOf(this.frozenValues, slot) };
+    const block = this.#blockOf(slot);
+    const place = { ...slot, offset: slot.offset - (this.layout.ranges[block]?.start ?? 0) };
+    const memory = this.memoryOf(block);
+    const value = viewOf(memory.values, place);
+    if (memory.gradients === undefined) return { name, value };
+    const gradient = viewOf(memory.gradients, place);
     value.requiresGrad = true;
     value.grad = gradient;
     return { name, value, gradient };
+  }
+
+  #allocate(flat: Tensor): Tensor {
+    invariant(this.#released.delete(flat), 'a block got memory that it has already');
+    noGrad(() => allocateMemory_(flat));
+    return flat;
+  }
+
+  /** @param reuse keep the memory for what is allocated next */
+  #release(flat: Tensor, reuse = true): Tensor {
+    this.#released.add(flat);
+    noGrad(() => releaseMemory_(flat, reuse));
+    return flat;
   }
 }
 
@@ -128,7 +217,8 @@ function joinSlots(slots: readonly FlatSlot[], name: string): Place {
   return { ...first, elements: end - first.offset, shape: [rows, ...first.shape.slice(1)] };
 }
 
-function gradientMemory(buffer: Tensor, elements: number): GradientMemory {
+function gradientMemory(buffer: Tensor): GradientMemory {
+  const elements = buffer.elements - TALLY_ELEMENTS;
   return {
     buffer,
     values: viewOf(buffer, { offset: 0, elements, shape: [elements] }),

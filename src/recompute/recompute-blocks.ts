@@ -10,16 +10,12 @@ export function recomputeBlocks(blocks: ReadonlySet<number>): Pass {
   return (program) => {
     if (blocks.size === 0) return program;
     const instructions = program.instructions.flatMap((instruction): readonly Instruction[] => {
-      if (!('block' in instruction) || !blocks.has(instruction.block)) return [instruction];
+      const isRun = instruction.op === 'forward' || instruction.op === 'backward';
+      if (!isRun || !blocks.has(instruction.block)) return [instruction];
       const { block, micro } = instruction;
-      switch (instruction.op) {
-        case 'forward':
-          return [{ ...instruction, drop: true }];
-        case 'backward':
-          return [{ op: 'recompute', block, micro }, instruction];
-        default:
-          return [instruction];
-      }
+      return instruction.op === 'forward'
+        ? [{ ...instruction, drop: true }]
+        : [{ op: 'recompute', block, micro }, instruction];
     });
     const feature = `recompute ${blocks.size} of ${program.blocks.length} blocks`;
     return { ...program, instructions, features: [...program.features, feature] };

@@ -1,8 +1,9 @@
 import { TALLY_ELEMENTS } from '../nn/flat-layout.js';
 import type { Instruction, Operation } from './instruction.js';
 import { startName } from './instruction.js';
-import type { Bucket, GroupName, Program, ProgramBlock } from './program.js';
+import type { Bucket, GroupName, Program, ProgramBlock, Sharding } from './program.js';
 import { bucketElements } from './program.js';
+import { blocksUsedBy, rangeElements, requiredScatters } from './sharding.js';
 
 /**
  * What one instruction does to the rest of the step.
@@ -33,17 +34,29 @@ export interface Made {
 }
 
 /** The lines of the memory ledger. */
-export type Account = 'parameters' | 'gradients' | 'optimizer' | 'activations' | 'workspace' | 'batches';
+export type Account =
+  | 'parameters'
+  | 'gathered'
+  | 'gradients'
+  | 'optimizer'
+  | 'buckets'
+  | 'activations'
+  | 'workspace'
+  | 'batches';
 
 /** What all ranks of a group must do together and in the same order. */
 export interface Collective {
-  readonly kind: 'all-reduce';
+  readonly kind: 'all-reduce' | 'reduce-scatter' | 'all-gather';
   readonly group: GroupName;
   /** What is combined; it must be the same thing on every rank. */
   readonly subject: string;
   readonly elements: number;
   readonly bytes: number;
 }
+
+/** What ranks agree on beside parameters and gradients: the tally, and the sum of squared gradients. */
+const AGREED_ELEMENTS = TALLY_ELEMENTS + 1;
+const FLOAT64_BYTES = 8;
 
 /** The one place that knows what each operation needs, makes and frees. */
 const EFFECTS: { readonly [Op in Operation]: (instruction: Instruction<Op>, program: Program) => Effects } = {
@@ -60,7 +73,7 @@ const EFFECTS: { readonly [Op in Operation]: (instruction: Instruction<Op>, prog
     const intoTally = isLast(program, block);
     return {
       reads: [
-        parameters(block),
+        ...blocksUsedBy(block, program).map(parameters),
         batch(micro),
         ...(block > 0 ? [output(block - 1, micro)] : []),
         ...(intoTally ? [cleared] : []),
@@ -78,7 +91,7 @@ const EFFECTS: { readonly [Op in Operation]: (instruction: Instruction<Op>, prog
   // It puts its own output in the place of the first one, which nothing but its gradient still needs.
   recompute: ({ block, micro }, program) => ({
     reads: [
-      parameters(block),
+      ...blocksUsedBy(block, program).map(parameters),
       batch(micro),
       ...(block > 0 ? [output(block - 1, micro)] : []),
       output(block, micro),
@@ -101,7 +114,16 @@ const EFFECTS: { readonly [Op in Operation]: (instruction: Instruction<Op>, prog
             },
           ];
     return {
-      reads: [parameters(block), cleared, output(block, micro), graph(block, micro), ...arriving],
+      reads: [
+        ...blocksUsedBy(block, program).flatMap((owner) => [
+          parameters(owner),
+          ...gradientsToAddTo(owner, micro, program),
+        ]),
+        cleared,
+        output(block, micro),
+        graph(block, micro),
+        ...arriving,
+      ],
       makes: [
         { value: contribution(block, micro) },
         ...leaving,
@@ -135,6 +157,93 @@ const EFFECTS: { readonly [Op in Operation]: (instruction: Instruction<Op>, prog
     };
   },
 
+  gather: (instruction, program) => {
+    const { block } = instruction;
+    const elements = program.sharding === undefined ? 0 : rangeElements(program.sharding, block);
+    const bytes = elements * program.bytesPerElement;
+    const isKept = program.sharding?.parameters === 'kept';
+    return {
+      reads: [shards],
+      makes: [
+        isKept
+          ? { value: parameters(block) }
+          : { value: parameters(block), memory: { account: 'gathered', bytes } },
+      ],
+      frees: [],
+      starts: startName(instruction),
+      collective: { kind: 'all-gather', group: 'data', subject: `block.${block}`, elements, bytes },
+    };
+  },
+
+  prepare: ({ block, micro }, program) => {
+    const elements = program.sharding === undefined ? 0 : rangeElements(program.sharding, block);
+    const bytes = elements * program.bytesPerElement;
+    return {
+      reads: [cleared],
+      makes: [
+        { value: blockMemory(block), memory: { account: 'gradients', bytes } },
+        { value: blockGradients(block, micro) },
+      ],
+      frees: [],
+    };
+  },
+
+  scatter: (instruction, program) => {
+    const { part: index, micro } = instruction;
+    const part = program.sharding?.parts[index];
+    const ranks = program.groups.data.length;
+    const elements = part === undefined ? 0 : (part.end - part.start) * ranks;
+    const bytes = elements * program.bytesPerElement;
+    const micros = micro === undefined ? microsOf(program) : [micro];
+    const isKept = program.sharding?.gradients === 'kept';
+    return {
+      reads:
+        part === undefined
+          ? []
+          : [
+              gradients,
+              ...(isKept ? [] : [blockGradients(part.block, micro)]),
+              ...part.blocks.flatMap((block) => micros.map((each) => contribution(block, each))),
+            ],
+      makes: [
+        { value: scattered(instruction) },
+        {
+          value: `messages of ${startName(instruction)}`,
+          memory: { account: 'buckets', bytes: (bytes * (ranks - 1)) / ranks },
+        },
+      ],
+      frees: [`messages of ${startName(instruction)}`],
+      starts: startName(instruction),
+      collective: { kind: 'reduce-scatter', group: 'data', subject: `part.${index}`, elements, bytes },
+    };
+  },
+
+  release: (freed) => ({
+    reads: [],
+    makes: [],
+    frees:
+      freed.memory === 'parameters'
+        ? [parameters(freed.block)]
+        : [blockGradients(freed.block, freed.micro), blockMemory(freed.block)],
+  }),
+
+  agree: (instruction, program) => {
+    const elements = AGREED_ELEMENTS * program.groups.data.length;
+    return {
+      reads: [gradients, ...requiredScatters(program).map(scattered), ...microsOf(program).map(loss)],
+      makes: [{ value: agreed }],
+      frees: [],
+      starts: startName(instruction),
+      collective: {
+        kind: 'all-gather',
+        group: 'data',
+        subject: 'tally',
+        elements,
+        bytes: elements * FLOAT64_BYTES,
+      },
+    };
+  },
+
   wait: ({ started }) => ({ reads: [], makes: [], frees: [], completes: startName(started) }),
 
   clip: (_, program) => ({
@@ -148,10 +257,11 @@ const EFFECTS: { readonly [Op in Operation]: (instruction: Instruction<Op>, prog
       gradientNorm,
       gradients,
       optimizerStates,
-      ...program.blocks.map((__, block) => parameters(block)),
+      ...(program.sharding === undefined ? program.blocks.map((__, block) => parameters(block)) : [shards]),
     ],
     makes: [{ value: update }],
-    frees: [],
+    // What other ranks own is out of date from here on, until the next step gathers it.
+    frees: program.sharding?.parameters === 'kept' ? gatherable(program).map(parameters) : [],
   }),
 };
 
@@ -162,7 +272,8 @@ export function effectsOf<Op extends Operation>(instruction: Instruction<Op>, pr
 
 /** What is there before the first instruction, and must be there after the last. */
 export function initialValues(program: Program): readonly Made[] {
-  const { bytesPerElement } = program;
+  const { bytesPerElement, sharding } = program;
+  if (sharding !== undefined) return initialShards(program, sharding);
   return [
     ...program.blocks.map((block, index) => ({
       value: parameters(index),
@@ -172,6 +283,22 @@ export function initialValues(program: Program): readonly Made[] {
       value: gradients,
       memory: { account: 'gradients', bytes: (program.trainableElements + TALLY_ELEMENTS) * bytesPerElement },
     },
+    { value: optimizerStates, memory: { account: 'optimizer', bytes: program.optimizerBytes } },
+  ];
+}
+
+function initialShards(
+  program: Program,
+  { parameters: kept, gradients: keptGradients }: Sharding,
+): readonly Made[] {
+  const { bytesPerElement, trainableElements } = program;
+  const owned = trainableElements / program.groups.data.length;
+  const frozen = program.blocks.reduce((sum, block) => sum + ownedElements(block, 'frozen'), 0);
+  const values = (kept === 'kept' ? trainableElements : owned) + frozen;
+  const sums = (keptGradients === 'kept' ? trainableElements : owned) + TALLY_ELEMENTS;
+  return [
+    { value: shards, memory: { account: 'parameters', bytes: values * bytesPerElement } },
+    { value: gradients, memory: { account: 'gradients', bytes: sums * bytesPerElement } },
     { value: optimizerStates, memory: { account: 'optimizer', bytes: program.optimizerBytes } },
   ];
 }
@@ -186,6 +313,8 @@ const cleared = 'cleared gradients';
 const gradientNorm = 'gradient norm';
 const optimizerStates = 'optimizer states';
 const update = 'updated parameters';
+const shards = 'own slices of the parameters';
+const agreed = 'agreed tally';
 const parameters = (block: number) => `parameters of block.${block}`;
 const batch = (micro: number) => `batch of micro ${micro}`;
 const output = (block: number, micro: number) => `output of block.${block} micro ${micro}`;
@@ -193,6 +322,10 @@ const graph = (block: number, micro: number) => `graph of block.${block} micro $
 const outputGradient = (block: number, micro: number) => `output gradient of block.${block} micro ${micro}`;
 const contribution = (block: number, micro: number) => `gradients from block.${block} micro ${micro}`;
 const loss = (micro: number) => `loss of micro ${micro}`;
+const blockMemory = (block: number) => `gradient memory of block.${block}`;
+const blockGradients = (block: number, micro: number | undefined) =>
+  micro === undefined ? `gradients of block.${block}` : `gradients of block.${block} micro ${micro}`;
+const scattered = (instruction: Instruction<'scatter'>) => `result of ${startName(instruction)}`;
 const reduced = (bucket: number) => `reduced bucket.${bucket}`;
 const scratchName = 'workspace';
 
@@ -212,6 +345,7 @@ function madeGraph(block: number, micro: number, program: Program): Made {
 
 /** Gradients as `clip` may use them: summed over the ranks, or as they are where there is no one to sum with. */
 function finishedGradients(program: Program): readonly string[] {
+  if (program.sharding !== undefined) return [agreed];
   if (program.buckets.length > 0) return program.buckets.map((_, index) => reduced(index));
   const everything = { blocks: program.blocks.map((_, index) => index), carriesTally: true };
   return contributionsTo(everything, program);
@@ -221,19 +355,36 @@ function contributionsTo(
   bucket: Pick<Bucket, 'blocks' | 'carriesTally'>,
   program: Program,
 ): readonly string[] {
-  const micros = Array.from({ length: program.microBatches }, (_, micro) => micro);
+  const micros = microsOf(program);
   return [
     ...bucket.blocks.flatMap((block) => micros.map((micro) => contribution(block, micro))),
     ...(bucket.carriesTally ? micros.map(loss) : []),
   ];
 }
 
+/** What a backward adds to must have been prepared for it: older gradients in the same memory are on their way. */
+function gradientsToAddTo(block: number, micro: number, { sharding }: Program): readonly string[] {
+  if (sharding?.gradients !== 'released') return [];
+  return [blockGradients(block, sharding.reductions === 'every step' ? undefined : micro)];
+}
+
+function microsOf(program: Program): readonly number[] {
+  return Array.from({ length: program.microBatches }, (_, micro) => micro);
+}
+
+/** The blocks that have slices on the ranks. */
+function gatherable({ blocks, sharding }: Program): readonly number[] {
+  return sharding === undefined
+    ? []
+    : [...blocks.keys()].filter((block) => rangeElements(sharding, block) > 0);
+}
+
 function isLast(program: Program, block: number): boolean {
   return block === program.blocks.length - 1;
 }
 
-function ownedElements(block: ProgramBlock): number {
+function ownedElements(block: ProgramBlock, kind: 'all' | 'frozen' = 'all'): number {
   return block.parameters
-    .filter((parameter) => parameter.owner === parameter.name)
+    .filter((parameter) => parameter.owner === parameter.name && !(kind === 'frozen' && parameter.trainable))
     .reduce((sum, parameter) => sum + parameter.elements, 0);
 }

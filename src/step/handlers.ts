@@ -1,11 +1,16 @@
 import type { Handlers } from './executor.js';
+import { agree } from './handlers/agree.js';
 import { backward } from './handlers/backward.js';
 import { clear } from './handlers/clear.js';
 import { clip } from './handlers/clip.js';
 import { forward } from './handlers/forward.js';
+import { gather } from './handlers/gather.js';
 import { load } from './handlers/load.js';
+import { prepare } from './handlers/prepare.js';
 import { recompute } from './handlers/recompute.js';
 import { reduce } from './handlers/reduce.js';
+import { release } from './handlers/release.js';
+import { scatter } from './handlers/scatter.js';
 import { step } from './handlers/step.js';
 import type { StepState } from './handlers/step-state.js';
 import { wait } from './handlers/wait.js';
@@ -14,14 +19,19 @@ import type { Program } from './program.js';
 /** What the instructions really do: one handler per operation, over the state of one step. */
 export function createHandlers(program: Program, state: StepState): Handlers {
   return {
-    clear: clear(state),
+    clear: clear(program, state),
     load: load(state),
     forward: forward(state),
     recompute: recompute(state),
     backward: backward(state),
     reduce: reduce(program, state),
+    gather: gather(program, state),
+    prepare: prepare(state),
+    scatter: scatter(program, state),
+    release: release(state),
+    agree: agree(program, state),
     wait: wait(state),
-    clip: clip(state),
+    clip: clip(program, state),
     step: step(state),
   };
 }

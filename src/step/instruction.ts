@@ -17,6 +17,21 @@ export interface InstructionTable {
   readonly backward: { readonly block: number; readonly micro: number };
   /** Starts the sum of one gradient bucket over the data-parallel ranks; a `wait` must follow. */
   readonly reduce: { readonly bucket: number };
+  /** Starts making a block's parameters whole from the slices of all ranks; a `wait` must follow. */
+  readonly gather: { readonly block: number };
+  /** Allocates a block's gradients, of one micro-batch or of all, and sets them to zero. */
+  readonly prepare: { readonly block: number; readonly micro?: number };
+  /**
+   * Starts the sum of one part of a block's gradients over the ranks, each of which gets its own slice; a
+   * `wait` must follow. Without `micro` the gradients are those of all micro-batches together.
+   */
+  readonly scatter: { readonly part: number; readonly micro?: number };
+  /** Frees a block's parameters or gradients; the slice that this rank owns stays. */
+  readonly release:
+    | { readonly block: number; readonly memory: 'parameters' }
+    | { readonly block: number; readonly memory: 'gradients'; readonly micro?: number };
+  /** Starts telling all ranks each other's tally and sum of squared gradients; a `wait` must follow. */
+  readonly agree: object;
   /** Blocks until a started instruction is done. */
   readonly wait: { readonly started: Instruction<AsynchronousOperation> };
   /** Computes the global gradient norm and from it the factor that brings it down to `maximumNorm`. */
@@ -28,7 +43,7 @@ export interface InstructionTable {
 export type Operation = keyof InstructionTable;
 
 /** Operations that only start their work: their results exist after the `wait` that names them. */
-export type AsynchronousOperation = 'reduce';
+export type AsynchronousOperation = 'reduce' | 'gather' | 'scatter' | 'agree';
 
 /** One instruction, or the union of all of them; `op` tells them apart. */
 export type Instruction<Op extends Operation = Operation> = {
@@ -42,10 +57,22 @@ const WORDS: { readonly [Op in Operation]: (instruction: Instruction<Op>) => rea
   recompute: ({ block, micro }) => [`block.${block}`, `micro ${micro}`],
   backward: ({ block, micro }) => [`block.${block}`, `micro ${micro}`],
   reduce: ({ bucket }) => [`bucket.${bucket}`, 'start'],
+  gather: ({ block }) => [`block.${block}`, 'start'],
+  prepare: ({ block, micro }) => [`block.${block}`, `gradients${ofMicro(micro)}`],
+  scatter: ({ part, micro }) => [`part.${part}${ofMicro(micro)}`, 'start'],
+  release: (freed) => [
+    `block.${freed.block}`,
+    freed.memory === 'parameters' ? freed.memory : `${freed.memory}${ofMicro(freed.micro)}`,
+  ],
+  agree: () => ['tally', 'start'],
   wait: ({ started }) => [startName(started)],
   clip: ({ maximumNorm }) => [maximumNorm === undefined ? 'none' : String(maximumNorm)],
   step: () => [],
 };
+
+function ofMicro(micro: number | undefined): string {
+  return micro === undefined ? '' : ` micro ${micro}`;
+}
 
 /** What stands behind the operation in print: the subject first, then what happens to it. */
 export function instructionWords<Op extends Operation>(instruction: Instruction<Op>): readonly string[] {

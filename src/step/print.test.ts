@@ -52,8 +52,10 @@ test('a program as JSON has everything, and the text of each instruction', () =>
 test('a report prints the peak with its ledger, and what is sent', () => {
   const ledger = {
     parameters: 1000,
+    gathered: 0,
     gradients: 1008,
     optimizer: 2000,
+    buckets: 0,
     activations: 12_345,
     workspace: 0,
     batches: 64,
@@ -67,8 +69,10 @@ test('a report prints the peak with its ledger, and what is sent', () => {
     [
       'peak   memory              16,417  bytes in backward block.0 micro 0',
       '       parameters           1,000',
+      '       gathered                 0',
       '       gradients            1,008',
       '       optimizer            2,000',
+      '       buckets                  0',
       '       activations         12,345',
       '       workspace                0',
       '       batches                 64',

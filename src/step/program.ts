@@ -1,4 +1,4 @@
-import { type FlatSlot, TALLY_ELEMENTS } from '../nn/flat-layout.js';
+import { type FlatRange, type FlatSlot, TALLY_ELEMENTS } from '../nn/flat-layout.js';
 import type { Instruction } from './instruction.js';
 
 /** One block of the model as a program sees it. */
@@ -42,6 +42,29 @@ export interface Bucket {
   readonly carriesTally: boolean;
 }
 
+/**
+ * How the training state is divided over the data-parallel ranks. Each block's range of the flat buffer is cut
+ * into as many equal slices as there are ranks; rank r owns the r-th slice of every block and updates that.
+ */
+export interface Sharding {
+  /** Per block: its part of the flat buffer, divisible by the number of ranks. */
+  readonly ranges: readonly FlatRange[];
+  /** Whether parameters beyond the own slices are always in memory, or gathered before use and released. */
+  readonly parameters: 'kept' | 'released';
+  /** Whether gradients beyond the own slices are always in memory, or released once they are summed. */
+  readonly gradients: 'kept' | 'released';
+  /** Whether each micro-batch's gradients are summed over the ranks by themselves, or all of a step at once. */
+  readonly reductions: 'every micro-batch' | 'every step';
+  readonly parts: readonly GradientPart[];
+}
+
+/** What of a block's gradients is reduced as one message: the same elements [start, end) of every slice. */
+export interface GradientPart extends FlatRange {
+  readonly block: number;
+  /** Blocks whose backward adds to it (more than its own where parameters are tied). */
+  readonly blocks: readonly number[];
+}
+
 /** A set of ranks that communicate, by the mesh axis it stands for. */
 export type GroupName = 'data';
 
@@ -69,6 +92,8 @@ export interface Program {
   readonly optimizerBytes: number;
   readonly groups: Readonly<Record<GroupName, readonly number[]>>;
   readonly buckets: readonly Bucket[];
+  /** Absent: every rank has all of the training state. */
+  readonly sharding?: Sharding;
   readonly instructions: readonly Instruction[];
 }
 

@@ -247,6 +247,8 @@ test('a batch without any target has no loss and no gradient, and does not divid
 /** A group whose other member has computed its gradients already. */
 function peerGroup(own: FlatParameters, peer: FlatParameters) {
   return {
+    allGather: () => assert.fail('nothing is gathered'),
+    reduceScatter: () => assert.fail('nothing is scattered'),
     allReduce: (range: Tensor): Work => {
       const target = keep(range.alias());
       return {

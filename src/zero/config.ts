@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { positiveInteger } from '../base/schema.js';
+import { nonNegativeInteger, positiveInteger } from '../base/schema.js';
 
 /** DeepSpeed's `zero_optimization`: what the data-parallel ranks divide among themselves. */
 export const zeroSchema = z
@@ -21,6 +21,21 @@ export const zeroSchema = z
       .default(true)
       .describe(
         "Reduce a bucket while backward computes the next. DeepSpeed's default is true for stage 3 alone.",
+      ),
+    stage3_prefetch_bucket_size: nonNegativeInteger()
+      .default(50_000_000)
+      .describe(
+        'Stage 3: the parameters of the next block are gathered while one computes, up to so many elements; ' +
+          '0 gathers each block when it is needed.',
+      ),
+    stage3_max_live_parameters: positiveInteger()
+      .default(1_000_000_000)
+      .describe('Stage 3: no block is gathered ahead that would bring more elements than this into memory.'),
+    stage3_param_persistence_threshold: nonNegativeInteger()
+      .default(100_000)
+      .describe(
+        'Stage 3: a block with no parameter larger than this many elements stays whole once it is gathered, ' +
+          'to the end of its last use in the step.',
       ),
   })
   .prefault({})

@@ -4,6 +4,8 @@ import { native } from '../../native/native.js';
 import { noGrad } from '../../tensor/autograd.js';
 import type { DType } from '../../tensor/dtype.js';
 import type { Tensor } from '../../tensor/tensor.js';
+import { directAllGather, directReduceScatter } from '../direct-exchange.js';
+import { MessageBuffers } from '../message-buffers.js';
 import type { ProcessGroup, Reduction } from '../process-group.js';
 import { collectiveFailure, finishedWork, NativeWork, type Work } from '../work.js';
 import { describeTensor, requireLayout } from './layout.js';
@@ -33,6 +35,7 @@ export class GlooGroup implements ProcessGroup {
   readonly #timeoutMs: number;
   readonly #group: NativeObject;
   readonly #closeStore: () => void;
+  readonly #buffers = new MessageBuffers();
   #state: 'open' | 'broken' | 'closed' = 'open';
 
   /**
@@ -67,18 +70,22 @@ export class GlooGroup implements ProcessGroup {
   allGather(output: Tensor, input: Tensor): Work {
     requireLayout('allGather', output, input, this.worldSize);
     if (input.elements === 0) return finishedWork;
-    const operation = `allGather of ${describeTensor(input)}`;
-    return this.#start(operation, () => native.allGather(this.#group, output.handle, input.handle));
+    return directAllGather(this, output, input);
   }
 
-  reduceScatter(output: Tensor, input: Tensor, reduction: Reduction): Work {
-    requireLayout('reduceScatter', input, output, this.worldSize);
-    if (output.elements === 0) return finishedWork;
-    return this.#start(
-      `reduceScatter (${reduction}) of ${describeTensor(input)}`,
-      () => native.reduceScatter(this.#group, output.handle, input.handle, REDUCTIONS[reduction]),
-      this.#finisher(output, reduction),
-    );
+  reduceScatter(output: Tensor, inputs: readonly Tensor[], reduction: Reduction): Work {
+    for (const input of inputs) requireLayout('reduceScatter', input, output, 1);
+    if (inputs.length !== this.worldSize) {
+      throw new TrainyardError('TENSOR_OPERATOR', {
+        what: 'reduceScatter needs one input for each rank.',
+        expected: `${this.worldSize} inputs`,
+        got: `${inputs.length} inputs`,
+      });
+    }
+    this.#requireDivisible(output, reduction);
+    return output.elements === 0
+      ? finishedWork
+      : directReduceScatter(this, this.#buffers, output, inputs, reduction);
   }
 
   send(tensor: Tensor, peer: number, tag = 0): Work {
@@ -108,6 +115,7 @@ export class GlooGroup implements ProcessGroup {
       native.closeGroup(this.#group);
       this.#closeStore();
     }
+    this.#buffers.dispose();
     this.#state = 'closed';
   }
 
@@ -142,12 +150,15 @@ export class GlooGroup implements ProcessGroup {
 
   #finisher(tensor: Tensor, reduction: Reduction): (() => void) | undefined {
     if (reduction !== 'mean' || this.worldSize === 1) return undefined;
-    if (!FLOATING.includes(tensor.dtype)) {
-      throw new TrainyardError('TENSOR_OPERATOR', {
-        what: 'The mean over ranks needs a floating-point tensor.',
-        got: describeTensor(tensor),
-      });
-    }
+    this.#requireDivisible(tensor, reduction);
     return () => void noGrad(() => tensor.div_(this.worldSize));
+  }
+
+  #requireDivisible(tensor: Tensor, reduction: Reduction): void {
+    if (reduction !== 'mean' || FLOATING.includes(tensor.dtype)) return;
+    throw new TrainyardError('TENSOR_OPERATOR', {
+      what: 'The mean over ranks needs a floating-point tensor.',
+      got: describeTensor(tensor),
+    });
   }
 }

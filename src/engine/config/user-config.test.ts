@@ -56,5 +56,12 @@ test("DeepSpeed's defaults are ours, but for the two that docs/config.md names",
     type: 'AdamW',
     params: { lr: 1e-3, betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0 },
   });
-  assert.deepEqual(config.zero_optimization, { stage: 0, reduce_bucket_size: 2 ** 22, overlap_comm: true });
+  assert.deepEqual(config.zero_optimization, {
+    stage: 0,
+    reduce_bucket_size: 2 ** 22,
+    overlap_comm: true,
+    stage3_prefetch_bucket_size: 5e7,
+    stage3_max_live_parameters: 1e9,
+    stage3_param_persistence_threshold: 1e5,
+  });
 });

@@ -72,6 +72,12 @@ export interface UserConfig {
          * A collective that takes longer ends the run, with the rank that is missing named. Default: `60`.
          */
         readonly timeout_seconds?: number | undefined;
+        /**
+         * Sum gradients in one fixed order, so that runs of one world size end with the same bits whatever the
+         * ZeRO stage, the bucket sizes and the timing. Slower at stage 0; stages 2 and 3 keep gradients while
+         * they accumulate. Default: `false`.
+         */
+        readonly deterministic?: boolean | undefined;
       }
     | undefined;
   /**
@@ -273,6 +279,21 @@ export interface UserConfig {
          * Default: `true`.
          */
         readonly overlap_comm?: boolean | undefined;
+        /**
+         * Stage 3: the parameters of the next block are gathered while one computes, up to so many elements; 0
+         * gathers each block when it is needed. Default: `50000000`.
+         */
+        readonly stage3_prefetch_bucket_size?: number | undefined;
+        /**
+         * Stage 3: no block is gathered ahead that would bring more elements than this into memory. Default:
+         * `1000000000`.
+         */
+        readonly stage3_max_live_parameters?: number | undefined;
+        /**
+         * Stage 3: a block with no parameter larger than this many elements stays whole once it is gathered,
+         * to the end of its last use in the step. Default: `100000`.
+         */
+        readonly stage3_param_persistence_threshold?: number | undefined;
       }
     | undefined;
   /**

@@ -21,6 +21,8 @@ interface Occurrence extends Collective {
 /** The share of its own message that a rank sends, by kind, for N ranks (Thakur et al., 2005). */
 const SENT_SHARE: { readonly [Kind in Collective['kind']]: (ranks: number) => number } = {
   'all-reduce': (ranks) => (2 * (ranks - 1)) / ranks,
+  'reduce-scatter': (ranks) => (ranks - 1) / ranks,
+  'all-gather': (ranks) => (ranks - 1) / ranks,
 };
 
 export function summarizeCollectives(program: Program): readonly CollectiveSummary[] {

@@ -78,10 +78,12 @@ function checkEnd(program: Program, values: LiveValues, pending: ReadonlyMap<str
 class LiveValues {
   bytes = 0;
   readonly #live = new Map<string, { readonly made: Made; pendingIn: string | undefined; holds: number }>();
-  readonly #ledger = {
+  readonly #ledger: Record<Account, number> = {
     parameters: 0,
+    gathered: 0,
     gradients: 0,
     optimizer: 0,
+    buckets: 0,
     activations: 0,
     workspace: 0,
     batches: 0,

@@ -1,5 +1,6 @@
 import type { Instruction } from '../instruction.js';
-import type { Program } from '../program.js';
+import type { Program, Sharding } from '../program.js';
+import { contributorsTo } from '../sharding.js';
 import { refusal } from './refusal.js';
 
 /**
@@ -14,16 +15,54 @@ export function checkStructure(program: Program): void {
       }
     }
   }
-  if (program.groups.data.length > 1) checkBuckets(program);
+  if (program.sharding !== undefined) checkParts(program, program.sharding);
+  else if (program.groups.data.length > 1) checkBuckets(program);
 }
 
 function indices(instruction: Instruction, program: Program): readonly (readonly [string, number, number])[] {
   const target = instruction.op === 'wait' ? instruction.started : instruction;
   return [
     ...('block' in target ? [['block', target.block, program.blocks.length] as const] : []),
-    ...('micro' in target ? [['micro-batch', target.micro, program.microBatches] as const] : []),
+    ...('micro' in target && target.micro !== undefined
+      ? [['micro-batch', target.micro, program.microBatches] as const]
+      : []),
+    ...('part' in target ? [['part', target.part, program.sharding?.parts.length ?? 0] as const] : []),
     ...('bucket' in target ? [['bucket', target.bucket, program.buckets.length] as const] : []),
   ];
+}
+
+/** Every element of every slice is in one part, and parts wait for all blocks that add to them. */
+function checkParts(program: Program, sharding: Sharding): void {
+  const ranks = program.groups.data.length;
+  let end = 0;
+  for (const [block, range] of sharding.ranges.entries()) {
+    const slice = (range.end - range.start) / ranks;
+    if (range.start !== end || !Number.isInteger(slice)) {
+      throw refusal(program, undefined, `block.${block} cannot be cut into ${ranks} equal slices`);
+    }
+    end = range.end;
+    let covered = 0;
+    for (const part of sharding.parts.filter((each) => each.block === block)) {
+      if (part.start !== covered || part.end <= part.start) {
+        throw refusal(
+          program,
+          undefined,
+          `element ${covered} of the slices of block.${block} is not in one part`,
+        );
+      }
+      covered = part.end;
+      const missing = contributorsTo(block, program).find((other) => !part.blocks.includes(other));
+      if (missing !== undefined) {
+        throw refusal(program, undefined, `a part of block.${block} would not wait for block.${missing}`);
+      }
+    }
+    if (covered !== slice) {
+      throw refusal(program, undefined, `the parts of block.${block} cover ${covered} of ${slice} elements`);
+    }
+  }
+  if (end !== program.trainableElements) {
+    throw refusal(program, undefined, `the slices end at element ${end} of ${program.trainableElements}`);
+  }
 }
 
 function checkBuckets(program: Program): void {

@@ -70,7 +70,8 @@ function program(recomputed: readonly number[], frozen: readonly string[] = []):
     instructions: [],
   });
   const instructions = base.instructions.flatMap((instruction): readonly Instruction[] => {
-    if (!('block' in instruction) || !recomputed.includes(instruction.block)) return [instruction];
+    const isRun = instruction.op === 'forward' || instruction.op === 'backward';
+    if (!isRun || !recomputed.includes(instruction.block)) return [instruction];
     const { block, micro } = instruction;
     if (instruction.op === 'forward') return [{ ...instruction, drop: true }];
     return [{ op: 'recompute', block, micro }, instruction];

@@ -5,13 +5,16 @@ import type { Activations, Block, BlockParameters, MicroBatch } from '../../nn/b
 import type { FlatParameters, GradientMemory } from '../../nn/flat-parameters.js';
 import type { Optimizer, OptimizerUpdate } from '../../optim/optimizer.js';
 import type { Tensor } from '../../tensor/tensor.js';
+import type { ShardMemory } from '../shard-memory.js';
 
 /** What lasts from step to step on one rank. */
 export interface StepResources {
   readonly blocks: readonly Block[];
   readonly parameters: FlatParameters;
   /** Absent in a world of one. */
-  readonly group?: Pick<ProcessGroup, 'allReduce'>;
+  readonly group?: Pick<ProcessGroup, 'allReduce' | 'allGather' | 'reduceScatter'>;
+  /** Absent where every rank has all of the training state. */
+  readonly shards?: ShardMemory;
   /** Absent where programs have no update. */
   readonly optimizer?: Pick<Optimizer, 'step'>;
 }
@@ -53,6 +56,16 @@ export interface StepMetrics {
   readonly stopVotes: number;
 }
 
+/** What the ranks agreed on after their backwards: sums over all of them. */
+export interface Agreement {
+  /** Of the scaled losses. */
+  readonly lossSum: number;
+  readonly tokens: number;
+  readonly stopVotes: number;
+  /** Of the squared gradients. */
+  readonly squares: number;
+}
+
 /** What a forward leaves for its backward. */
 export interface ForwardRecord {
   /** Detached from the block before: autograd ends here. Empty when the forward dropped what it made. */
@@ -76,6 +89,8 @@ export class StepState {
   /** By block and micro-batch. */
   readonly outputGradients = new Slots<Activations>('output gradient');
   readonly started = new Slots<Started>('start');
+  /** Set where no rank knows it alone. */
+  agreed: Agreement | undefined;
   metrics: StepMetrics | undefined;
 
   constructor(
@@ -87,6 +102,12 @@ export class StepState {
     const { gradients } = this.resources.parameters;
     invariant(gradients, 'a step ran on parameters without gradients');
     return gradients;
+  }
+
+  get shards(): ShardMemory {
+    const { shards } = this.resources;
+    invariant(shards, 'a program with sharding ran on undivided memory');
+    return shards;
   }
 
   isLast(block: number): boolean {

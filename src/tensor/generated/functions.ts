@@ -35,6 +35,8 @@ const TRAINYARD_ADAM_ = findOperator('trainyard::adam_', '');
 const TRAINYARD_LION_ = findOperator('trainyard::lion_', '');
 const TRAINYARD_SGD_ = findOperator('trainyard::sgd_', '');
 const TRAINYARD_NORM_SQUARED = findOperator('trainyard::norm_squared', '');
+const TRAINYARD_RELEASE_MEMORY_ = findOperator('trainyard::release_memory_', '');
+const TRAINYARD_ALLOCATE_MEMORY_ = findOperator('trainyard::allocate_memory_', '');
 
 /** `aten::where.self(Tensor condition, Tensor self, Tensor other) -> Tensor` */
 export function where(condition: Tensor, self: Tensor, other: Tensor): Tensor {
@@ -516,4 +518,14 @@ export function sgd_(
 /** `trainyard::norm_squared(Tensor flat) -> Tensor` */
 export function normSquared(flat: Tensor): Tensor {
   return new Tensor(native.call(TRAINYARD_NORM_SQUARED, flat.handle) as Handle);
+}
+
+/** `trainyard::release_memory_(Tensor(a!) flat, bool reuse) -> ()` */
+export function releaseMemory_(flat: Tensor, reuse: boolean): void {
+  native.call(TRAINYARD_RELEASE_MEMORY_, flat.handle, reuse);
+}
+
+/** `trainyard::allocate_memory_(Tensor(a!) flat) -> ()` */
+export function allocateMemory_(flat: Tensor): void {
+  native.call(TRAINYARD_ALLOCATE_MEMORY_, flat.handle);
 }

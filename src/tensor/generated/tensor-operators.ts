@@ -113,6 +113,7 @@ const ATEN_TO_DTYPE = findOperator('aten::to', 'dtype');
 const ATEN_TO_DEVICE = findOperator('aten::to', 'device');
 const ATEN_ZEROS_LIKE = findOperator('aten::zeros_like', '');
 const ATEN_EMPTY_LIKE = findOperator('aten::empty_like', '');
+const ATEN_SET__SOURCE_TENSOR = findOperator('aten::set_', 'source_Tensor');
 
 /** ATen's operators as methods; `Tensor` is the only subclass. */
 export abstract class TensorOperators {
@@ -730,5 +731,11 @@ export abstract class TensorOperators {
         options.pinMemory,
       ) as Handle,
     );
+  }
+
+  /** `aten::set_.source_Tensor(Tensor(a!) self, Tensor source) -> Tensor(a!)` */
+  set_(source: Tensor): this {
+    native.call(ATEN_SET__SOURCE_TENSOR, this.handle, source.handle);
+    return this;
   }
 }

@@ -1,8 +1,7 @@
 import type { KeyTable } from '../key-table.js';
-import { dead, foreign, later, laterValues, off, removed, section, switched } from '../key-table.js';
+import { dead, foreign, later, off, removed, section, switched } from '../key-table.js';
 
-const STAGES = 'ZeRO 1, 2 and 3 come next';
-const STAGE_3 = 'it belongs to ZeRO-3, which comes next';
+const STAGE_3 = 'this refinement of ZeRO-3 is not here yet';
 const OFFLOAD = 'offloading comes later';
 const OFFLOAD_OPTIMIZER = 'offloading of the optimizer comes later';
 const OFFLOAD_PARAM = 'offloading of parameters comes later';
@@ -11,10 +10,7 @@ const ZERO_PLUS_PLUS = 'ZeRO++ comes with gradient compression';
 const GROUPS = 'sharding inside groups comes with redundancy';
 
 const stage3Keys: KeyTable = {
-  prefetch_bucket_size: later(5e7, STAGE_3),
-  param_persistence_threshold: later(1e5, STAGE_3),
   model_persistence_threshold: later(Number.MAX_SAFE_INTEGER, STAGE_3),
-  max_live_parameters: later(1e9, STAGE_3),
   max_reuse_distance: later(1e9, STAGE_3),
   gather_16bit_weights_on_model_save: later(false, STAGE_3),
   module_granularity_threshold: later(0, STAGE_3),
@@ -28,20 +24,25 @@ const prefixed = Object.fromEntries(Object.entries(stage3Keys).map(([key, row]) 
 export const zeroKeys: KeyTable = {
   zero_force_ds_cpu_optimizer: foreign(true, 'there is one CPU optimizer'),
   zero_optimization: section({
-    stage: laterValues([1, 2, 3], STAGES),
     contiguous_gradients: off(true, 'gradients are always views into flat buffers'),
-    reduce_scatter: later(true, STAGES),
+    reduce_scatter: off(true, 'stages 1 to 3 always reduce-scatter'),
     use_multi_rank_bucket_allreduce: foreign(true, 'a bucket is one reduction'),
     allgather_partitions: dead(true, 'its getter is never called'),
-    allgather_bucket_size: later(5e8, STAGES),
+    allgather_bucket_size: dead(
+      5e8,
+      'with a current PyTorch it is ignored; here parameters are gathered block by block',
+    ),
     load_from_fp32_weights: foreign(true, 'checkpoints keep the fp32 weights'),
     elastic_checkpoint: foreign(false, 'every checkpoint loads into every layout'),
-    round_robin_gradients: off(false, STAGES),
+    round_robin_gradients: off(false, 'slices are even: there is no order of ranks to rotate'),
     ignore_unused_parameters: off(true, 'a parameter without a gradient counts as zero'),
     legacy_stage1: removed('DeepSpeed refuses it too'),
     grad_hooks: removed('DeepSpeed documents it and refuses it'),
     sub_group_size: later(1e9, STAGE_3),
     ...prefixed,
+    prefetch_bucket_size: removed('it is called stage3_prefetch_bucket_size'),
+    param_persistence_threshold: removed('it is called stage3_param_persistence_threshold'),
+    max_live_parameters: removed('it is called stage3_max_live_parameters'),
     ...stage3Keys,
     memory_efficient_linear: foreign(true, 'it works around PyTorch keeping gathered weights'),
     override_module_apply: foreign(true, 'there is no module.apply'),

@@ -1,0 +1,142 @@
+import { invariant } from '../base/errors.js';
+import type { ProcessGroup } from '../comm/process-group.js';
+import type { FlatLayout, FlatSlot } from '../nn/flat-layout.js';
+import { FlatParameters } from '../nn/flat-parameters.js';
+import type { OptimizerMemory } from '../optim/optimizer.js';
+import type { StepResources } from '../step/handlers/step-state.js';
+import type { Sharding } from '../step/program.js';
+import type { ShardMemory } from '../step/shard-memory.js';
+import { noGrad } from '../tensor/autograd.js';
+import type { Device, DType } from '../tensor/dtype.js';
+import { empty, zeros } from '../tensor/generated/functions.js';
+import { keep, scope, type Tensor } from '../tensor/tensor.js';
+import { type Partition, piecesOf, planPartition, sliceOf } from '../zero/partition.js';
+
+export interface TrainingMemoryOptions {
+  readonly layout: FlatLayout;
+  /** How the program divides the training state; absent: not at all. */
+  readonly sharding: Sharding | undefined;
+  readonly group: ProcessGroup;
+  readonly dtype: DType;
+  readonly device: Device;
+}
+
+/**
+ * One rank's parameters and gradients, whole or in slices, and the way from them to logical tensors: a parameter
+ * by its name, of its full shape, wherever its elements are.
+ */
+export class TrainingMemory {
+  readonly parameters: FlatParameters;
+  /** The slices that this rank owns; of undivided memory, all of it as one slice. */
+  readonly owned: ShardMemory;
+  /** Absent where nothing is divided. */
+  readonly shards: ShardMemory | undefined;
+  readonly partition: Partition;
+  readonly #group: ProcessGroup;
+  /** The tensors that are disposed with this: views, or slices with memory of their own. */
+  readonly #slices: readonly Tensor[];
+
+  constructor({ layout, sharding, group, dtype, device }: TrainingMemoryOptions) {
+    this.#group = group;
+    const isWhole = {
+      values: sharding?.parameters !== 'released',
+      gradients: sharding?.gradients !== 'released',
+    };
+    const byBlock = { values: !isWhole.values, gradients: !isWhole.gradients };
+    this.parameters = new FlatParameters(layout, { dtype, device, gradients: true, byBlock });
+    this.partition = planPartition(layout, sharding === undefined ? 1 : group.worldSize);
+    const slicesOf = (kind: 'values' | 'gradients'): readonly Tensor[] =>
+      this.partition.ranges.map((_, index) => {
+        const { start, end } = sliceOf(this.partition, index, this.#rank);
+        if (!isWhole[kind]) return keep(zeros([end - start], { dtype, device }));
+        const whole = kind === 'values' ? this.parameters.values : this.parameters.gradients?.values;
+        invariant(whole, 'parameters to train have gradients');
+        return keep(noGrad(() => whole.narrow(0, start, end - start)));
+      });
+    this.owned = { values: slicesOf('values'), gradients: slicesOf('gradients') };
+    this.shards = sharding === undefined ? undefined : this.owned;
+    this.#slices = [...this.owned.values, ...this.owned.gradients];
+  }
+
+  /** What the programs of this rank run on. */
+  get resources(): Pick<StepResources, 'parameters' | 'shards'> {
+    return { parameters: this.parameters, ...(this.shards && { shards: this.shards }) };
+  }
+
+  /** What an optimizer on this rank works on. */
+  get pieces(): readonly OptimizerMemory[] {
+    return this.owned.values.flatMap((parameters, index) => {
+      const gradients = this.owned.gradients[index];
+      return gradients === undefined ? [] : [{ parameters, gradients }];
+    });
+  }
+
+  /** The owners of memory, in the order of blocks and declarations. */
+  get slots(): readonly FlatSlot[] {
+    return this.parameters.layout.blocks.flat().filter(({ name, owner }) => name === owner);
+  }
+
+  /** @throws when no parameter of this name has memory of its own. */
+  slot(name: string): FlatSlot {
+    const slot = this.slots.find((each) => each.name === name);
+    invariant(slot, `there is no parameter "${name}" with memory of its own`);
+    return slot;
+  }
+
+  /**
+   * A parameter, or what is laid out like the parameters, whole on every rank. Every rank must call it.
+   *
+   * @param slices one per range of the partition
+   * @returns a new tensor of the parameter's shape
+   */
+  read(slot: FlatSlot, slices: readonly Tensor[] = this.owned.values): Tensor {
+    if (!slot.trainable) return this.parameters.owner(slot.name).value.clone();
+    return noGrad(() =>
+      scope(() => {
+        const [{ dtype, device } = this.parameters.values] = slices;
+        const whole = empty([slot.elements], { dtype, device });
+        for (const { rank, range, sliceOffset, offset, elements } of piecesOf(this.partition, slot)) {
+          const part = whole.narrow(0, offset, elements);
+          if (rank === this.#rank) part.copy_(pieceOf(slices, range, sliceOffset, elements));
+          if (this.partition.ranks > 1) this.#group.broadcast(part, rank).wait();
+        }
+        return whole.view(slot.shape);
+      }),
+    );
+  }
+
+  /** Writes what this rank has of a parameter; of memory that is kept whole, all of it. */
+  write(slot: FlatSlot, value: Tensor, slices: readonly Tensor[] = this.owned.values): void {
+    noGrad(() =>
+      scope(() => {
+        const isKept = slices === this.owned.values && this.parameters.values.elements > 0;
+        if (!slot.trainable || isKept) {
+          this.parameters.owner(slot.name).value.copy_(value);
+          return;
+        }
+        const flat = value.contiguous().view([-1]);
+        for (const { rank, range, sliceOffset, offset, elements } of piecesOf(this.partition, slot)) {
+          if (rank !== this.#rank) continue;
+          pieceOf(slices, range, sliceOffset, elements).copy_(flat.narrow(0, offset, elements));
+        }
+      }),
+    );
+  }
+
+  /** Frees all memory. */
+  dispose(): void {
+    for (const slice of this.#slices) slice.dispose();
+    this.parameters.dispose();
+  }
+
+  /** The place of this rank among those that slices belong to. */
+  get #rank(): number {
+    return this.partition.ranks === 1 ? 0 : this.#group.rank;
+  }
+}
+
+function pieceOf(slices: readonly Tensor[], range: number, offset: number, elements: number): Tensor {
+  const slice = slices[range];
+  invariant(slice, `range ${range} has no slice`);
+  return slice.narrow(0, offset, elements);
+}

@@ -1,0 +1,25 @@
+import { invariant } from '../../base/errors.js';
+import { noGrad } from '../../tensor/autograd.js';
+import { empty } from '../../tensor/generated/functions.js';
+import { keep } from '../../tensor/tensor.js';
+import type { Handlers } from '../executor.js';
+import { startName } from '../instruction.js';
+import type { Program } from '../program.js';
+import type { StepState } from './step-state.js';
+
+/** `gather`: all ranks' slices of a block into its memory, which is allocated where it was released. */
+export function gather(program: Program, state: StepState): Handlers['gather'] {
+  const { group, parameters } = state.resources;
+  return (instruction) => {
+    const { block } = instruction;
+    const slice = state.shards.values[block];
+    invariant(group && slice, `a program of one rank gathers block ${block}`);
+    const isKept = program.sharding?.parameters === 'kept';
+    const whole = isKept ? parameters.memoryOf(block).values : parameters.allocateValues(block);
+    // Not a view: filling memory again with the values that it had must not look to autograd like a change.
+    const tensor = keep(empty([0], { dtype: whole.dtype, device: whole.device }).set_(whole));
+    const own = tensor.narrow(0, program.rank * slice.elements, slice.elements);
+    if (!isKept) noGrad(() => own.copy_(slice));
+    state.started.put({ tensor, work: group.allGather(tensor, own) }, startName(instruction));
+  };
+}

@@ -1,0 +1,39 @@
+import type { FlatRange } from '../nn/flat-layout.js';
+import type { Instruction } from './instruction.js';
+import type { Program, Sharding } from './program.js';
+
+/**
+ * The blocks whose memory holds the parameters that a block uses: itself, and the owners of its tied ones. Of
+ * a program with sharding, only those that have something to gather.
+ */
+export function blocksUsedBy(block: number, program: Program): readonly number[] {
+  const owners = new Set(program.blocks[block]?.parameters.map(({ owner }) => owner));
+  const used = [...program.blocks.keys()].filter(
+    (other) =>
+      other === block || program.blocks[other]?.parameters.some(({ name }) => owners.has(name)) === true,
+  );
+  const { sharding } = program;
+  return sharding === undefined ? used : used.filter((other) => rangeElements(sharding, other) > 0);
+}
+
+/** The blocks whose backward adds to the gradients of a block's memory. */
+export function contributorsTo(block: number, program: Program): readonly number[] {
+  return [...program.blocks.keys()].filter((other) => blocksUsedBy(other, program).includes(block));
+}
+
+/** Elements of a block's range, padding included. */
+export function rangeElements({ ranges }: Pick<Sharding, 'ranges'>, block: number): number {
+  const { start, end }: FlatRange = ranges[block] ?? { start: 0, end: 0 };
+  return end - start;
+}
+
+/** The scatters that a step must have: of every part, and of each micro-batch where those are summed singly. */
+export function requiredScatters(program: Program): readonly Instruction<'scatter'>[] {
+  const { sharding } = program;
+  if (sharding === undefined) return [];
+  return [...sharding.parts.keys()].flatMap((part): readonly Instruction<'scatter'>[] =>
+    sharding.reductions === 'every step'
+      ? [{ op: 'scatter', part }]
+      : Array.from({ length: program.microBatches }, (_, micro) => ({ op: 'scatter', part, micro })),
+  );
+}

@@ -1,0 +1,52 @@
+import type { FlatRange } from '../nn/flat-layout.js';
+import type { Instruction } from '../step/instruction.js';
+import type { Pass, Sharding } from '../step/program.js';
+import { contributorsTo } from '../step/sharding.js';
+import { planParts } from './partition.js';
+
+export interface ShardStateOptions {
+  /** What is divided (DeepSpeed: zero_optimization.stage): 1 optimizer states, 2 gradients, 3 parameters. */
+  readonly stage: 1 | 2 | 3;
+  /** The layout's range of each block. */
+  readonly ranges: readonly FlatRange[];
+  /** Largest message of a gradient reduction, over all ranks (DeepSpeed: reduce_bucket_size). */
+  readonly bucketElements: number;
+  /**
+   * Sum all of a step's gradients at once at every stage, so that the order of additions is that of stage 1.
+   * Stages 2 and 3 then keep gradients from micro-batch to micro-batch.
+   */
+  readonly sameOrder: boolean;
+}
+
+/**
+ * Divides the training state over the data-parallel ranks (ZeRO, arXiv 1910.02054). Every rank updates the
+ * slices that it owns; the norm and the tally, which no rank knows alone, are agreed on before `clip`. What
+ * brings gradients to the slices and parameters back from them are the passes after this one.
+ *
+ * A program of one rank stays as it is.
+ */
+export function shardState({ stage, ranges, bucketElements, sameOrder }: ShardStateOptions): Pass {
+  return (program) => {
+    const ranks = program.groups.data.length;
+    if (ranks === 1) return program;
+    const undivided: Sharding = {
+      ranges,
+      parameters: stage === 3 ? 'released' : 'kept',
+      gradients: stage === 1 ? 'kept' : 'released',
+      reductions: stage === 1 || sameOrder ? 'every step' : 'every micro-batch',
+      parts: [],
+    };
+    const withRanges = { ...program, sharding: undivided };
+    const parts = planParts({ ranks, ranges }, bucketElements, (block) => contributorsTo(block, withRanges));
+    const agree = { op: 'agree' } as const;
+    return {
+      ...program,
+      sharding: { ...undivided, parts },
+      optimizerBytes: program.optimizerBytes / ranks,
+      features: [...program.features, `data parallel ${ranks}`, `ZeRO ${stage}`],
+      instructions: program.instructions.flatMap((instruction): readonly Instruction[] =>
+        instruction.op === 'clip' ? [agree, { op: 'wait', started: agree }, instruction] : [instruction],
+      ),
+    };
+  };
+}

@@ -1,0 +1,145 @@
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { TrainyardError } from '../src/base/errors.js';
+import type { ProcessGroup } from '../src/comm/process-group.js';
+import { rendezvous } from '../src/comm/rendezvous.js';
+import { compileStep } from '../src/engine/compile-step.js';
+import { resolveConfig, type UserConfig } from '../src/engine/config.js';
+import { buildEngine } from '../src/engine/initialize.js';
+import { openModel } from '../src/engine/model-source.js';
+import { fullName, planFlatLayout } from '../src/nn/flat-layout.js';
+import { DTYPES } from '../src/tensor/dtype.js';
+import { liveTensors, type Tensor } from '../src/tensor/tensor.js';
+import { PLAIN_MODEL } from './plain-model.js';
+
+/**
+ * One rank of the tests of ZeRO: `node zero-program.js RANK WORLD PORT CONFIG TASK`, where CONFIG and TASK are JSON.
+ * Trains three steps, or those that a checkpoint lacks of three, and asserts on the way what must hold on every rank.
+ */
+const [rankText = '0', worldText = '1', port = '0', configText = '{}', taskText = '{}'] =
+  process.argv.slice(2);
+const rank = Number(rankText);
+const worldSize = Number(worldText);
+const written = JSON.parse(configText) as UserConfig;
+const VOCABULARY = 37;
+const LENGTH = 12;
+
+/** What to do beside training. */
+interface Task {
+  /** Train the model of plain operators. */
+  readonly plain?: boolean;
+  /** Where to save after the second step. */
+  readonly save?: string;
+  readonly load?: string;
+}
+const task = JSON.parse(taskText) as Task;
+
+const config = resolveConfig(written, { worldSize });
+const source =
+  config.model === undefined || task.plain
+    ? { model: PLAIN_MODEL, config: { architecture: 'plain' } }
+    : openModel(config.model);
+const group = rendezvous({
+  rank,
+  worldSize,
+  masterAddress: '127.0.0.1',
+  masterPort: Number(port),
+  storeIsHosted: false,
+  runId: 'zero/0',
+  networkInterface: 'lo',
+  timeoutMs: 30_000,
+});
+const counted = countSends(group);
+const engine = buildEngine({
+  config,
+  source,
+  world: { group, device: 'cpu' },
+  sequenceLength: LENGTH,
+});
+
+const rows = config.train_batch_size / worldSize;
+const batch = (step: number) => ({
+  inputIds: Array.from({ length: rows }, (_, row) =>
+    Array.from({ length: LENGTH }, (_, i) => ((rank * rows + row) * 11 + i * 5 + step) % VOCABULARY),
+  ),
+});
+const loaded = task.load === undefined ? undefined : engine.loadCheckpoint(task.load);
+const atStart = fingerprint();
+let [handles, sent] = [0, 0];
+for (let step = engine.steps; step < 3; step += 1) {
+  counted.bytes = 0;
+  engine.trainBatch(batch(step));
+  if (step === 1) {
+    sent = counted.bytes;
+    handles = liveTensors();
+    if (task.save !== undefined) engine.saveCheckpoint(task.save);
+  }
+}
+if (loaded === undefined) assert.equal(liveTensors(), handles, 'tensors leaked');
+const atEnd = fingerprint();
+
+const layout = planFlatLayout(source.model.blocks, undefined, worldSize);
+const { reports } = compileStep({
+  config,
+  model: source.model,
+  layout,
+  goal: 'update',
+  sequenceLength: LENGTH,
+});
+const predicted = reports[rank]?.collectives.reduce((sum, { sentBytes }) => sum + sentBytes, 0);
+const optimizerBytes = engine.optimizerStateBytes;
+
+// What is written inside `gathered` is what every rank reads afterwards, and nothing else has changed.
+const [first = '', second = ''] = layout.blocks.flatMap((slots) => slots.slice(-1)).map(({ owner }) => owner);
+const before = engine.gathered([first, second], (tensors) => {
+  const values = [...tensors.values()].map((tensor) => tensor.toArray());
+  get(tensors, first).mul_(2);
+  return values;
+});
+engine.gathered([first, second], (tensors) => {
+  assert.deepEqual(
+    get(tensors, first).toArray(),
+    before[0]?.map((value) => value * 2),
+  );
+  assert.deepEqual(get(tensors, second).toArray(), before[1]);
+});
+
+if (config.zero_optimization.stage === 3 && worldSize > 1) {
+  assert.throws(
+    () => engine.parameters[0]?.get(layout.blocks[0]?.[0]?.localName ?? ''),
+    (error) => error instanceof TrainyardError && error.code === 'PARAMETER_RELEASED',
+  );
+}
+engine.close();
+process.stdout.write(
+  JSON.stringify({ sent, predicted, optimizerBytes, parameters: layout.trainableElements, atStart, atEnd }),
+);
+
+/** Of all parameters, to the last bit. */
+function fingerprint(): string {
+  const hash = createHash('sha256');
+  const names = source.model.blocks.flatMap((block) =>
+    block.parameters.flatMap(({ name, tiedTo }) => (tiedTo === undefined ? [fullName(block, name)] : [])),
+  );
+  for (const name of names) {
+    engine.gathered([name], (tensors) => void hash.update(get(tensors, name).toBytes()));
+  }
+  return hash.digest('hex');
+}
+
+function get(tensors: ReadonlyMap<string, Tensor>, name: string): Tensor {
+  const tensor = tensors.get(name);
+  assert.ok(tensor, `${name} was not gathered`);
+  return tensor;
+}
+
+/** Counts the bytes of every message; the collectives of stages 1 to 3 are made of messages. */
+function countSends(counting: ProcessGroup): { bytes: number } {
+  const counter = { bytes: 0 };
+  const send = counting.send.bind(counting);
+  counting.send = (tensor, peer, tag) => {
+    counter.bytes += tensor.elements * DTYPES[tensor.dtype].bytes;
+    return send(tensor, peer, tag);
+  };
+  return counter;
+}

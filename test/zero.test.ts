@@ -1,0 +1,282 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { after, before, describe, test } from 'node:test';
+import { freePort } from '../src/launch/free-port.js';
+import { run } from './command-line.js';
+import { type Expected, readJson } from './models-harness.js';
+
+const FIXTURES = join(import.meta.dirname, '../../test/fixtures');
+const EMPTY = join(FIXTURES, 'empty-config.json');
+const PROGRAM = join(import.meta.dirname, 'zero-program.js');
+
+/** Odd sizes everywhere, tied embeddings, a head with one small parameter of its own. */
+const MODEL = {
+  architecture: 'llama',
+  vocab_size: 37,
+  hidden_size: 20,
+  intermediate_size: 27,
+  num_hidden_layers: 3,
+  num_attention_heads: 2,
+  num_key_value_heads: 1,
+  head_dim: 10,
+  tie_word_embeddings: true,
+};
+
+let root = '';
+before(() => {
+  root = mkdtempSync(join(tmpdir(), 'trainyard-zero-'));
+  const lines = Array.from({ length: 120 }, (_, row) =>
+    JSON.stringify({ input_ids: Array.from({ length: 12 }, (_, i) => (row * 11 + i * 5) % 37) }),
+  );
+  writeFileSync(join(root, 'data.jsonl'), `${lines.join('\n')}\n`);
+});
+after(() => rmSync(root, { recursive: true }));
+
+type Settings = Readonly<Record<string, unknown>>;
+
+function flags(settings: Settings): readonly string[] {
+  return Object.entries(settings).flatMap(([key, value]) => [
+    '--set',
+    `${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`,
+  ]);
+}
+
+interface Step {
+  readonly event: string;
+  readonly loss: number;
+  readonly grad_norm: number;
+}
+
+async function train(ranks: number, settings: Settings): Promise<readonly Step[]> {
+  const { exitCode, stdout, stderr } = await run([
+    'train',
+    EMPTY,
+    '--json',
+    '--ranks',
+    String(ranks),
+    ...flags(settings),
+  ]);
+  assert.equal(exitCode, 0, stderr);
+  const events = stdout.trim().split('\n');
+  return events.map((line) => JSON.parse(line) as Step).filter(({ event }) => event === 'step');
+}
+
+/** Trains the odd model and returns the file of its weights. */
+async function weightsAfter(ranks: number, name: string, settings: Settings): Promise<Buffer> {
+  const output = join(root, name);
+  await train(ranks, {
+    model: MODEL,
+    'data.path': join(root, 'data.jsonl'),
+    steps: 5,
+    train_batch_size: 12,
+    gradient_clipping: 0.5,
+    'optimizer.type': 'AdamW',
+    'optimizer.params': { lr: 0.01 },
+    output,
+    ...settings,
+  });
+  return readFileSync(join(output, 'model.safetensors'));
+}
+
+describe('PyTorch’s losses and gradient norms, whatever is divided', { concurrency: 1 }, () => {
+  const cases = [
+    ['llama-gqa-tied', 1, 2, 2],
+    ['llama-gqa-tied', 2, 4, 1],
+    ['llama-gqa-tied', 3, 2, 2],
+    ['gpt2-relu', 2, 2, 1],
+    ['qwen3', 3, 4, 1],
+  ] as const;
+  for (const [name, stage, ranks, accumulation] of cases) {
+    test(`${name}, stage ${stage} on ${ranks}, ${accumulation} micro-batches`, async () => {
+      const folder = join(FIXTURES, 'models', name);
+      const { batch_size, train: expected } = readJson<Expected>(folder, 'expected.json');
+      const { lr, betas, eps, weight_decay } = expected;
+      const steps = await train(ranks, {
+        model: folder,
+        'data.path': join(folder, 'batches.jsonl'),
+        steps: expected.losses.length,
+        train_batch_size: batch_size,
+        gradient_accumulation_steps: accumulation,
+        gradient_clipping: expected.clip,
+        optimizer: { type: 'AdamW', params: { lr, betas, eps, weight_decay } },
+        zero_optimization: { stage, reduce_bucket_size: 4096, stage3_param_persistence_threshold: 0 },
+      });
+      assert.equal(steps.length, expected.losses.length);
+      for (const [index, { loss, grad_norm }] of steps.entries()) {
+        near(loss, expected.losses[index], 1e-4, `loss of step ${index + 1}`);
+        near(grad_norm, expected.grad_norms[index], 1e-3, `norm of step ${index + 1}`);
+      }
+    });
+  }
+});
+
+test('deterministic runs end with the same bits at every stage, bucket size, with overlap and without', async () => {
+  const variants: readonly Settings[] = [
+    { stage: 0 },
+    { stage: 0, reduce_bucket_size: 500, overlap_comm: false },
+    { stage: 1 },
+    { stage: 2, reduce_bucket_size: 100 },
+    { stage: 2, overlap_comm: false },
+    { stage: 3, stage3_param_persistence_threshold: 0 },
+    { stage: 3, overlap_comm: false, reduce_bucket_size: 1 },
+    { stage: 3, stage3_prefetch_bucket_size: 900, stage3_max_live_parameters: 2000 },
+  ];
+  let first: Buffer | undefined;
+  for (const [index, zero] of variants.entries()) {
+    const weights = await weightsAfter(3, `same-${index}`, {
+      gradient_accumulation_steps: 2,
+      zero_optimization: zero,
+      communication: { deterministic: true },
+    });
+    first ??= weights;
+    assert.ok(first.equals(weights), JSON.stringify(zero));
+  }
+});
+
+test('three ranks, which own odd slices, train as one does', async () => {
+  const settings = {
+    model: MODEL,
+    'data.path': join(root, 'data.jsonl'),
+    steps: 6,
+    train_batch_size: 12,
+    gradient_clipping: 0.5,
+    optimizer: { type: 'AdamW', params: { lr: 0.01 } },
+  };
+  const alone = await train(1, settings);
+  for (const stage of [0, 1, 2, 3]) {
+    const steps = await train(3, {
+      ...settings,
+      gradient_accumulation_steps: 4,
+      zero_optimization: { stage, stage3_param_persistence_threshold: 0 },
+    });
+    for (const [index, { loss, grad_norm }] of steps.entries()) {
+      near(loss, alone[index]?.loss, 1e-5, `loss of step ${index + 1}, stage ${stage}`);
+      near(grad_norm, alone[index]?.grad_norm, 1e-4, `norm of step ${index + 1}, stage ${stage}`);
+    }
+  }
+});
+
+test('one seed makes the same weights for every world size and stage', async () => {
+  let first: Buffer | undefined;
+  for (const [ranks, stage] of [
+    [1, 0],
+    [2, 1],
+    [2, 3],
+    [3, 3],
+  ] as const) {
+    const weights = await weightsAfter(ranks, `seed-${ranks}-${stage}`, {
+      steps: 1,
+      'optimizer.params': { lr: 0 },
+      zero_optimization: { stage },
+    });
+    first ??= weights;
+    assert.ok(first.equals(weights), `${ranks} ranks, stage ${stage}`);
+  }
+});
+
+interface Measured {
+  readonly sent: number;
+  readonly predicted: number;
+  readonly optimizerBytes: number;
+  readonly parameters: number;
+  /** Fingerprints of all parameters before the first step and after the last. */
+  readonly atStart: string;
+  readonly atEnd: string;
+}
+
+async function measure(
+  ranks: number,
+  zero: Settings,
+  accumulation = 1,
+  task: Settings = {},
+): Promise<readonly Measured[]> {
+  const config = {
+    model: MODEL,
+    train_batch_size: 6 * accumulation,
+    gradient_accumulation_steps: accumulation,
+    gradient_clipping: 1,
+    optimizer: { type: 'AdamW', params: { lr: 0.01 } },
+    zero_optimization: { stage3_param_persistence_threshold: 0, ...zero },
+    communication: { deterministic: task.deterministic === true },
+  };
+  const port = await freePort('127.0.0.1');
+  return Promise.all(
+    Array.from({ length: ranks }, async (_, rank) => {
+      const args = [
+        PROGRAM,
+        String(rank),
+        String(ranks),
+        String(port),
+        JSON.stringify(config),
+        JSON.stringify(task),
+      ];
+      const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+      const [output, errors] = await Promise.all([text(child.stdout), text(child.stderr)]);
+      assert.ok(output.startsWith('{'), errors);
+      return JSON.parse(output) as Measured;
+    }),
+  );
+}
+
+describe('bytes on the wire and in memory', { concurrency: 1 }, () => {
+  for (const ranks of [2, 3]) {
+    for (const stage of [1, 2, 3]) {
+      test(`stage ${stage} on ${ranks}`, async () => {
+        for (const { sent, predicted, optimizerBytes, parameters } of await measure(ranks, { stage })) {
+          assert.equal(sent, Math.round(predicted));
+          assert.equal(optimizerBytes, (8 * parameters) / ranks);
+          const tally = 32 * (ranks - 1);
+          const times = (sent - tally) / ((4 * parameters * (ranks - 1)) / ranks);
+          if (stage < 3) assert.equal(times, 2);
+          else assert.ok(times > 2 && times <= 3.2, `${times} times the parameters`);
+        }
+      });
+    }
+  }
+
+  test('gradients of every micro-batch are reduced at stages 2 and 3', async () => {
+    for (const stage of [2, 3]) {
+      for (const { sent, predicted } of await measure(2, { stage, reduce_bucket_size: 64 }, 3)) {
+        assert.equal(sent, Math.round(predicted));
+      }
+    }
+  });
+});
+
+describe('checkpoints fit every layout', { concurrency: 1 }, () => {
+  test('a run goes on at another stage as if it had begun there, and on other ranks with the same values', async () => {
+    const save = join(root, 'checkpoints');
+    const [whole] = await measure(2, { stage: 3 }, 1, { save, deterministic: true });
+    for (const stage of [0, 1, 2, 3]) {
+      const [resumed] = await measure(2, { stage }, 1, { load: save, deterministic: true });
+      assert.equal(resumed?.atEnd, whole?.atEnd, `stage ${stage}`);
+    }
+    const [two] = await measure(2, { stage: 2 }, 1, { load: save });
+    for (const [ranks, stage] of [
+      [1, 0],
+      [3, 3],
+      [3, 1],
+    ] as const) {
+      const [resumed] = await measure(ranks, { stage }, 1, { load: save });
+      assert.equal(resumed?.atStart, two?.atStart, `${ranks} ranks, stage ${stage}`);
+    }
+  });
+});
+
+test('a model of plain operators trains at every stage', async () => {
+  const task = { plain: true, deterministic: true };
+  const [first] = await measure(2, { stage: 0 }, 2, task);
+  for (const stage of [1, 2, 3]) {
+    const [result] = await measure(2, { stage }, 2, task);
+    assert.equal(result?.atEnd, first?.atEnd, `stage ${stage}`);
+  }
+});
+
+function near(got: number, expected: number | undefined, tolerance: number, what: string): void {
+  assert.ok(expected !== undefined, `${what} is missing`);
+  assert.ok(Math.abs(got - expected) <= tolerance * Math.abs(expected), `${what}: ${got} for ${expected}`);
+}
