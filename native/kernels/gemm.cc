@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "gemm_few_rows.h"
 #include "gemm_kernel.h"
 
 namespace trainyard {
@@ -21,8 +22,6 @@ constexpr int64_t block_rows = 336;
 constexpr int64_t packed_columns_limit = int64_t{1} << 21;
 // A transposed block stores past the end of its panel, by less than this.
 constexpr int64_t slack = 64;
-// Below this many rows the copy of the columns costs more than it saves.
-constexpr int64_t fewest_rows = 8;
 
 constexpr int64_t round_up(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
 
@@ -105,7 +104,9 @@ const GemmKernel* gemm_kernel() {
 }
 
 void gemm(int64_t rows, int64_t columns, int64_t depth, GemmOperand a, GemmOperand b, GemmOutput c) {
-  if (gemm_kernel() == nullptr || rows < fewest_rows || depth == 0) return multiply_with_aten(rows, columns, depth, a, b, c);
+  // Copying the columns into panels pays from some rows on.
+  if (rows <= few_rows && depth > 0) return gemm_few_rows(rows, columns, depth, a, b, c);
+  if (gemm_kernel() == nullptr || depth == 0) return multiply_with_aten(rows, columns, depth, a, b, c);
   const GemmKernel& isa = *gemm_kernel();
   const int64_t width = isa.tile_columns;
   const int64_t stripe = std::max(width, std::min(round_up(columns, width), packed_columns_limit / depth / width * width));
