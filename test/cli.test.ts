@@ -248,9 +248,13 @@ for (const [signal, exitCode] of [
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     const output: string[] = [];
+    let isAsked = false;
     run.stderr.resume();
     run.stdout.on('data', (bytes: Buffer) => {
-      if (output.push(String(bytes)) > 0 && output.join('').includes('"step":3,')) run.kill(signal);
+      output.push(String(bytes));
+      // Once: a second signal means to leave without saving.
+      if (isAsked || !output.join('').includes('"step":3,')) return;
+      isAsked = run.kill(signal);
     });
     const [code] = (await once(run, 'close')) as [number | null];
     assert.equal(code, exitCode);
