@@ -32,6 +32,7 @@ export class TrainingReport {
       first_step: engine.steps + 1,
       device: config.device,
       tokens_per_step: config.train_batch_size * sequenceLength,
+      ...(config.steps_per_print !== undefined && { steps_per_print: config.steps_per_print }),
       ...(config.output !== undefined && { output: config.output }),
     });
   }
