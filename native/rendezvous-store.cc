@@ -88,13 +88,6 @@ napi_value store_add(napi_env env, napi_callback_info info) {
   });
 }
 
-napi_value store_has(napi_env env, napi_callback_info info) {
-  return guarded(env, "storeHas", [&] {
-    const Arguments arguments(env, info);
-    return boolean_value(env, holder_of(env, arguments.value(0)).store->check({arguments.string(1)}));
-  });
-}
-
 // False when the deadline passes first.
 napi_value store_wait(napi_env env, napi_callback_info info) {
   return guarded(env, "storeWait", [&] {
@@ -126,7 +119,6 @@ void export_rendezvous_store(napi_env env, napi_value exports) {
   export_function(env, exports, "createStore", create_store);
   export_function(env, exports, "storePort", store_port);
   export_function(env, exports, "storeAdd", store_add);
-  export_function(env, exports, "storeHas", store_has);
   export_function(env, exports, "storeWait", store_wait);
   export_function(env, exports, "closeStore", close_store);
 }

@@ -60,20 +60,12 @@ function openStore(options: RendezvousOptions): NativeObject {
 
 /** Says that this rank is here and waits for the others. */
 function meet(store: NativeObject, options: RendezvousOptions, deadlineMs: number): void {
-  const { rank, worldSize, runId } = options;
-  const keyOf = (other: number): string => `${runId}/present/${other}`;
-  const ranks = Array.from({ length: worldSize }, (_, other) => other);
   try {
-    if (native.storeAdd(store, keyOf(rank), 1) > 1) throw taken(options);
-    const everybodyCame = ranks.every((other) => {
-      const leftMs = Math.max(1, Math.ceil(deadlineMs - performance.now()));
-      return native.storeWait(store, keyOf(other), leftMs);
-    });
-    if (!everybodyCame)
-      throw absent(
-        options,
-        ranks.filter((other) => !native.storeHas(store, keyOf(other))),
-      );
+    if (native.storeAdd(store, presenceOf(options.rank, options), 1) > 1) throw taken(options);
+    const missing = missingAt(store, options, deadlineMs);
+    if (missing.length === 0) return;
+    giveUp(store, options, missing);
+    throw absent(options, missing);
   } catch (error) {
     if (error instanceof TrainyardError && error.code === 'RENDEZVOUS_FAILED') throw error;
     throw failed(
@@ -84,6 +76,34 @@ function meet(store: NativeObject, options: RendezvousOptions, deadlineMs: numbe
     );
   }
 }
+
+const presenceOf = (rank: number, { runId }: RendezvousOptions): string => `${runId}/present/${rank}`;
+
+/** How often a rank came is the value under its key. A zero there says that another rank gave up waiting for it. */
+function missingAt(store: NativeObject, options: RendezvousOptions, deadlineMs: number): readonly number[] {
+  const ranks = Array.from({ length: options.worldSize }, (_, rank) => rank);
+  const everybodyCame = ranks.every((rank) => {
+    const key = presenceOf(rank, options);
+    const leftMs = Math.max(1, Math.ceil(deadlineMs - performance.now()));
+    return native.storeWait(store, key, leftMs) && native.storeAdd(store, key, 0) > 0;
+  });
+  return everybodyCame
+    ? []
+    : ranks.filter((rank) => native.storeAdd(store, presenceOf(rank, options), 0) === 0);
+}
+
+/** The store lives in rank 0, so a rank that leaves signs off, and rank 0 waits for those that know less than it. */
+function giveUp(store: NativeObject, options: RendezvousOptions, missing: readonly number[]): void {
+  const keyOf = (rank: number): string => `${options.runId}/left/${rank}`;
+  native.storeAdd(store, keyOf(options.rank), 1);
+  if (options.rank !== 0) return;
+  const leaveMs = performance.now() + SIGN_OFF_MS;
+  for (let rank = 1; rank < options.worldSize; rank++)
+    if (!missing.includes(rank))
+      native.storeWait(store, keyOf(rank), Math.max(1, Math.ceil(leaveMs - performance.now())));
+}
+
+const SIGN_OFF_MS = 10_000;
 
 function absent(options: RendezvousOptions, missing: readonly number[]): TrainyardError {
   const names = missing.length === 1 ? `Rank ${missing[0]} did` : `Ranks ${missing.join(', ')} did`;

@@ -144,7 +144,6 @@ export interface CommunicationBinding {
   storePort(store: NativeObject): number;
   /** Adds to a counter, which starts at 0, and returns its new value. */
   storeAdd(store: NativeObject, key: string, amount: number): number;
-  storeHas(store: NativeObject, key: string): boolean;
   /** Blocks until the key is there; false after the deadline. */
   storeWait(store: NativeObject, key: string, timeoutMs: number): boolean;
   /** Disconnects, and ends the server if it is ours. A store that is only dropped stays. */
