@@ -139,6 +139,18 @@ function wrongValues(): BadConfiguration[] {
       'communication.timeout_seconds',
       '> 0',
     ),
+    row(
+      'an unknown compression',
+      { communication: { compression: 'fp17' } },
+      'communication.compression',
+      '"fp16-dynamic"',
+    ),
+    row(
+      'a scale of zero',
+      { communication: { compression: { type: 'fp16-static', scale: 0 } } },
+      'communication.compression.scale',
+      'got       0',
+    ),
     row('a mesh axis of zero', { mesh: { tensor: 0 } }, 'mesh.tensor', '≥ 1'),
     {
       name: 'wrong value: an infinite learning rate',
@@ -195,6 +207,13 @@ function impossibleTogether(): BadConfiguration[] {
       1,
       'optimizer.params.nesterov',
       'momentum > 0',
+    ),
+    row(
+      'two ways for gradients to travel',
+      { communication: { compression: 'fp16-dynamic' }, communication_data_type: 'bf16' },
+      1,
+      'communication.compression',
+      'communication_data_type bf16',
     ),
     row(
       'recomputation asked for twice',
@@ -263,16 +282,21 @@ function notSupported(): BadConfiguration[] {
     ),
     row('a collective algorithm', { communication: { algorithm: 'ring' } }, 'communication.algorithm'),
     row(
-      'gradient compression',
-      { communication: { compression: 'fp16' } },
-      'communication.compression',
-      '"none"',
-    ),
-    row(
       'kept inputs on the host',
       { activation_checkpointing: { cpu_checkpointing: true } },
       'cpu_checkpointing',
       'needs a GPU',
+    ),
+    row(
+      'gradient compression with ZeRO',
+      { communication: { compression: 'fp16' }, zero_optimization: { stage: 1 } },
+      'communication.compression',
+      'zero_optimization.stage 1',
+    ),
+    row(
+      "the same by DeepSpeed's key",
+      { communication_data_type: 'bf16', zero_optimization: { stage: 3 } },
+      'communication_data_type',
     ),
     row('a memory limit', { memory_limit: '6GiB' }, 'memory_limit'),
     row('LoRA', { adapter: { type: 'lora' } }, 'adapter.type'),

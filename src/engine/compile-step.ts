@@ -1,4 +1,5 @@
 import { invariant, TrainyardError } from '../base/errors.js';
+import { withStandardScale } from '../comm/config.js';
 import type { Model } from '../nn/block.js';
 import type { FlatLayout } from '../nn/flat-layout.js';
 import { optimizerStateCount } from '../optim/optimizer.js';
@@ -116,6 +117,7 @@ function compileForRank(
     recomputed,
     gradients: { bucketElements: zero.reduce_bucket_size, overlap: zero.overlap_comm },
     ...(zero.stage !== 0 && { zero: zeroOptions(config, zero.stage) }),
+    compression: { compression: withStandardScale(config.communication.compression), sequenceLength },
   });
 }
 

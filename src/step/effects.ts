@@ -1,3 +1,4 @@
+import type { ActiveCompression } from '../comm/config.js';
 import { TALLY_ELEMENTS } from '../nn/flat-layout.js';
 import type { Instruction, Operation } from './instruction.js';
 import { startName } from './instruction.js';
@@ -52,6 +53,8 @@ export interface Collective {
   readonly subject: string;
   readonly elements: number;
   readonly bytes: number;
+  /** How the elements are compressed on the wire ("fp16 dynamic"). */
+  readonly codec?: string;
 }
 
 /** What ranks agree on beside parameters and gradients: the tally, and the sum of squared gradients. */
@@ -142,17 +145,26 @@ const EFFECTS: { readonly [Op in Operation]: (instruction: Instruction<Op>, prog
   reduce: (instruction, program) => {
     const bucket = program.buckets[instruction.bucket];
     const elements = bucket === undefined ? 0 : bucketElements(bucket);
+    const { compression } = instruction;
+    const messages =
+      bucket === undefined || compression === undefined
+        ? []
+        : [{ value: `messages of bucket.${instruction.bucket}`, memory: messageMemory(bucket, program) }];
     return {
       reads: bucket === undefined ? [] : [gradients, ...contributionsTo(bucket, program)],
-      makes: [{ value: reduced(instruction.bucket) }],
-      frees: [],
+      makes: [{ value: reduced(instruction.bucket) }, ...messages],
+      frees: messages.map(({ value }) => value),
       starts: startName(instruction),
       collective: {
         kind: 'all-reduce',
         group: 'data',
         subject: `bucket.${instruction.bucket}`,
         elements,
-        bytes: elements * program.bytesPerElement,
+        bytes:
+          bucket === undefined || compression === undefined
+            ? elements * program.bytesPerElement
+            : compressedBytes(bucket, compression, program.bytesPerElement),
+        ...(compression !== undefined && { codec: compression.type.replace('-', ' ') }),
       },
     };
   },
@@ -341,6 +353,23 @@ function madeGraph(block: number, micro: number, program: Program): Made {
     value: graph(block, micro),
     memory: { account: 'activations', bytes: Math.max(0, activationBytes - outputBytes) },
   };
+}
+
+const COMPRESSED_BYTES = 2;
+
+/** All values of the bucket in 16 bits, and this rank's chunk of them from each other rank. */
+function messageMemory(bucket: Bucket, program: Program): NonNullable<Made['memory']> {
+  const values = bucket.end - bucket.start;
+  const ranks = program.groups.data.length;
+  const arriving = (ranks - 1) * Math.ceil(values / ranks);
+  return { account: 'buckets', bytes: (values + arriving) * COMPRESSED_BYTES };
+}
+
+/** Values in 16 bits; as they are the tally and, where the ranks agree on it first, their largest magnitude. */
+function compressedBytes(bucket: Bucket, compression: ActiveCompression, bytesPerElement: number): number {
+  const values = bucket.end - bucket.start;
+  const exact = bucketElements(bucket) - values + (compression.type === 'fp16-dynamic' ? 1 : 0);
+  return values * COMPRESSED_BYTES + exact * bytesPerElement;
 }
 
 /** Gradients as `clip` may use them: summed over the ranks, or as they are where there is no one to sum with. */

@@ -19,7 +19,6 @@ export const laterKeys: KeyTable = {
   }),
   communication: section({
     algorithm: off('backend', 'our own collective algorithms come later'),
-    compression: off('none', 'gradient compression comes later'),
     topology: later(null, 'our own collective algorithms come later'),
   }),
 };

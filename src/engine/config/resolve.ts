@@ -1,4 +1,5 @@
 import { isJsonObject, type JsonObject, type JsonPath, type JsonValue } from '../../base/json-document.js';
+import { compressionOf } from '../../comm/config.js';
 import { type BatchSizes, completeBatchSizes, isBatchConflict } from './batch-sizes.js';
 import { checkSchema, related, withCanonicalNames } from './check.js';
 import { type ConfigIssue, errorOf } from './issue.js';
@@ -11,12 +12,18 @@ import { judge } from './verdicts.js';
 /** A type whose every part, however deep, is read-only. */
 export type DeepReadonly<T> = T extends object ? { readonly [Key in keyof T]: DeepReadonly<T[Key]> } : T;
 
+/** The same with every key there. */
+type Certain<T> = { [Key in keyof T]-?: NonNullable<T[Key]> };
+
 /**
  * A configuration with nothing left open, frozen: defaults filled in and the batch sizes worked out for one
  * number of data-parallel ranks. Keys keep the names that they have in the file, which are DeepSpeed's where
  * DeepSpeed has one. Each part takes its own slice; nobody takes the whole.
  */
-export type ResolvedConfig = DeepReadonly<Omit<CheckedConfig, '$schema' | keyof BatchSizes>> & BatchSizes;
+export type ResolvedConfig = DeepReadonly<
+  Omit<CheckedConfig, '$schema' | 'communication' | 'communication_data_type' | keyof BatchSizes>
+> &
+  BatchSizes & { readonly communication: DeepReadonly<Certain<CheckedConfig['communication']>> };
 
 /**
  * The one way from what was written to what is used: tables, schemas, rules, batch sizes, frozen.
@@ -43,9 +50,10 @@ export function resolve(written: JsonValue, surroundings: Surroundings): Resolve
   if (issues.length > 0) throw errorOf(issues, origin);
   const sizes = completeBatchSizes(config, dataParallelSize(config, surroundings) ?? 1);
   if (isBatchConflict(sizes)) throw new Error(sizes.what);
-  const { $schema: _schema, ...rest } = config;
+  const { $schema: _schema, communication, communication_data_type: dtype, ...rest } = config;
   return deepFreeze({
     ...rest,
+    communication: { ...communication, compression: compressionOf({ ...communication, dtype }) },
     scheduler: withTotalSteps(config),
     recompute: recomputePolicy(config),
     ...sizes,

@@ -1,3 +1,4 @@
+import { compressionOf, withStandardScale } from '../../comm/config.js';
 import { completeBatchSizes, isBatchConflict } from './batch-sizes.js';
 import type { ConfigIssue } from './issue.js';
 import type { ConfigOrigin } from './origin.js';
@@ -36,6 +37,8 @@ export const configRules: readonly ConfigRule[] = [
   { keys: ['optimizer'], check: checkNesterov },
   { keys: ['recompute'], check: checkSelection },
   { keys: ['recompute', 'pipeline'], check: checkCheckpointInterval },
+  { keys: ['communication', 'communication_data_type'], check: checkCompression },
+  { keys: ['communication', 'communication_data_type', 'zero_optimization'], check: checkCompressedStage },
 ];
 
 /** The issues of keys that the command needs and the configuration lacks. */
@@ -112,6 +115,39 @@ function checkTotalSteps(config: CheckedConfig): ConfigIssue | undefined {
     what: 'scheduler.params.total_num_steps is missing, and so is steps, from which it would follow.',
     expected: 'an integer ≥ 1',
     cure: 'Add "steps" to the configuration.',
+  };
+}
+
+function checkCompression(config: CheckedConfig, { origin }: Surroundings): ConfigIssue | undefined {
+  const { communication_data_type: dtype, communication } = config;
+  if (dtype === undefined || communication.compression === undefined) return undefined;
+  const { type } = withStandardScale(communication.compression);
+  if (type === (dtype === 'fp32' ? 'none' : dtype)) return undefined;
+  const path = ['communication', 'compression'];
+  return {
+    code: 'CONFIG_CONFLICT',
+    path,
+    part: 'value',
+    what: 'communication.compression and communication_data_type say different things.',
+    expected: `one of the two keys, or ${dtype === 'fp32' ? 'none' : dtype} for both`,
+    got:
+      `compression ${type} (${origin.describe(path, 'value')}), ` +
+      `communication_data_type ${dtype} (${origin.describe(['communication_data_type'], 'value')})`,
+  };
+}
+
+function checkCompressedStage(config: CheckedConfig): ConfigIssue | undefined {
+  const { communication, communication_data_type: dtype, zero_optimization: zero } = config;
+  const compression = compressionOf({ compression: communication.compression, dtype });
+  if (compression === 'none' || zero.stage === 0) return undefined;
+  const isOurs = communication.compression !== undefined;
+  return {
+    code: 'CONFIG_UNSUPPORTED',
+    path: isOurs ? ['communication', 'compression'] : ['communication_data_type'],
+    part: 'value',
+    what: 'Gradients are not compressed yet where ZeRO divides the training state.',
+    expected: 'no compression, or zero_optimization.stage 0',
+    got: `zero_optimization.stage ${zero.stage}`,
   };
 }
 

@@ -78,8 +78,30 @@ export interface UserConfig {
          * they accumulate. Default: `false`.
          */
         readonly deterministic?: boolean | undefined;
+        /**
+         * How gradients travel between data-parallel ranks: `none` (fp32), or in 16 bits and summed in fp32:
+         * `fp16`, `fp16-static` (times 65536, or a scale of your own), `fp16-dynamic` (times the largest power
+         * of two that fits, chosen anew for each bucket) or `bf16`. Left out: what `communication_data_type`
+         * says.
+         */
+        readonly compression?:
+          | 'none'
+          | 'fp16'
+          | 'fp16-static'
+          | 'fp16-dynamic'
+          | 'bf16'
+          | {
+              readonly type: 'fp16-static';
+              /**
+               * The factor on the gradient of the mean loss before it is rounded to fp16. Default: `65536`.
+               */
+              readonly scale?: number | undefined;
+            }
+          | undefined;
       }
     | undefined;
+  /** The dtype in which gradients travel: `communication.compression` none, fp16 or bf16. */
+  readonly communication_data_type?: 'fp32' | 'fp16' | 'bf16' | undefined;
   /**
    * Sequences per optimizer step, over all ranks: micro-batch × accumulation × data-parallel ranks.
    */

@@ -68,7 +68,9 @@ function checkPair(first: Program, second: Program, group: GroupName): void {
 function fingerprint(occurrence: Occurrence | undefined): string {
   return occurrence === undefined
     ? 'none'
-    : `${occurrence.kind} ${occurrence.subject} ${occurrence.elements} ${occurrence.bytes}`;
+    : [occurrence.kind, occurrence.subject, occurrence.elements, occurrence.bytes, occurrence.codec].join(
+        ' ',
+      );
 }
 
 function occurrences(program: Program): readonly Occurrence[] {

@@ -1,0 +1,178 @@
+import assert from 'node:assert/strict';
+import { type Codec, compress, createCodec, decompress, largestMagnitude } from '../src/comm/codec.js';
+import { CompressedReductions } from '../src/comm/compressed-all-reduce.js';
+import type { ActiveCompression } from '../src/comm/config.js';
+import type { ProcessGroup } from '../src/comm/process-group.js';
+import { rendezvous } from '../src/comm/rendezvous.js';
+import { native } from '../src/native/native.js';
+import { tensor } from '../src/tensor/create.js';
+import { DTYPES } from '../src/tensor/dtype.js';
+import { empty, zeros } from '../src/tensor/generated/functions.js';
+import { scope, type Tensor } from '../src/tensor/tensor.js';
+
+/** One rank of the tests of compressed reductions: `node compression-program.js RANK WORLD PORT`. */
+const [rank = 0, worldSize = 1, masterPort = 0] = process.argv.slice(2).map(Number);
+
+const SCHEMES: readonly (readonly [scheme: ActiveCompression, relativeError: number])[] = [
+  [{ type: 'fp16' }, 2 ** -11],
+  [{ type: 'fp16-static', scale: 2 ** 16 }, 2 ** -11],
+  [{ type: 'fp16-static', scale: 2 ** 24 }, 2 ** -11],
+  [{ type: 'fp16-static', scale: 1000 }, 2 ** -11 + 2 ** -22],
+  [{ type: 'fp16-dynamic' }, 2 ** -11],
+  [{ type: 'bf16' }, 2 ** -8],
+];
+const SIZES = [1, 2, 7, 96, 4099];
+
+const group = rendezvous({
+  rank,
+  worldSize,
+  masterAddress: '127.0.0.1',
+  masterPort,
+  storeIsHosted: false,
+  runId: 'compression/0',
+  networkInterface: 'lo',
+  timeoutMs: 20_000,
+});
+const before = native.liveHandles();
+for (const [scheme, error] of SCHEMES) {
+  const codec = createCodec(scheme);
+  for (const size of SIZES) scope(() => sumsWithinBounds(scheme, codec, size, error));
+  scope(() => staysVisible(codec));
+  scope(() => manyAtOnce(codec));
+}
+scope(overflows);
+scope(() => countsBytes('fp16', 2 * 2 * 600));
+scope(() => countsBytes('fp16-dynamic', 2 * 2 * 600 + 2 * 4));
+group.barrier().wait();
+assert.equal(native.liveHandles(), before, 'tensors leaked');
+group.close();
+
+/** The values of a rank: of two magnitudes, and inside the range of every scheme. */
+function valuesOf(of: number, size: number): Tensor {
+  const values = Array.from(
+    { length: size },
+    (_, at) => Math.sin(at * 3 + of * 7 + 1) * (at % 3 === 0 ? 1e-3 : 2e-5),
+  );
+  return tensor(values);
+}
+
+function reduce(values: Tensor, codec: Codec): Tensor {
+  new CompressedReductions(group).allReduce(values, codec).wait();
+  return values;
+}
+
+function sumsWithinBounds(scheme: ActiveCompression, codec: Codec, size: number, error: number): void {
+  const name = `${JSON.stringify(scheme)} × ${size}`;
+  const parts = Array.from({ length: worldSize }, (_, other) => valuesOf(other, size));
+  const columns = parts.map((part) => part.toArray());
+  const result = reduce(valuesOf(rank, size), codec);
+  for (const [at, sum] of result.toArray().entries()) {
+    const exact = columns.reduce((total, column) => total + (column[at] ?? Number.NaN), 0);
+    const magnitude = columns.reduce((total, column) => total + Math.abs(column[at] ?? Number.NaN), 0);
+    // Every part is rounded once, and then their sum.
+    const bound = (2 * error + error * error + 2 ** -20) * magnitude + 2 ** -24;
+    assert.ok(Math.abs(sum - exact) <= bound, `${name}: ${sum} for ${exact}`);
+  }
+  assert.deepEqual(
+    result.toBytes(),
+    expectedBytes(parts, codec),
+    `${name} is not the sum in the order of ranks`,
+  );
+  sameEverywhere(result, name);
+}
+
+/** The definition, without chunks: compress, add up in fp32 in the order of ranks, compress, decompress. */
+function expectedBytes(parts: readonly Tensor[], codec: Codec): Uint8Array {
+  const maximum = codec.usesMaximum ? Math.max(...parts.map(largestMagnitude)) : 0;
+  const [scale, sumScale] = [codec.scaleFor(maximum), codec.scaleFor(maximum * worldSize)];
+  const size = parts[0]?.elements ?? 0;
+  const message = empty([size], { dtype: codec.dtype });
+  const sum = zeros([size]);
+  for (const part of parts) {
+    compress(part, scale, message);
+    sum.add_(message);
+  }
+  compress(sum, sumScale / scale, message);
+  decompress(message, sumScale, sum);
+  return sum.toBytes();
+}
+
+function sameEverywhere(values: Tensor, name: string): void {
+  const all = empty([worldSize * values.elements]);
+  group.allGather(all, values).wait();
+  for (let other = 0; other < worldSize; other += 1) {
+    const theirs = all.narrow(0, other * values.elements, values.elements).contiguous();
+    assert.deepEqual(theirs.toBytes(), values.toBytes(), `${name} differs on rank ${other}`);
+  }
+}
+
+/** What is not finite on the last rank alone is not finite on any rank afterwards, and zero stays zero. */
+function staysVisible(codec: Codec): void {
+  for (const odd of [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]) {
+    const values = new Array<number>(50).fill(0);
+    if (rank === worldSize - 1) values[31] = odd;
+    const result = reduce(tensor(values), codec).toArray();
+    assert.deepEqual(
+      result.filter((value) => !Number.isFinite(value)),
+      [odd],
+    );
+    assert.equal(result.indexOf(0), 0);
+    assert.equal(Number.isFinite(result[31]), false);
+  }
+  assert.deepEqual(reduce(zeros([9]), codec).toArray(), new Array<number>(9).fill(0));
+}
+
+/** Several reductions started before the first is waited for, and waited for in the opposite order. */
+function manyAtOnce(codec: Codec): void {
+  const reductions = new CompressedReductions(group);
+  const tensors = [1, 2, 3, 4].map((power) => valuesOf(rank, 600).mul_(2 ** -power));
+  const works = tensors.map((each) => reductions.allReduce(each, codec));
+  for (const work of [...works].reverse()) work.wait();
+  for (const [at, each] of tensors.entries()) {
+    const parts = Array.from({ length: worldSize }, (_, other) => valuesOf(other, 600).mul_(2 ** -(at + 1)));
+    assert.deepEqual(each.toBytes(), expectedBytes(parts, codec));
+  }
+}
+
+/** 40960 on every rank fits into fp16, and its sum does not; only a scale that the ranks agree on can know. */
+function overflows(): void {
+  const large = () => tensor(new Array<number>(5).fill(40_960));
+  const plain = reduce(large(), createCodec({ type: 'fp16' })).toArray();
+  assert.deepEqual(plain, new Array<number>(5).fill(Number.POSITIVE_INFINITY));
+  const dynamic = reduce(large(), createCodec({ type: 'fp16-dynamic' })).toArray();
+  assert.deepEqual(dynamic, new Array<number>(5).fill(40_960 * worldSize));
+  const tiny = () => tensor([2 ** -40, 0]);
+  assert.deepEqual(reduce(tiny(), createCodec({ type: 'fp16' })).toArray(), [0, 0]);
+  assert.deepEqual(reduce(tiny(), createCodec({ type: 'fp16-dynamic' })).toArray(), [
+    worldSize * 2 ** -40,
+    0,
+  ]);
+}
+
+/** A rank sends (N − 1)/N of `bytes`, of which half are the values in 16 bits going out and half coming back. */
+function countsBytes(type: 'fp16' | 'fp16-dynamic', bytes: number): void {
+  const counter = counting(group);
+  new CompressedReductions(counter).allReduce(valuesOf(rank, 600), createCodec({ type })).wait();
+  assert.equal(counter.sentBytes, (bytes * (worldSize - 1)) / worldSize);
+}
+
+/** Counts what leaves this rank; an all-reduce as the bandwidth-optimal algorithm would send it. */
+function counting(inner: ProcessGroup) {
+  const bytesOf = ({ elements, dtype }: Tensor): number => elements * DTYPES[dtype].bytes;
+  const transport = {
+    sentBytes: 0,
+    rank,
+    worldSize,
+    allReduce: (...[values, reduction]: Parameters<ProcessGroup['allReduce']>) => {
+      transport.sentBytes += (2 * (worldSize - 1) * bytesOf(values)) / worldSize;
+      return inner.allReduce(values, reduction);
+    },
+    send: (...[values, peer, tag]: Parameters<ProcessGroup['send']>) => {
+      transport.sentBytes += bytesOf(values);
+      return inner.send(values, peer, tag);
+    },
+    receive: (...[values, peer, tag]: Parameters<ProcessGroup['receive']>) =>
+      inner.receive(values, peer, tag),
+  };
+  return transport;
+}
