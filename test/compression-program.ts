@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
-import { type Codec, compress, createCodec, decompress, largestMagnitude } from '../src/comm/codec.js';
+import { type Codec, createCodec } from '../src/comm/codec.js';
 import { CompressedReductions } from '../src/comm/compressed-all-reduce.js';
 import type { ActiveCompression } from '../src/comm/config.js';
 import type { ProcessGroup } from '../src/comm/process-group.js';
 import { rendezvous } from '../src/comm/rendezvous.js';
+import { sumCompressed } from '../src/engine/bench/compression.js';
 import { native } from '../src/native/native.js';
 import { tensor } from '../src/tensor/create.js';
 import { DTYPES } from '../src/tensor/dtype.js';
@@ -75,26 +76,10 @@ function sumsWithinBounds(scheme: ActiveCompression, codec: Codec, size: number,
   }
   assert.deepEqual(
     result.toBytes(),
-    expectedBytes(parts, codec),
+    sumCompressed(parts, codec).toBytes(),
     `${name} is not the sum in the order of ranks`,
   );
   sameEverywhere(result, name);
-}
-
-/** The definition, without chunks: compress, add up in fp32 in the order of ranks, compress, decompress. */
-function expectedBytes(parts: readonly Tensor[], codec: Codec): Uint8Array {
-  const maximum = codec.usesMaximum ? Math.max(...parts.map(largestMagnitude)) : 0;
-  const [scale, sumScale] = [codec.scaleFor(maximum), codec.scaleFor(maximum * worldSize)];
-  const size = parts[0]?.elements ?? 0;
-  const message = empty([size], { dtype: codec.dtype });
-  const sum = zeros([size]);
-  for (const part of parts) {
-    compress(part, scale, message);
-    sum.add_(message);
-  }
-  compress(sum, sumScale / scale, message);
-  decompress(message, sumScale, sum);
-  return sum.toBytes();
 }
 
 function sameEverywhere(values: Tensor, name: string): void {
@@ -130,7 +115,7 @@ function manyAtOnce(codec: Codec): void {
   for (const work of [...works].reverse()) work.wait();
   for (const [at, each] of tensors.entries()) {
     const parts = Array.from({ length: worldSize }, (_, other) => valuesOf(other, 600).mul_(2 ** -(at + 1)));
-    assert.deepEqual(each.toBytes(), expectedBytes(parts, codec));
+    assert.deepEqual(each.toBytes(), sumCompressed(parts, codec).toBytes());
   }
 }
 

@@ -142,6 +142,15 @@ function addBench(program: Command): void {
       const { benchStep } = await import('./commands/bench-step.js');
       await benchStep(peer, options);
     });
+  bench
+    .command('compression')
+    .description('What each compression of gradients costs in accuracy, on a small run on 2 ranks.')
+    .option('--steps <n>', 'optimizer steps of each run', positiveInteger, 100)
+    .option('--json', JSON_HELP)
+    .action(async (options: BenchCompressionOptions) => {
+      const { benchCompression } = await import('./commands/bench-compression.js');
+      await benchCompression(options);
+    });
 }
 
 function addTokenizer(program: Command): void {
@@ -248,6 +257,10 @@ export interface BenchComparison extends JsonOption {
 export interface BenchStepOptions extends ConfigOptions, BenchComparison {
   readonly preset: BenchPresetName;
   readonly ranks?: number;
+  readonly steps: number;
+}
+
+export interface BenchCompressionOptions extends JsonOption {
   readonly steps: number;
 }
 

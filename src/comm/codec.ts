@@ -54,7 +54,7 @@ export function decompress(message: Tensor, scale: number, values: Tensor): void
 const LARGEST_EXPONENT = 100;
 
 /** In place. A power of two changes no bit of a significand, however large it is. */
-export function multiply(values: Tensor, factor: number): Tensor {
+function multiply(values: Tensor, factor: number): Tensor {
   const exponent = Math.log2(factor);
   if (exponent === 0) return values;
   if (Math.abs(exponent) <= LARGEST_EXPONENT) return values.mul_(factor);

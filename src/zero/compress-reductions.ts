@@ -30,7 +30,7 @@ export function compressReductions({ compression, sequenceLength }: CompressRedu
  * the number of sequences (see `StepInputs.lossScale`), which is longer by the length of a sequence; as a power
  * of two, so that a power of two as the scale stays one.
  */
-function scaledForMemory(compression: ActiveCompression, sequenceLength: number): ActiveCompression {
+export function scaledForMemory(compression: ActiveCompression, sequenceLength: number): ActiveCompression {
   if (compression.type !== 'fp16-static') return compression;
   return { ...compression, scale: compression.scale * 2 ** -Math.round(Math.log2(sequenceLength)) };
 }
