@@ -287,17 +287,6 @@ function notSupported(): BadConfiguration[] {
       'cpu_checkpointing',
       'needs a GPU',
     ),
-    row(
-      'gradient compression with ZeRO',
-      { communication: { compression: 'fp16' }, zero_optimization: { stage: 1 } },
-      'communication.compression',
-      'zero_optimization.stage 1',
-    ),
-    row(
-      "the same by DeepSpeed's key",
-      { communication_data_type: 'bf16', zero_optimization: { stage: 3 } },
-      'communication_data_type',
-    ),
     row('a memory limit', { memory_limit: '6GiB' }, 'memory_limit'),
     row('LoRA', { adapter: { type: 'lora' } }, 'adapter.type'),
     row(

@@ -54,7 +54,7 @@ export function decompress(message: Tensor, scale: number, values: Tensor): void
 const LARGEST_EXPONENT = 100;
 
 /** In place. A power of two changes no bit of a significand, however large it is. */
-function multiply(values: Tensor, factor: number): Tensor {
+export function multiply(values: Tensor, factor: number): Tensor {
   const exponent = Math.log2(factor);
   if (exponent === 0) return values;
   if (Math.abs(exponent) <= LARGEST_EXPONENT) return values.mul_(factor);
@@ -64,6 +64,8 @@ function multiply(values: Tensor, factor: number): Tensor {
 
 /** The largest magnitude among the values; infinite where one is infinite or NaN. */
 export function largestMagnitude(values: Tensor): number {
-  const largest = values.vectorNorm(Number.POSITIVE_INFINITY).item();
-  return Number.isNaN(largest) ? Number.POSITIVE_INFINITY : largest;
+  if (values.elements === 0) return 0;
+  const [smallest, largest] = values.aminmax();
+  const magnitude = Math.max(-smallest.item(), largest.item());
+  return Number.isNaN(magnitude) ? Number.POSITIVE_INFINITY : magnitude;
 }

@@ -49,9 +49,15 @@ export function compileProgram(inputs: ProgramInputs): Program {
 }
 
 function dataParallelPasses({ zero, layout, gradients, compression }: ProgramInputs): readonly Pass[] {
+  const compress = compression === undefined ? [] : [compressReductions(compression)];
   return zero === undefined
-    ? [reduceGradients(gradients), ...(compression === undefined ? [] : [compressReductions(compression)])]
-    : [shardState({ ...zero, ranges: layout.ranges }), scatterGradients(zero), gatherParameters(zero)];
+    ? [reduceGradients(gradients), ...compress]
+    : [
+        shardState({ ...zero, ranges: layout.ranges }),
+        scatterGradients(zero),
+        ...compress,
+        gatherParameters(zero),
+      ];
 }
 
 function emptyProgram(inputs: ProgramInputs): Program {

@@ -98,6 +98,7 @@ function compileForRank(
 ): Program {
   const tokens = config.train_micro_batch_size_per_gpu * sequenceLength;
   const { zero_optimization: zero, gradient_clipping: clipping, optimizer } = config;
+  const compression = withStandardScale(config.communication.compression);
   return compileProgram({
     rank,
     worldSize: config.data_parallel_size,
@@ -117,7 +118,7 @@ function compileForRank(
     recomputed,
     gradients: { bucketElements: zero.reduce_bucket_size, overlap: zero.overlap_comm },
     ...(zero.stage !== 0 && { zero: zeroOptions(config, zero.stage) }),
-    compression: { compression: withStandardScale(config.communication.compression), sequenceLength },
+    ...(compression.type !== 'none' && { compression: { compression, sequenceLength } }),
   });
 }
 

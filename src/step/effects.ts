@@ -1,5 +1,11 @@
 import type { ActiveCompression } from '../comm/config.js';
 import { TALLY_ELEMENTS } from '../nn/flat-layout.js';
+import {
+  type CompressedMessages,
+  compressedAllReduce,
+  compressedReduceScatter,
+  compressionName,
+} from './compressed-messages.js';
 import type { Instruction, Operation } from './instruction.js';
 import { startName } from './instruction.js';
 import type { Bucket, GroupName, Program, ProgramBlock, Sharding } from './program.js';
@@ -53,6 +59,8 @@ export interface Collective {
   readonly subject: string;
   readonly elements: number;
   readonly bytes: number;
+  /** What this rank sends; left out: the share of the bytes that the kind takes. */
+  readonly sentBytes?: number;
   /** How the elements are compressed on the wire ("fp16 dynamic"). */
   readonly codec?: string;
 }
@@ -144,12 +152,10 @@ const EFFECTS: { readonly [Op in Operation]: (instruction: Instruction<Op>, prog
 
   reduce: (instruction, program) => {
     const bucket = program.buckets[instruction.bucket];
-    const elements = bucket === undefined ? 0 : bucketElements(bucket);
     const { compression } = instruction;
-    const messages =
-      bucket === undefined || compression === undefined
-        ? []
-        : [{ value: `messages of bucket.${instruction.bucket}`, memory: messageMemory(bucket, program) }];
+    const elements = bucket === undefined ? 0 : bucketElements(bucket);
+    const compressed = bucket && compression && compressedAllReduce(bucket, compression, program);
+    const messages = compressed === undefined ? [] : [messagesOf(instruction, compressed.memoryBytes)];
     return {
       reads: bucket === undefined ? [] : [gradients, ...contributionsTo(bucket, program)],
       makes: [{ value: reduced(instruction.bucket) }, ...messages],
@@ -160,11 +166,8 @@ const EFFECTS: { readonly [Op in Operation]: (instruction: Instruction<Op>, prog
         group: 'data',
         subject: `bucket.${instruction.bucket}`,
         elements,
-        bytes:
-          bucket === undefined || compression === undefined
-            ? elements * program.bytesPerElement
-            : compressedBytes(bucket, compression, program.bytesPerElement),
-        ...(compression !== undefined && { codec: compression.type.replace('-', ' ') }),
+        bytes: elements * program.bytesPerElement,
+        ...(compression && compressed && onTheWire(compression, compressed)),
       },
     };
   },
@@ -201,13 +204,15 @@ const EFFECTS: { readonly [Op in Operation]: (instruction: Instruction<Op>, prog
   },
 
   scatter: (instruction, program) => {
-    const { part: index, micro } = instruction;
+    const { part: index, micro, compression } = instruction;
     const part = program.sharding?.parts[index];
     const ranks = program.groups.data.length;
     const elements = part === undefined ? 0 : (part.end - part.start) * ranks;
     const bytes = elements * program.bytesPerElement;
     const micros = micro === undefined ? microsOf(program) : [micro];
     const isKept = program.sharding?.gradients === 'kept';
+    const compressed = part && compression && compressedReduceScatter(part, compression, program);
+    const messages = messagesOf(instruction, compressed?.memoryBytes ?? (bytes * (ranks - 1)) / ranks);
     return {
       reads:
         part === undefined
@@ -217,16 +222,17 @@ const EFFECTS: { readonly [Op in Operation]: (instruction: Instruction<Op>, prog
               ...(isKept ? [] : [blockGradients(part.block, micro)]),
               ...part.blocks.flatMap((block) => micros.map((each) => contribution(block, each))),
             ],
-      makes: [
-        { value: scattered(instruction) },
-        {
-          value: `messages of ${startName(instruction)}`,
-          memory: { account: 'buckets', bytes: (bytes * (ranks - 1)) / ranks },
-        },
-      ],
-      frees: [`messages of ${startName(instruction)}`],
+      makes: [{ value: scattered(instruction) }, messages],
+      frees: [messages.value],
       starts: startName(instruction),
-      collective: { kind: 'reduce-scatter', group: 'data', subject: `part.${index}`, elements, bytes },
+      collective: {
+        kind: 'reduce-scatter',
+        group: 'data',
+        subject: `part.${index}`,
+        elements,
+        bytes,
+        ...(compression && compressed && onTheWire(compression, compressed)),
+      },
     };
   },
 
@@ -355,21 +361,16 @@ function madeGraph(block: number, micro: number, program: Program): Made {
   };
 }
 
-const COMPRESSED_BYTES = 2;
-
-/** All values of the bucket in 16 bits, and this rank's chunk of them from each other rank. */
-function messageMemory(bucket: Bucket, program: Program): NonNullable<Made['memory']> {
-  const values = bucket.end - bucket.start;
-  const ranks = program.groups.data.length;
-  const arriving = (ranks - 1) * Math.ceil(values / ranks);
-  return { account: 'buckets', bytes: (values + arriving) * COMPRESSED_BYTES };
+/** Memory of a reduction that is under way. */
+function messagesOf(instruction: Instruction<'reduce' | 'scatter'>, bytes: number): Made {
+  return { value: `messages of ${startName(instruction)}`, memory: { account: 'buckets', bytes } };
 }
 
-/** Values in 16 bits; as they are the tally and, where the ranks agree on it first, their largest magnitude. */
-function compressedBytes(bucket: Bucket, compression: ActiveCompression, bytesPerElement: number): number {
-  const values = bucket.end - bucket.start;
-  const exact = bucketElements(bucket) - values + (compression.type === 'fp16-dynamic' ? 1 : 0);
-  return values * COMPRESSED_BYTES + exact * bytesPerElement;
+function onTheWire(
+  compression: ActiveCompression,
+  { bytes, sentBytes }: CompressedMessages,
+): Pick<Collective, 'bytes' | 'sentBytes' | 'codec'> {
+  return { bytes, sentBytes, codec: compressionName(compression) };
 }
 
 /** Gradients as `clip` may use them: summed over the ranks, or as they are where there is no one to sum with. */

@@ -27,7 +27,11 @@ export interface InstructionTable {
    * Starts the sum of one part of a block's gradients over the ranks, each of which gets its own slice; a
    * `wait` must follow. Without `micro` the gradients are those of all micro-batches together.
    */
-  readonly scatter: { readonly part: number; readonly micro?: number };
+  readonly scatter: {
+    readonly part: number;
+    readonly micro?: number;
+    readonly compression?: ActiveCompression;
+  };
   /** Frees a block's parameters or gradients; the slice that this rank owns stays. */
   readonly release:
     | { readonly block: number; readonly memory: 'parameters' }

@@ -1,4 +1,4 @@
-import { compressionOf, withStandardScale } from '../../comm/config.js';
+import { withStandardScale } from '../../comm/config.js';
 import { completeBatchSizes, isBatchConflict } from './batch-sizes.js';
 import type { ConfigIssue } from './issue.js';
 import type { ConfigOrigin } from './origin.js';
@@ -38,7 +38,6 @@ export const configRules: readonly ConfigRule[] = [
   { keys: ['recompute'], check: checkSelection },
   { keys: ['recompute', 'pipeline'], check: checkCheckpointInterval },
   { keys: ['communication', 'communication_data_type'], check: checkCompression },
-  { keys: ['communication', 'communication_data_type', 'zero_optimization'], check: checkCompressedStage },
 ];
 
 /** The issues of keys that the command needs and the configuration lacks. */
@@ -133,21 +132,6 @@ function checkCompression(config: CheckedConfig, { origin }: Surroundings): Conf
     got:
       `compression ${type} (${origin.describe(path, 'value')}), ` +
       `communication_data_type ${dtype} (${origin.describe(['communication_data_type'], 'value')})`,
-  };
-}
-
-function checkCompressedStage(config: CheckedConfig): ConfigIssue | undefined {
-  const { communication, communication_data_type: dtype, zero_optimization: zero } = config;
-  const compression = compressionOf({ compression: communication.compression, dtype });
-  if (compression === 'none' || zero.stage === 0) return undefined;
-  const isOurs = communication.compression !== undefined;
-  return {
-    code: 'CONFIG_UNSUPPORTED',
-    path: isOurs ? ['communication', 'compression'] : ['communication_data_type'],
-    part: 'value',
-    what: 'Gradients are not compressed yet where ZeRO divides the training state.',
-    expected: 'no compression, or zero_optimization.stage 0',
-    got: `zero_optimization.stage ${zero.stage}`,
   };
 }
 

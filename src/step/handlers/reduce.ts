@@ -1,6 +1,6 @@
 import { invariant } from '../../base/errors.js';
 import { createCodec } from '../../comm/codec.js';
-import { CompressedReductions } from '../../comm/compressed-all-reduce.js';
+import { CompressedReductions } from '../../comm/compressed-reductions.js';
 import { TALLY_ELEMENTS } from '../../nn/flat-layout.js';
 import { keep } from '../../tensor/tensor.js';
 import type { Handlers } from '../executor.js';

@@ -1,5 +1,5 @@
 import { invariant } from '../../base/errors.js';
-import type { CompressedTransport } from '../../comm/compressed-all-reduce.js';
+import type { CompressedTransport } from '../../comm/compressed-reductions.js';
 import type { ProcessGroup } from '../../comm/process-group.js';
 import type { Work } from '../../comm/work.js';
 import type { Activations, Block, BlockParameters, MicroBatch } from '../../nn/block.js';
