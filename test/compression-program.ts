@@ -123,15 +123,15 @@ function scattersTheSum(codec: Codec, size: number): void {
 /** What is not finite on the last rank alone is not finite on any rank afterwards, and zero stays zero. */
 function staysVisible(codec: Codec): void {
   for (const odd of [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]) {
-    const values = new Array<number>(50).fill(0);
-    if (rank === worldSize - 1) values[31] = odd;
-    const result = reduce(tensor(values), codec).toArray();
-    assert.deepEqual(
-      result.filter((value) => !Number.isFinite(value)),
-      [odd],
-    );
-    assert.equal(result.indexOf(0), 0);
-    assert.equal(Number.isFinite(result[31]), false);
+    const values = new Array<number>(50 * worldSize).fill(0);
+    if (rank === worldSize - 1)
+      for (let owner = 0; owner < worldSize; owner += 1) values[50 * owner + 31] = odd;
+    const expected = Array.from({ length: 50 }, (_, at) => (at === 31 ? odd : 0));
+    const everywhere = Array.from({ length: worldSize }, () => expected).flat();
+    assert.deepEqual(reduce(tensor(values), codec).toArray(), everywhere);
+    const matrix = tensor(values).view([worldSize, 50]);
+    new CompressedReductions(group).reduceScatter(matrix, codec).wait();
+    assert.deepEqual(matrix.select(0, rank).toArray(), expected);
   }
   assert.deepEqual(reduce(zeros([9]), codec).toArray(), new Array<number>(9).fill(0));
 }
@@ -155,6 +155,9 @@ function overflows(): void {
   assert.deepEqual(plain, new Array<number>(5).fill(Number.POSITIVE_INFINITY));
   const dynamic = reduce(large(), createCodec({ type: 'fp16-dynamic' })).toArray();
   assert.deepEqual(dynamic, new Array<number>(5).fill(40_960 * worldSize));
+  const matrix = tensor(new Array<number>(worldSize).fill(40_960)).view([worldSize, 1]);
+  new CompressedReductions(group).reduceScatter(matrix, createCodec({ type: 'fp16' })).wait();
+  assert.equal(matrix.select(0, rank).item(), 40_960 * worldSize, 'a sum that stays is not rounded again');
   const tiny = () => tensor([2 ** -40, 0]);
   assert.deepEqual(reduce(tiny(), createCodec({ type: 'fp16' })).toArray(), [0, 0]);
   assert.deepEqual(reduce(tiny(), createCodec({ type: 'fp16-dynamic' })).toArray(), [

@@ -9,9 +9,10 @@ import { run } from './command-line.js';
 import { type Expected, readJson } from './models-harness.js';
 
 const PROGRAM = join(import.meta.dirname, 'compression-program.js');
+const ZERO_PROGRAM = join(import.meta.dirname, 'zero-program.js');
 const MODELS = join(import.meta.dirname, '../../test/fixtures/models');
 
-for (const worldSize of [2, 3]) {
+for (const worldSize of [2, 3, 4]) {
   test(`compressed sums on ${worldSize} ranks: bounds, bits, bytes, what is not finite`, async () => {
     const port = await freePort('127.0.0.1');
     const ranks = Array.from({ length: worldSize }, (_, rank) => rank);
@@ -19,13 +20,100 @@ for (const worldSize of [2, 3]) {
   });
 }
 
-async function succeedAsRank(rank: number, worldSize: number, port: number): Promise<void> {
-  const args = ['--enable-source-maps', PROGRAM, ...[rank, worldSize, port].map(String)];
+/** Runs one rank of a program and returns what it says. */
+async function succeedAsRank(
+  rank: number,
+  worldSize: number,
+  port: number,
+  program = PROGRAM,
+  ...further: readonly string[]
+): Promise<string> {
+  const args = ['--enable-source-maps', program, ...[rank, worldSize, port].map(String), ...further];
   const env = { ...process.env, OMP_NUM_THREADS: '1' };
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'], env });
-  const [errors] = await Promise.all([text(child.stderr), once(child, 'close')]);
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'], env });
+  const [said, errors] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')]);
   assert.equal(child.exitCode, 0, `rank ${rank} of ${worldSize}: ${errors}`);
+  return said;
 }
+
+interface Run {
+  readonly ranks: number;
+  readonly compression: string;
+  readonly zero: Readonly<Record<string, unknown>>;
+  readonly microBatches: number;
+}
+
+/** What a rank of `zero-program` says: bytes that it sent in a step, as counted and as predicted; its weights. */
+interface Outcome {
+  readonly sent: number;
+  readonly predicted: number;
+  readonly atEnd: string;
+}
+
+/** Trains a model of odd sizes, with tied embeddings, for three steps; sums are made in the order of ranks. */
+async function trainOdd({ ranks, compression, zero, microBatches }: Run): Promise<readonly Outcome[]> {
+  const config = {
+    model: {
+      architecture: 'llama',
+      vocab_size: 37,
+      hidden_size: 20,
+      intermediate_size: 27,
+      num_hidden_layers: 2,
+      num_attention_heads: 2,
+      num_key_value_heads: 1,
+      head_dim: 10,
+      tie_word_embeddings: true,
+    },
+    train_batch_size: 6 * microBatches,
+    gradient_accumulation_steps: microBatches,
+    gradient_clipping: 1,
+    optimizer: { type: 'AdamW', params: { lr: 0.01 } },
+    zero_optimization: { stage3_param_persistence_threshold: 0, ...zero },
+    communication: { deterministic: true, compression },
+  };
+  const port = await freePort('127.0.0.1');
+  return Promise.all(
+    Array.from({ length: ranks }, async (_, rank) => {
+      const said = await succeedAsRank(rank, ranks, port, ZERO_PROGRAM, JSON.stringify(config));
+      return JSON.parse(said) as Outcome;
+    }),
+  );
+}
+
+test('every rank sends the bytes that its program says, at every stage and bucket size', async () => {
+  const cases: readonly Run[] = [0, 1, 2, 3].flatMap((stage) => [
+    { ranks: 2, compression: 'fp16-dynamic', zero: { stage, reduce_bucket_size: 500 }, microBatches: 2 },
+    { ranks: 3, compression: 'bf16', zero: { stage, overlap_comm: false }, microBatches: 1 },
+  ]);
+  for (const run of cases) {
+    for (const { sent, predicted } of await trainOdd(run)) {
+      assert.equal(sent, predicted, JSON.stringify(run));
+    }
+  }
+});
+
+test('compressed sums have the same bits at stages 1 to 3, for all bucket sizes, with overlap and without', async () => {
+  for (const compression of ['fp16-static', 'bf16']) {
+    const weights = new Set<string>();
+    for (const zero of [
+      { stage: 1 },
+      { stage: 1, reduce_bucket_size: 1, overlap_comm: false },
+      { stage: 2, reduce_bucket_size: 2000 },
+      { stage: 3 },
+      { stage: 3, reduce_bucket_size: 4000, overlap_comm: false },
+    ]) {
+      const outcomes = await trainOdd({ ranks: 3, compression, zero, microBatches: 2 });
+      for (const { atEnd } of outcomes) weights.add(atEnd);
+    }
+    assert.equal(weights.size, 1, compression);
+  }
+  const dynamic = await Promise.all(
+    [1, 2, 3].map((stage) =>
+      trainOdd({ ranks: 2, compression: 'fp16-dynamic', zero: { stage }, microBatches: 2 }),
+    ),
+  );
+  assert.equal(new Set(dynamic.flat().map(({ atEnd }) => atEnd)).size, 1, 'one scale for the same buckets');
+});
 
 interface Step {
   readonly event: string;

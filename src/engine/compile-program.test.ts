@@ -97,7 +97,7 @@ function bytesOfAllRanks({ worldSize, trainableElements, sharding, instructions 
   const maxima = compression?.type === 'fp16-dynamic' ? reductions.length * 4 * worldSize : 0;
   const bytes =
     sharding === undefined
-      ? 2 * (trainableElements * width + TALLY_ELEMENTS * 4)
+      ? 2 * trainableElements * width + TALLY_ELEMENTS * 4 * (compression === undefined ? 2 : worldSize)
       : trainableElements * (width + 4) + 8 * (TALLY_ELEMENTS + 1) * worldSize;
   return (bytes + maxima) * (worldSize - 1);
 }

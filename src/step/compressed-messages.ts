@@ -17,7 +17,7 @@ const COMPRESSED_BYTES = 2;
 /** Of a largest magnitude, and of each number of the tally. */
 const EXACT_BYTES = 4;
 
-/** Of a bucket that is summed on all ranks; the tally, where the bucket carries it, travels in fp32. */
+/** Of a bucket that is summed on all ranks; everybody tells everybody its tally in fp32, where the bucket has it. */
 export function compressedAllReduce(
   { start, end, carriesTally }: Pick<Bucket, 'start' | 'end' | 'carriesTally'>,
   compression: ActiveCompression,
@@ -33,9 +33,7 @@ export function compressedAllReduce(
     bytes: values * COMPRESSED_BYTES + tally,
     // The others get their chunks, and then each of them the sum of the own one.
     sentBytes:
-      (values - own + peers * own) * COMPRESSED_BYTES +
-      (2 * peers * tally) / ranks +
-      maximumBytes(compression, peers),
+      (values - own + peers * own) * COMPRESSED_BYTES + peers * tally + maximumBytes(compression, peers),
     memoryBytes: (values + peers * own) * COMPRESSED_BYTES,
   };
 }

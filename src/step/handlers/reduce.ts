@@ -1,6 +1,7 @@
 import { invariant } from '../../base/errors.js';
 import { createCodec } from '../../comm/codec.js';
 import { CompressedReductions } from '../../comm/compressed-reductions.js';
+import { gatheredSum } from '../../comm/gathered-sum.js';
 import { TALLY_ELEMENTS } from '../../nn/flat-layout.js';
 import { keep } from '../../tensor/tensor.js';
 import type { Handlers } from '../executor.js';
@@ -28,7 +29,7 @@ export function reduce(program: Program, state: StepState): Handlers['reduce'] {
     }
     const tensor = keep(buffer.narrow(0, bucket.start, bucket.end - bucket.start));
     const tally = bucket.carriesTally
-      ? group.allReduce(buffer.narrow(0, bucket.end, TALLY_ELEMENTS), 'sum')
+      ? gatheredSum(group, buffer.narrow(0, bucket.end, TALLY_ELEMENTS))
       : undefined;
     const values = compressed.allReduce(tensor, createCodec(compression));
     const wait = () => {
