@@ -151,6 +151,18 @@ function wrongValues(): BadConfiguration[] {
       'communication.compression.scale',
       'got       0',
     ),
+    row(
+      'a scale for a scheme that has none',
+      { communication: { compression: { type: 'bf16', scale: 2 } } },
+      'communication.compression',
+      'got       "bf16"',
+    ),
+    row(
+      'a dtype that gradients cannot travel in',
+      { communication_data_type: 'int8' },
+      'communication_data_type',
+      '"bf16"',
+    ),
     row('a mesh axis of zero', { mesh: { tensor: 0 } }, 'mesh.tensor', '≥ 1'),
     {
       name: 'wrong value: an infinite learning rate',
