@@ -10,6 +10,7 @@ import { type Expected, readJson } from './models-harness.js';
 
 const PROGRAM = join(import.meta.dirname, 'compression-program.js');
 const ZERO_PROGRAM = join(import.meta.dirname, 'zero-program.js');
+const EMPTY = join(import.meta.dirname, '../../test/fixtures/empty-config.json');
 const MODELS = join(import.meta.dirname, '../../test/fixtures/models');
 
 for (const worldSize of [2, 3, 4]) {
@@ -122,6 +123,40 @@ interface Step {
   readonly grad_norm: number;
 }
 
+interface End {
+  readonly predicted_peak_bytes: readonly number[];
+  readonly measured_peak_bytes: readonly number[];
+}
+
+test('messages take the memory that the ledger predicts, and are freed', async () => {
+  const model = {
+    architecture: 'llama',
+    vocab_size: 512,
+    hidden_size: 192,
+    intermediate_size: 576,
+    num_hidden_layers: 6,
+    num_attention_heads: 4,
+    num_key_value_heads: 4,
+  };
+  for (const stage of [0, 2]) {
+    const set = [
+      `model=${JSON.stringify(model)}`,
+      `data.path=${join(MODELS, 'llama-gqa-tied/batches.jsonl')}`,
+      'train_batch_size=2',
+      'steps=6',
+      'communication.compression=fp16-dynamic',
+      `zero_optimization=${JSON.stringify({ stage, reduce_bucket_size: 500_000 })}`,
+    ].flatMap((setting) => ['--set', setting]);
+    const { exitCode, stdout, stderr } = await run(['train', EMPTY, '--ranks', '2', ...set, '--json']);
+    assert.equal(exitCode, 0, stderr);
+    const end = JSON.parse(stdout.trim().split('\n').at(-1) ?? '') as End;
+    for (const [rank, measured] of end.measured_peak_bytes.entries()) {
+      const ratio = measured / (end.predicted_peak_bytes[rank] ?? 0);
+      assert.ok(ratio > 0.9 && ratio < 1.1, `rank ${rank}, stage ${stage}: ${ratio} times the ledger`);
+    }
+  }
+});
+
 // Relative, over 20 steps: AdamW divides by the gradient's size, so that a rounding of one in 2^11 (fp16) or
 // 2^8 (bf16) turns into a change of the update as large, and the losses follow.
 const TOLERANCES = {
@@ -191,8 +226,7 @@ async function trainedSteps(
     `optimizer.params=${JSON.stringify({ lr, betas, eps, weight_decay })}`,
     ...settings,
   ].flatMap((setting) => ['--set', setting]);
-  const config = join(MODELS, '../empty-config.json');
-  const { exitCode, stdout, stderr } = await run(['train', config, '--ranks', '2', ...set, '--json']);
+  const { exitCode, stdout, stderr } = await run(['train', EMPTY, '--ranks', '2', ...set, '--json']);
   assert.equal(exitCode, 0, stderr);
   const events = stdout
     .trim()
