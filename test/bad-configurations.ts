@@ -41,6 +41,8 @@ function unknownKeys(): BadConfiguration[] {
   });
   return [
     row('at the top', { banana: 1 }, '"banana"', 'banana (', 'Remove it'),
+    row('short, and nothing like a key that is refused', { foo: 1 }, '"foo"', 'Remove it'),
+    row('a slip in a key that is refused', { fp61: {} }, 'Did you mean "fp16"'),
     row('a slip at the top', { zero_optimisation: {} }, 'Did you mean "zero_optimization"'),
     row('in camel case', { trainBatchSize: 8 }, 'Did you mean "train_batch_size"'),
     row('that lives elsewhere', { lr: 1e-3 }, 'Did you mean "optimizer.params.lr"'),
