@@ -8,12 +8,14 @@ import type { TimedInstruction } from '../step/executor.js';
 import type { Program } from '../step/program.js';
 import { runStep } from '../step/run-step.js';
 import type { LoadedCheckpoint } from '../store/checkpoint.js';
+import { openModelFolder } from '../store/hugging-face/model-folder.js';
 import { noGrad } from '../tensor/autograd.js';
 import { type Device, DTYPES } from '../tensor/dtype.js';
 import { scope, type Tensor } from '../tensor/tensor.js';
 import { type Batch, cutBatch, toDevice } from './batch.js';
 import { loadTrainingState, saveTrainingState, type TrainingState } from './checkpoint.js';
 import type { ResolvedConfig } from './config.js';
+import { loadParameters } from './fill-parameters.js';
 import { gatherNumbers } from './gather-bytes.js';
 import type { ModelSource } from './model-source.js';
 import { saveModel } from './save-model.js';
@@ -185,22 +187,37 @@ export class Engine {
   }
 
   /**
-   * Saves everything that the run's continuation depends on, as `step-N` in the directory. Every rank must call
-   * it; when it returns the checkpoint survives any crash.
+   * Takes the weights of a model's folder, such as `saveModel` writes; its configuration is not looked at. Every
+   * rank must call it.
+   *
+   * @throws TrainyardError MODEL_UNREADABLE, SAFETENSORS_INVALID, also when names or shapes do not fit the model.
+   */
+  loadModel(directory: string): void {
+    const { source, memory } = this.#parts;
+    loadParameters(openModelFolder(directory), source.model, (name, value) =>
+      memory.write(memory.slot(name), value),
+    );
+  }
+
+  /**
+   * Saves everything that training depends on to go on as if it had never stopped, as `step-N` in the directory:
+   * parameters, optimizer states, random states, and the number of steps, from which the schedule and the position
+   * in the data follow. Every rank must call it; when it returns the checkpoint survives any crash.
    *
    * @returns on rank 0 the checkpoint's folder
    * @throws TrainyardError OUTPUT_UNWRITABLE.
    */
-  saveCheckpoint(directory: string): string | undefined {
+  save(directory: string): string | undefined {
     return saveTrainingState(directory, this.#state(), this.#steps);
   }
 
   /**
-   * Goes on where the newest whole checkpoint of the directory stands; undefined when there is none.
+   * Goes on where the newest whole checkpoint of the directory stands, whatever ZeRO stage and number of ranks it
+   * was saved with; undefined when there is none. Every rank must call it.
    *
    * @throws TrainyardError CHECKPOINT_INVALID when none is whole, or it belongs to another model or run.
    */
-  loadCheckpoint(directory: string): LoadedCheckpoint | undefined {
+  load(directory: string): Pick<LoadedCheckpoint, 'tag' | 'passedOver'> | undefined {
     const checkpoint = loadTrainingState(directory, this.#state());
     if (checkpoint !== undefined) this.#steps = checkpoint.state.step;
     return checkpoint;

@@ -1,4 +1,6 @@
 import { env } from '../base/env.js';
+import { TrainyardError } from '../base/errors.js';
+import { quote } from '../base/printable.js';
 import { OrderedGroup } from '../comm/ordered-group.js';
 import type { ProcessGroup } from '../comm/process-group.js';
 import { rendezvous } from '../comm/rendezvous.js';
@@ -31,7 +33,8 @@ export interface InitializeOptions {
  * Builds an engine for this process: alone, or as one rank of several when a launcher has set RANK and
  * WORLD_SIZE (ours, torchrun's). Every rank must call it; it returns when all have met.
  *
- * @throws TrainyardError for a wrong configuration or model, or when the ranks do not meet.
+ * @throws TrainyardError for a wrong configuration or model, CONFIG_CONFLICT for two models, or when the ranks do
+ * not meet.
  */
 export function initialize({ config: written, model }: InitializeOptions): Engine {
   const place = rankEnvironment(env.variables) ?? singleRank();
@@ -41,8 +44,17 @@ export function initialize({ config: written, model }: InitializeOptions): Engin
     return buildEngine({ config, source: openModel(config.model), world: joinWorld(config, place) });
   }
   const config = resolveConfig(written, { worldSize });
-  const source = { model, config: { architecture: model.architecture } };
-  return buildEngine({ config, source, world: joinWorld(config, place) });
+  if (config.model !== undefined) throw twoModels(model);
+  return buildEngine({ config, source: { model }, world: joinWorld(config, place) });
+}
+
+function twoModels({ architecture }: Model): TrainyardError {
+  return new TrainyardError('CONFIG_CONFLICT', {
+    what: 'There are two models: the one given to initialize, and the one that its configuration names.',
+    where: 'model',
+    got: `a model called ${quote(architecture)}, and config.model`,
+    cure: 'Remove one of the two.',
+  });
 }
 
 /** This process among the ranks: how it reaches them, and what it computes on. */

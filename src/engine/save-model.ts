@@ -31,7 +31,7 @@ export function saveModel(
   }));
   collectTensors(group, tensors, (sources) =>
     saveModelFolder(directory, {
-      config: configToSave(source.config),
+      config: configToSave(source.model),
       tensors: sources,
       companionFiles: new Map<string, string | Uint8Array>([...inherited, ...own]),
     }),

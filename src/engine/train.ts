@@ -74,7 +74,7 @@ function resume(engine: Engine, output: string | undefined, sink: EventSink): vo
       cure: 'name the output folder of the run that was stopped',
     });
   }
-  const found = engine.loadCheckpoint(join(output, CHECKPOINTS));
+  const found = engine.load(join(output, CHECKPOINTS));
   if (engine.rank !== 0) return;
   for (const { tag, reason } of found?.passedOver ?? []) {
     sink({ event: 'log', level: 'warning', message: `the checkpoint ${tag} cannot be used: ${reason}` });
@@ -85,7 +85,7 @@ function resume(engine: Engine, output: string | undefined, sink: EventSink): vo
 
 /** A run that was stopped leaves what it needs to go on. */
 function saveStopped(engine: Engine, output: string, sink: EventSink): void {
-  const folder = engine.saveCheckpoint(join(output, CHECKPOINTS));
+  const folder = engine.save(join(output, CHECKPOINTS));
   const message = `stopped after step ${engine.steps}; --resume goes on from ${folder}`;
   if (engine.rank === 0) sink({ event: 'log', level: 'info', message });
 }

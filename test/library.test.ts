@@ -1,0 +1,132 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { type Engine, initialize, models, store, TrainyardError, type UserConfig } from '../src/index.js';
+import { PLAIN_MODEL } from './plain-model.js';
+
+// The library as a program of one's own uses it: through the public door, one rank in this process.
+
+let root = '';
+before(() => {
+  root = mkdtempSync(join(tmpdir(), 'trainyard-library-'));
+});
+after(() => rmSync(root, { recursive: true }));
+
+const ROWS = 4;
+const VOCABULARY = 37;
+const config: UserConfig = { train_batch_size: ROWS, optimizer: { type: 'AdamW', params: { lr: 0.01 } } };
+
+/** Dropout makes the state of the random generator matter, warm-up the number of steps. */
+const GPT2 = {
+  architecture: 'gpt2',
+  vocab_size: VOCABULARY,
+  n_embd: 8,
+  n_layer: 1,
+  n_head: 2,
+  n_positions: 16,
+  resid_pdrop: 0.2,
+};
+
+function batch(step: number): { readonly inputIds: readonly (readonly number[])[] } {
+  const row = (index: number) =>
+    Array.from({ length: 12 }, (_, i) => (index * 11 + i * 5 + step) % VOCABULARY);
+  return { inputIds: Array.from({ length: ROWS }, (_, index) => row(index)) };
+}
+
+function train(engine: Engine, steps: number): readonly string[] {
+  const results: string[] = [];
+  for (let last = engine.steps + steps; engine.steps < last; ) {
+    const { step, loss, gradientNorm, learningRate } = engine.trainBatch(batch(engine.steps));
+    results.push(JSON.stringify({ step, loss, gradientNorm, learningRate }));
+  }
+  return results;
+}
+
+function readJson(...path: readonly string[]): Readonly<Record<string, unknown>> {
+  return JSON.parse(readFileSync(join(...path), 'utf8')) as Readonly<Record<string, unknown>>;
+}
+
+test('training goes on from engine.load as if it had never stopped', () => {
+  const settings: UserConfig = {
+    ...config,
+    model: GPT2,
+    scheduler: { type: 'WarmupLR', params: { warmup_num_steps: 6 } },
+  };
+  const folder = join(root, 'checkpoints');
+  const whole = initialize({ config: settings });
+  train(whole, 2);
+  assert.equal(whole.save(folder), join(folder, 'step-2'));
+  const expected = train(whole, 3);
+  whole.close();
+
+  const resumed = initialize({ config: settings });
+  assert.equal(resumed.load(join(root, 'nothing-here')), undefined);
+  assert.equal(resumed.load(folder)?.tag, 'step-2');
+  assert.equal(resumed.steps, 2);
+  assert.deepEqual(train(resumed, 3), expected);
+  resumed.close();
+});
+
+test("a model of one's own blocks is saved as a folder and loaded from it", () => {
+  const trained = initialize({ model: PLAIN_MODEL, config });
+  train(trained, 2);
+  const folder = join(root, 'plain');
+  trained.saveModel(folder);
+  const expected = trained.gathered(['first.weight'], (tensors) => tensors.get('first.weight')?.toArray());
+  trained.close();
+
+  assert.deepEqual(readJson(folder, 'config.json'), {
+    dtype: 'float32',
+    model_type: 'plain',
+    torch_dtype: 'float32',
+    vocab_size: VOCABULARY,
+  });
+  const names = ['embedding.weight', 'first.weight', 'head.bias', 'second.weight'];
+  assert.deepEqual([...store.openModelFolder(folder).names].sort(), names, 'tied weights once');
+
+  const loaded = initialize({ model: PLAIN_MODEL, config: { ...config, seed: 5 } });
+  loaded.loadModel(folder);
+  assert.deepEqual(
+    loaded.gathered(['first.weight'], (tensors) => tensors.get('first.weight')?.toArray()),
+    expected,
+  );
+  loaded.close();
+});
+
+test("the configuration of a model of one's own blocks is written as it was given", () => {
+  const features = { layers: 2, width: 9, torch_dtype: 'bfloat16' };
+  const engine = initialize({ model: { ...PLAIN_MODEL, config: features }, config });
+  engine.saveModel(join(root, 'described'));
+  engine.close();
+  assert.deepEqual(readJson(root, 'described', 'config.json'), {
+    ...features,
+    model_type: 'plain',
+    dtype: 'float32',
+    torch_dtype: 'float32',
+  });
+});
+
+test('a model made from a Hugging Face configuration keeps its class, whichever way it came', () => {
+  const engine = initialize({ model: models.modelFromConfig(GPT2), config });
+  engine.saveModel(join(root, 'gpt2'));
+  engine.close();
+  const saved = readJson(root, 'gpt2', 'config.json');
+  assert.deepEqual([saved.architectures, saved.n_embd], [['GPT2LMHeadModel'], 8]);
+});
+
+test('blocks under the name of a known architecture are not passed off as its class', () => {
+  const engine = initialize({ model: { ...PLAIN_MODEL, architecture: 'llama' }, config });
+  engine.saveModel(join(root, 'not-llama'));
+  engine.close();
+  assert.equal(readJson(root, 'not-llama', 'config.json').architectures, undefined);
+});
+
+test('two models are one too many', () => {
+  assert.throws(
+    () => initialize({ model: PLAIN_MODEL, config: { ...config, model: GPT2 } }),
+    (error) =>
+      error instanceof TrainyardError && error.code === 'CONFIG_CONFLICT' && /"plain"/.test(error.message),
+  );
+});
