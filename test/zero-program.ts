@@ -35,10 +35,7 @@ interface Task {
 const task = JSON.parse(taskText) as Task;
 
 const config = resolveConfig(written, { worldSize });
-const source =
-  config.model === undefined || task.plain
-    ? { model: PLAIN_MODEL }
-    : openModel(config.model);
+const source = config.model === undefined || task.plain ? { model: PLAIN_MODEL } : openModel(config.model);
 const group = rendezvous({
   rank,
   worldSize,

@@ -1,5 +1,5 @@
 import { env } from '../base/env.js';
-import { TrainyardError } from '../base/errors.js';
+import { invariant, TrainyardError } from '../base/errors.js';
 import { quote } from '../base/printable.js';
 import { OrderedGroup } from '../comm/ordered-group.js';
 import type { ProcessGroup } from '../comm/process-group.js';
@@ -14,7 +14,7 @@ import type { Device } from '../tensor/dtype.js';
 import { manualSeed } from '../tensor/random.js';
 import { setThreads } from '../tensor/threads.js';
 import { defaultSequenceLength } from './compile-step.js';
-import { type ResolvedConfig, resolveConfig, type UserConfig } from './config.js';
+import { type ResolvedConfig, resolveObject, type UserConfig } from './config.js';
 import { deviceOf } from './device.js';
 import { Engine } from './engine.js';
 import { initializeParameters, loadParameters, type ParameterWriter, streamSeed } from './fill-parameters.js';
@@ -39,13 +39,18 @@ export interface InitializeOptions {
 export function initialize({ config: written, model }: InitializeOptions): Engine {
   const place = rankEnvironment(env.variables) ?? singleRank();
   const { worldSize } = place;
-  if (model === undefined) {
-    const config = resolveConfig(written, { worldSize, requires: ['model'] });
-    return buildEngine({ config, source: openModel(config.model), world: joinWorld(config, place) });
-  }
-  const config = resolveConfig(written, { worldSize });
-  if (config.model !== undefined) throw twoModels(model);
-  return buildEngine({ config, source: { model }, world: joinWorld(config, place) });
+  const requires = model === undefined ? (['model'] as const) : [];
+  const { config, notes } = resolveObject(written, { worldSize, requires });
+  const source = modelOf(config, model);
+  if (place.rank === 0) for (const note of notes) process.emitWarning(note, 'TrainyardWarning');
+  return buildEngine({ config, source, world: joinWorld(config, place) });
+}
+
+function modelOf({ model: named }: ResolvedConfig, own: Model | undefined): ModelSource {
+  if (named !== undefined && own !== undefined) throw twoModels(own);
+  if (own !== undefined) return { model: own };
+  invariant(named !== undefined, 'the configuration has to name a model where none is given');
+  return openModel(named);
 }
 
 function twoModels({ architecture }: Model): TrainyardError {

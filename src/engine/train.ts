@@ -38,10 +38,13 @@ export async function runTraining(options: TrainingOptions): Promise<void> {
   const enter = (instruction: string): void => sink({ event: 'section', step: 0, instruction });
 
   enter('read the configuration');
-  const { config } = loadConfig(options.configPath, options.overrides, {
+  const { config, notes } = loadConfig(options.configPath, options.overrides, {
     worldSize,
     requires: ['model', 'data', 'steps'],
   });
+  if (environment.rank === 0) {
+    for (const message of notes) sink({ event: 'log', level: 'warning', message });
+  }
   enter('open the model');
   const source = openModel(config.model);
   enter('open the data');

@@ -1,4 +1,6 @@
+import type { JsonPath, JsonValue } from '../../base/json-document.js';
 import { completeBatchSizes, isBatchConflict } from './batch-sizes.js';
+import { idleKeyRules } from './idle-keys.js';
 import type { ConfigIssue } from './issue.js';
 import type { ConfigOrigin } from './origin.js';
 import type { CheckedConfig } from './schema.js';
@@ -13,10 +15,13 @@ export interface Surroundings {
   readonly requires: readonly (keyof CheckedConfig)[];
 }
 
+/** The value that was written at a path; undefined where none was, and where "auto" asks for the default. */
+export type GivenValue = (path: JsonPath) => JsonValue | undefined;
+
 /** A rule between keys. It is skipped while one of its keys has an issue of its own. */
 export interface ConfigRule {
   readonly keys: readonly (keyof CheckedConfig)[];
-  check(config: CheckedConfig, surroundings: Surroundings): ConfigIssue | undefined;
+  check(config: CheckedConfig, surroundings: Surroundings, given: GivenValue): ConfigIssue | undefined;
 }
 
 const BATCH_KEYS = [
@@ -36,6 +41,7 @@ export const configRules: readonly ConfigRule[] = [
   { keys: ['optimizer'], check: checkNesterov },
   { keys: ['recompute'], check: checkSelection },
   { keys: ['recompute', 'pipeline'], check: checkCheckpointInterval },
+  ...idleKeyRules,
 ];
 
 /** The issues of keys that the command needs and the configuration lacks. */
