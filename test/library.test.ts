@@ -1,8 +1,12 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { after, before, describe, test } from 'node:test';
+import { loadTokenizer } from '../src/data/tokenizer/load-tokenizer.js';
+import { tokenizerFiles } from '../src/data/tokenizer/tokenizer-files.js';
+import type { Tokenizer } from '../src/data/tokenizer.js';
+import { trainTokenizer, writeTokenizerFiles } from '../src/data/train-tokenizer.js';
 import { type Engine, initialize, models, store, TrainyardError, type UserConfig } from '../src/index.js';
 import { PLAIN_MODEL } from './plain-model.js';
 
@@ -121,6 +125,86 @@ test('blocks under the name of a known architecture are not passed off as its cl
   engine.saveModel(join(root, 'not-llama'));
   engine.close();
   assert.equal(readJson(root, 'not-llama', 'config.json').architectures, undefined);
+});
+
+describe('special tokens of the tokenizer that a model was trained with', () => {
+  const text = 'two trains leave the yard, and one of them comes back. ';
+  const tokens = (folder: string, file: string) => {
+    const { bos_token_id, eos_token_id, pad_token_id } = readJson(folder, file);
+    return [bos_token_id, eos_token_id, pad_token_id];
+  };
+
+  async function trainedTokenizer(name: string): Promise<Tokenizer> {
+    const folder = join(root, name);
+    mkdirSync(folder);
+    writeFileSync(join(folder, 'text.txt'), text.repeat(20));
+    const vocabulary = await trainTokenizer({
+      paths: ['text.txt'],
+      baseDirectory: folder,
+      textField: 'text',
+      vocabularySize: 270,
+      specialTokens: ['<|endoftext|>'],
+    });
+    writeTokenizerFiles(tokenizerFiles(vocabulary), folder);
+    return loadTokenizer(folder, root);
+  }
+
+  /** Saves a Llama of 300 tokens, or that of a folder. */
+  function save(
+    model: NonNullable<UserConfig['model']>,
+    tokenizer: Tokenizer | undefined,
+    name: string,
+  ): string {
+    const engine = initialize({ config: { ...config, model } });
+    engine.saveModel(join(root, name), tokenizer);
+    engine.close();
+    return join(root, name);
+  }
+
+  const llama = {
+    architecture: 'llama',
+    vocab_size: 300,
+    hidden_size: 8,
+    intermediate_size: 8,
+    num_hidden_layers: 1,
+    num_attention_heads: 2,
+  };
+
+  test('are in both configurations, and null where there is none', async () => {
+    const tokenizer = await trainedTokenizer('own');
+    const { end } = tokenizer.special;
+    assert.ok(end !== undefined);
+    const folder = save(llama, tokenizer, 'with-tokens');
+    assert.deepEqual(tokens(folder, 'config.json'), [null, end, end]);
+    assert.deepEqual(tokens(folder, 'generation_config.json'), [undefined, end, end]);
+
+    const again = save(folder, loadTokenizer(folder, root), 'kept');
+    assert.deepEqual(tokens(again, 'config.json'), [null, end, end]);
+    assert.deepEqual(tokens(save(folder, undefined, 'kept-too'), 'config.json'), [null, end, end]);
+  });
+
+  test('agree with what the model was described with', async () => {
+    const tokenizer = await trainedTokenizer('stated');
+    const { end } = tokenizer.special;
+    const folder = save({ ...llama, bos_token_id: 7, eos_token_id: [3, end] }, tokenizer, 'with-stated');
+    assert.deepEqual(tokens(folder, 'config.json'), [7, [3, end], end]);
+    const bytes = save({ ...llama, bos_token_id: 7, eos_token_id: 9 }, loadTokenizer('bytes', root), 'bytes');
+    assert.deepEqual(tokens(bytes, 'config.json'), [7, 0, 0]);
+  });
+
+  test('of another vocabulary are forgotten, with its files', async () => {
+    const old = save(llama, await trainedTokenizer('old'), 'old-model');
+    writeFileSync(join(old, 'vocab.json'), '{}');
+    writeFileSync(
+      join(old, 'generation_config.json'),
+      JSON.stringify({ bos_token_id: 5, eos_token_id: 6, temperature: 0.5 }),
+    );
+    const folder = save(old, loadTokenizer('bytes', root), 'new-model');
+    assert.deepEqual(tokens(folder, 'config.json'), [null, 0, 0]);
+    const { _from_model_config, ...generation } = readJson(folder, 'generation_config.json');
+    assert.deepEqual(generation, { eos_token_id: 0, pad_token_id: 0, temperature: 0.5 });
+    assert.ok(!existsSync(join(folder, 'vocab.json')));
+  });
 });
 
 test('two models are one too many', () => {
