@@ -28,7 +28,7 @@ const DEFAULT_CAPACITY = 4096;
  *
  * @throws TrainyardError MODEL_UNREADABLE, MODEL_UNSUPPORTED, TOKENIZER_INVALID.
  */
-export function* generateText(options: GenerateOptions): Generator<string> {
+export function* generateText(options: GenerateOptions): Generator<string, void, void> {
   const { model, folder } = openModel(options.modelPath);
   if (folder === undefined || !hasTokenizer(folder.path)) throw noTokenizer(options.modelPath);
   const tokenizer = loadTokenizer(folder.path, process.cwd());
@@ -55,7 +55,7 @@ function* continueText(
   continuation: Continuation,
   tokenizer: Tokenizer,
   { prompt, maximumTokens, temperature, seed }: GenerateOptions,
-): Generator<string> {
+): Generator<string, void, void> {
   const random = uniformNumbers(seed);
   const decoder = tokenizer.streamDecoder();
   const { text, held } = holdTrailingSpace(prompt);
