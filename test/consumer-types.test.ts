@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import ts from 'typescript';
@@ -91,14 +91,19 @@ describe('the types of the package', { concurrency: 1 }, () => {
 
   test('let a strict program compile, and refuse one with a mistake', () => {
     const program = ts.createProgram([join(folder, 'program.mts')], OPTIONS);
-    const messages = ownFiles(program).flatMap((file) => {
-      const found = [...program.getSyntacticDiagnostics(file), ...program.getSemanticDiagnostics(file)];
-      return found.map(({ start = 0, messageText }) => {
-        const { line } = file.getLineAndCharacterOfPosition(start);
-        return `${file.fileName}:${line + 1} ${ts.flattenDiagnosticMessageText(messageText, '\n')}`;
-      });
+    assert.deepEqual(messagesOf(program), []);
+  });
+
+  test("let the README's programs compile under --strict", () => {
+    const blocks = readFileSync(join(ROOT, 'README.md'), 'utf8').matchAll(/^```ts\n(.*?)^```$/gms);
+    const files = [...blocks].map(([, text = ''], index) => {
+      const file = join(folder, `readme-${index}.mts`);
+      writeFileSync(file, text);
+      return file;
     });
-    assert.deepEqual(messages, []);
+    assert.ok(files.length >= 3);
+    const { noUncheckedIndexedAccess: _, exactOptionalPropertyTypes: __, ...strict } = OPTIONS;
+    assert.deepEqual(messagesOf(ts.createProgram(files, { ...strict, types: ['node'] })), []);
   });
 
   test('complete the keys of a configuration, each with its description', () => {
@@ -135,9 +140,16 @@ describe('the types of the package', { concurrency: 1 }, () => {
   });
 });
 
-/** All but those of TypeScript itself and of other packages. */
-function ownFiles(program: ts.Program): readonly ts.SourceFile[] {
-  return program.getSourceFiles().filter(({ fileName }) => !fileName.includes('/node_modules/'));
+/** What is wrong with the program and the package; not with TypeScript's own files and other packages. */
+function messagesOf(program: ts.Program): readonly string[] {
+  const files = program.getSourceFiles().filter(({ fileName }) => !fileName.includes('/node_modules/'));
+  return files.flatMap((file) => {
+    const found = [...program.getSyntacticDiagnostics(file), ...program.getSemanticDiagnostics(file)];
+    return found.map(({ start = 0, messageText }) => {
+      const { line } = file.getLineAndCharacterOfPosition(start);
+      return `${file.fileName}:${line + 1} ${ts.flattenDiagnosticMessageText(messageText, '\n')}`;
+    });
+  });
 }
 
 function languageServiceOf(file: string, text: string): ts.LanguageService {

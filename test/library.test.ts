@@ -3,11 +3,19 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { loadTokenizer } from '../src/data/tokenizer/load-tokenizer.js';
 import { tokenizerFiles } from '../src/data/tokenizer/tokenizer-files.js';
-import type { Tokenizer } from '../src/data/tokenizer.js';
 import { trainTokenizer, writeTokenizerFiles } from '../src/data/train-tokenizer.js';
-import { type Engine, initialize, models, store, TrainyardError, type UserConfig } from '../src/index.js';
+import {
+  type Engine,
+  generateText,
+  initialize,
+  loadTokenizer,
+  models,
+  store,
+  type Tokenizer,
+  TrainyardError,
+  type UserConfig,
+} from '../src/index.js';
 import { PLAIN_MODEL } from './plain-model.js';
 
 // The library as a program of one's own uses it: through the public door, one rank in this process.
@@ -146,7 +154,7 @@ describe('special tokens of the tokenizer that a model was trained with', () => 
       specialTokens: ['<|endoftext|>'],
     });
     writeTokenizerFiles(tokenizerFiles(vocabulary), folder);
-    return loadTokenizer(folder, root);
+    return loadTokenizer(folder);
   }
 
   /** Saves a Llama of 300 tokens, or that of a folder. */
@@ -178,7 +186,7 @@ describe('special tokens of the tokenizer that a model was trained with', () => 
     assert.deepEqual(tokens(folder, 'config.json'), [null, end, end]);
     assert.deepEqual(tokens(folder, 'generation_config.json'), [undefined, end, end]);
 
-    const again = save(folder, loadTokenizer(folder, root), 'kept');
+    const again = save(folder, loadTokenizer(folder), 'kept');
     assert.deepEqual(tokens(again, 'config.json'), [null, end, end]);
     assert.deepEqual(tokens(save(folder, undefined, 'kept-too'), 'config.json'), [null, end, end]);
   });
@@ -188,7 +196,7 @@ describe('special tokens of the tokenizer that a model was trained with', () => 
     const { end } = tokenizer.special;
     const folder = save({ ...llama, bos_token_id: 7, eos_token_id: [3, end] }, tokenizer, 'with-stated');
     assert.deepEqual(tokens(folder, 'config.json'), [7, [3, end], end]);
-    const bytes = save({ ...llama, bos_token_id: 7, eos_token_id: 9 }, loadTokenizer('bytes', root), 'bytes');
+    const bytes = save({ ...llama, bos_token_id: 7, eos_token_id: 9 }, loadTokenizer('bytes'), 'bytes');
     assert.deepEqual(tokens(bytes, 'config.json'), [7, 0, 0]);
   });
 
@@ -199,12 +207,56 @@ describe('special tokens of the tokenizer that a model was trained with', () => 
       join(old, 'generation_config.json'),
       JSON.stringify({ bos_token_id: 5, eos_token_id: 6, temperature: 0.5 }),
     );
-    const folder = save(old, loadTokenizer('bytes', root), 'new-model');
+    const folder = save(old, loadTokenizer('bytes'), 'new-model');
     assert.deepEqual(tokens(folder, 'config.json'), [null, 0, 0]);
     const { _from_model_config, ...generation } = readJson(folder, 'generation_config.json');
     assert.deepEqual(generation, { eos_token_id: 0, pad_token_id: 0, temperature: 0.5 });
     assert.ok(!existsSync(join(folder, 'vocab.json')));
   });
+});
+
+test('a folder is trained on the data of its configuration, with its own tokenizer', async () => {
+  writeFileSync(
+    join(root, 'corpus.txt'),
+    'two trains leave the yard, and one of them comes back. '.repeat(40),
+  );
+  const data = { path: join(root, 'corpus.txt'), sequence_length: 16 };
+  const base = initialize({ config: { ...config, model: { ...GPT2, vocab_size: 256 } } });
+  base.saveModel(join(root, 'base'), loadTokenizer('bytes'));
+  base.close();
+
+  using engine = initialize({ config: { ...config, model: join(root, 'base'), data } });
+  const opened = await engine.openData();
+  assert.equal(opened.sequenceLength, 16);
+  assert.equal(opened.tokenizer?.vocabularySize, 256);
+  const losses = Array.from({ length: 8 }, () => engine.trainStep(opened.batch(engine.steps)).loss);
+  assert.ok(Number(losses.at(-1)) < Number(losses[0]) - 0.2, losses.join());
+  engine.saveModel(join(root, 'tuned'));
+  const written = [
+    ...generateText({ modelPath: join(root, 'tuned'), prompt: 'two ', maximumTokens: 5 }),
+  ].join('');
+  assert.ok(written.length > 0);
+});
+
+test('data that the configuration does not name cannot be opened', async () => {
+  using engine = initialize({ model: PLAIN_MODEL, config });
+  await assert.rejects(async () => engine.openData(), { code: 'CONFIG_INVALID' });
+});
+
+test('parameters are gathered by their names, and a wrong one is answered with the nearest', () => {
+  using engine = initialize({ model: PLAIN_MODEL, config });
+  assert.deepEqual([...engine.parameterNames].sort(), [
+    'embedding.weight',
+    'first.weight',
+    'head.bias',
+    'second.weight',
+  ]);
+  for (const name of engine.parameterNames) {
+    assert.ok(engine.gathered([name], (tensors) => tensors.get(name)?.elements));
+  }
+  const refusal = (name: string) => () => engine.gathered([name], () => undefined);
+  assert.throws(refusal('first.weigth'), { code: 'PARAMETER_UNKNOWN', message: /"first.weight"/ });
+  assert.throws(refusal('head.weight'), { code: 'PARAMETER_UNKNOWN', message: /tied/ });
 });
 
 test('two models are one too many', () => {

@@ -15,6 +15,7 @@ import { scope, type Tensor } from '../tensor/tensor.js';
 import { type Batch, cutBatch, toDevice } from './batch.js';
 import { loadTrainingState, saveTrainingState, type TrainingState } from './checkpoint.js';
 import type { ResolvedConfig } from './config.js';
+import { type EngineData, openEngineData } from './engine-data.js';
 import { loadParameters } from './fill-parameters.js';
 import { gatherNumbers } from './gather-bytes.js';
 import type { ModelSource } from './model-source.js';
@@ -100,6 +101,11 @@ export class Engine {
     return this.#parts.memory.slots.reduce((sum, { elements }) => sum + elements, 0);
   }
 
+  /** Full Hugging Face names, those of tied parameters left out. */
+  get parameterNames(): readonly string[] {
+    return this.#parts.memory.slots.map(({ name }) => name);
+  }
+
   /** What the optimizer keeps on this rank from step to step. */
   get optimizerStateBytes(): number {
     const states = [...this.#parts.optimizer.states.values()].flat();
@@ -115,6 +121,16 @@ export class Engine {
   }
 
   /**
+   * Opens what `data` in the configuration names, for `trainStep`, with the tokenizer to save the model with.
+   *
+   * @throws TrainyardError CONFIG_INVALID without `data`; DATA_UNREADABLE, DATA_INVALID, TOKENIZER_INVALID.
+   */
+  openData(): Promise<EngineData> {
+    const { config, source, group } = this.#parts;
+    return openEngineData(config, source, group);
+  }
+
+  /**
    * One optimizer step on this rank's share of the global batch: micro-batch size × accumulation steps rows.
    * Every rank must call it.
    *
@@ -126,7 +142,7 @@ export class Engine {
     return this.trainStep((micro) => data[micro] as MicroBatchData);
   }
 
-  /** As `trainBatch`, with each micro-batch made when its turn comes. */
+  /** As `trainBatch`, with each micro-batch made when its turn comes: `trainStep(data.batch(engine.steps))`. */
   trainStep(microBatch: (micro: number) => MicroBatchData, options: StepOptions = {}): StepResult {
     const { config, programs, memory, optimizer, schedule, group, device, source } = this.#parts;
     const startMs = performance.now();
@@ -159,7 +175,8 @@ export class Engine {
    * Makes parameters whole for the time of `body`, for reading and for writing: what `body` has written into them
    * is what training goes on with. Every rank must call it with the same names and write the same.
    *
-   * @param names full Hugging Face names; a tied parameter goes by its owner's
+   * @param names some of `parameterNames`
+   * @throws TrainyardError PARAMETER_UNKNOWN.
    */
   gathered<Result>(names: readonly string[], body: (tensors: ReadonlyMap<string, Tensor>) => Result): Result {
     const { memory } = this.#parts;
@@ -253,5 +270,10 @@ export class Engine {
     group.close();
     optimizer.dispose();
     memory.dispose();
+  }
+
+  /** The same, for `using`. */
+  [Symbol.dispose](): void {
+    this.close();
   }
 }

@@ -12,11 +12,12 @@ export interface GenerateOptions {
   /** A Hugging Face folder with a tokenizer. */
   readonly modelPath: string;
   readonly prompt: string;
-  /** The most tokens to write. */
-  readonly maximumTokens: number;
-  /** 0 always takes the likeliest token. */
-  readonly temperature: number;
-  readonly seed: number;
+  /** The most tokens to write. Default 128. */
+  readonly maximumTokens?: number;
+  /** 0 always takes the likeliest token. Default 0.8. */
+  readonly temperature?: number;
+  /** Start of the random choices. Default 0. */
+  readonly seed?: number;
 }
 
 /** How far a model looks back that has no longest sequence of its own. */
@@ -54,7 +55,7 @@ export function* generateText(options: GenerateOptions): Generator<string, void,
 function* continueText(
   continuation: Continuation,
   tokenizer: Tokenizer,
-  { prompt, maximumTokens, temperature, seed }: GenerateOptions,
+  { prompt, maximumTokens = 128, temperature = 0.8, seed = 0 }: GenerateOptions,
 ): Generator<string, void, void> {
   const random = uniformNumbers(seed);
   const decoder = tokenizer.streamDecoder();
