@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { tokenizerFiles } from '../src/data/tokenizer/tokenizer-files.js';
 import { trainTokenizer, writeTokenizerFiles } from '../src/data/train-tokenizer.js';
+import { runTraining } from '../src/engine/train.js';
 import {
   type Engine,
   generateText,
@@ -16,6 +18,7 @@ import {
   TrainyardError,
   type UserConfig,
 } from '../src/index.js';
+import { singleRank } from '../src/launch/environment.js';
 import { PLAIN_MODEL } from './plain-model.js';
 
 // The library as a program of one's own uses it: through the public door, one rank in this process.
@@ -257,6 +260,30 @@ test('parameters are gathered by their names, and a wrong one is answered with t
   const refusal = (name: string) => () => engine.gathered([name], () => undefined);
   assert.throws(refusal('first.weigth'), { code: 'PARAMETER_UNKNOWN', message: /"first.weight"/ });
   assert.throws(refusal('head.weight'), { code: 'PARAMETER_UNKNOWN', message: /tied/ });
+});
+
+test('a learning rate that the schedule passes over is warned of, in a program and in a run', async () => {
+  const settings: UserConfig = { ...config, steps: 1, scheduler: { type: 'WarmupDecayLR' } };
+  const warned = once(process, 'warning');
+  using engine = initialize({ model: PLAIN_MODEL, config: settings });
+  const [warning] = (await warned) as readonly unknown[];
+  const expected =
+    /optimizer.params.lr 0.01 has no effect: the schedule WarmupDecayLR goes by warmup_max_lr 0.001/;
+  assert.match(String(warning), expected);
+  assert.equal(engine.config.steps, 1);
+
+  writeFileSync(join(root, 'ids.jsonl'), `${JSON.stringify({ input_ids: [1, 2, 3, 4] })}\n`.repeat(ROWS));
+  const run = { ...settings, model: GPT2, data: { path: join(root, 'ids.jsonl'), sequence_length: 4 } };
+  writeFileSync(join(root, 'run.json'), JSON.stringify(run));
+  const logged: string[] = [];
+  await runTraining({
+    configPath: join(root, 'run.json'),
+    overrides: [],
+    environment: singleRank(),
+    sink: (event) => void (event.event === 'log' && logged.push(event.message)),
+    signal: new AbortController().signal,
+  });
+  assert.match(logged.join(), expected);
 });
 
 test('two models are one too many', () => {
