@@ -1,4 +1,6 @@
 import { env } from '../base/env.js';
+import { invariant, TrainyardError } from '../base/errors.js';
+import { quote } from '../base/printable.js';
 import { OrderedGroup } from '../comm/ordered-group.js';
 import type { ProcessGroup } from '../comm/process-group.js';
 import { rendezvous } from '../comm/rendezvous.js';
@@ -12,7 +14,7 @@ import type { Device } from '../tensor/dtype.js';
 import { manualSeed } from '../tensor/random.js';
 import { setThreads } from '../tensor/threads.js';
 import { defaultSequenceLength } from './compile-step.js';
-import { type ResolvedConfig, resolveConfig, type UserConfig } from './config.js';
+import { type ResolvedConfig, resolveObject, type UserConfig } from './config.js';
 import { deviceOf } from './device.js';
 import { Engine } from './engine.js';
 import { initializeParameters, loadParameters, type ParameterWriter, streamSeed } from './fill-parameters.js';
@@ -31,18 +33,33 @@ export interface InitializeOptions {
  * Builds an engine for this process: alone, or as one rank of several when a launcher has set RANK and
  * WORLD_SIZE (ours, torchrun's). Every rank must call it; it returns when all have met.
  *
- * @throws TrainyardError for a wrong configuration or model, or when the ranks do not meet.
+ * @throws TrainyardError for a wrong configuration or model, CONFIG_CONFLICT for two models, or when the ranks do
+ * not meet.
  */
 export function initialize({ config: written, model }: InitializeOptions): Engine {
   const place = rankEnvironment(env.variables) ?? singleRank();
   const { worldSize } = place;
-  if (model === undefined) {
-    const config = resolveConfig(written, { worldSize, requires: ['model'] });
-    return buildEngine({ config, source: openModel(config.model), world: joinWorld(config, place) });
-  }
-  const config = resolveConfig(written, { worldSize });
-  const source = { model, config: { architecture: model.architecture } };
+  const requires = model === undefined ? (['model'] as const) : [];
+  const { config, notes } = resolveObject(written, { worldSize, requires });
+  const source = modelOf(config, model);
+  if (place.rank === 0) for (const note of notes) process.emitWarning(note, 'TrainyardWarning');
   return buildEngine({ config, source, world: joinWorld(config, place) });
+}
+
+function modelOf({ model: named }: ResolvedConfig, own: Model | undefined): ModelSource {
+  if (named !== undefined && own !== undefined) throw twoModels(own);
+  if (own !== undefined) return { model: own };
+  invariant(named !== undefined, 'the configuration has to name a model where none is given');
+  return openModel(named);
+}
+
+function twoModels({ architecture }: Model): TrainyardError {
+  return new TrainyardError('CONFIG_CONFLICT', {
+    what: 'There are two models: the one given to initialize, and the one that its configuration names.',
+    where: 'model',
+    got: `a model called ${quote(architecture)}, and config.model`,
+    cure: 'Remove one of the two.',
+  });
 }
 
 /** This process among the ranks: how it reaches them, and what it computes on. */

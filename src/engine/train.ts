@@ -38,10 +38,13 @@ export async function runTraining(options: TrainingOptions): Promise<void> {
   const enter = (instruction: string): void => sink({ event: 'section', step: 0, instruction });
 
   enter('read the configuration');
-  const { config } = loadConfig(options.configPath, options.overrides, {
+  const { config, notes } = loadConfig(options.configPath, options.overrides, {
     worldSize,
     requires: ['model', 'data', 'steps'],
   });
+  if (environment.rank === 0) {
+    for (const message of notes) sink({ event: 'log', level: 'warning', message });
+  }
   enter('open the model');
   const source = openModel(config.model);
   enter('open the data');
@@ -74,7 +77,7 @@ function resume(engine: Engine, output: string | undefined, sink: EventSink): vo
       cure: 'name the output folder of the run that was stopped',
     });
   }
-  const found = engine.loadCheckpoint(join(output, CHECKPOINTS));
+  const found = engine.load(join(output, CHECKPOINTS));
   if (engine.rank !== 0) return;
   for (const { tag, reason } of found?.passedOver ?? []) {
     sink({ event: 'log', level: 'warning', message: `the checkpoint ${tag} cannot be used: ${reason}` });
@@ -85,7 +88,7 @@ function resume(engine: Engine, output: string | undefined, sink: EventSink): vo
 
 /** A run that was stopped leaves what it needs to go on. */
 function saveStopped(engine: Engine, output: string, sink: EventSink): void {
-  const folder = engine.saveCheckpoint(join(output, CHECKPOINTS));
+  const folder = engine.save(join(output, CHECKPOINTS));
   const message = `stopped after step ${engine.steps}; --resume goes on from ${folder}`;
   if (engine.rank === 0) sink({ event: 'log', level: 'info', message });
 }

@@ -38,10 +38,10 @@ export function hasTokenizer(directory: string): boolean {
  * Makes the tokenizer that a configuration names.
  *
  * @param specification `bytes`, or the path of a `tokenizer.json` or of a folder that holds one.
- * @param baseDirectory what a relative path is relative to.
+ * @param baseDirectory what a relative path is relative to; the working directory where left out.
  * @throws TOKENIZER_INVALID when there is none, or the file is not a tokenizer.
  */
-export function loadTokenizer(specification: string, baseDirectory: string): Tokenizer {
+export function loadTokenizer(specification: string, baseDirectory = process.cwd()): Tokenizer {
   if (specification === 'bytes') return new ByteTokenizer();
   const path = resolve(baseDirectory, specification);
   const isFolder = statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;

@@ -1,5 +1,7 @@
+import type { JsonPath, JsonValue } from '../../base/json-document.js';
 import { withStandardScale } from '../../comm/config.js';
 import { completeBatchSizes, isBatchConflict } from './batch-sizes.js';
+import { idleKeyRules } from './idle-keys.js';
 import type { ConfigIssue } from './issue.js';
 import type { ConfigOrigin } from './origin.js';
 import type { CheckedConfig } from './schema.js';
@@ -14,10 +16,13 @@ export interface Surroundings {
   readonly requires: readonly (keyof CheckedConfig)[];
 }
 
+/** The value that was written at a path; undefined where none was, and where "auto" asks for the default. */
+export type GivenValue = (path: JsonPath) => JsonValue | undefined;
+
 /** A rule between keys. It is skipped while one of its keys has an issue of its own. */
 export interface ConfigRule {
   readonly keys: readonly (keyof CheckedConfig)[];
-  check(config: CheckedConfig, surroundings: Surroundings): ConfigIssue | undefined;
+  check(config: CheckedConfig, surroundings: Surroundings, given: GivenValue): ConfigIssue | undefined;
 }
 
 const BATCH_KEYS = [
@@ -38,6 +43,7 @@ export const configRules: readonly ConfigRule[] = [
   { keys: ['recompute'], check: checkSelection },
   { keys: ['recompute', 'pipeline'], check: checkCheckpointInterval },
   { keys: ['communication', 'communication_data_type'], check: checkCompression },
+  ...idleKeyRules,
 ];
 
 /** The issues of keys that the command needs and the configuration lacks. */
