@@ -16,6 +16,10 @@ export const ERROR_CODES = {
   },
   SAFETENSORS_INVALID: { exitCode: 2, meaning: 'A safetensors file breaks a rule of the format.' },
   CHECKPOINT_INVALID: { exitCode: 2, meaning: 'A checkpoint is missing, damaged or of another run.' },
+  OUTPUT_UNUSABLE: {
+    exitCode: 2,
+    meaning: 'The output folder cannot be made or written; found before a run.',
+  },
   OUTPUT_UNWRITABLE: { exitCode: 1, meaning: 'A file or folder of the output cannot be written.' },
   DATA_UNREADABLE: { exitCode: 2, meaning: 'A data path matches nothing or cannot be read.' },
   DATA_INVALID: { exitCode: 2, meaning: 'A line or row of the data is malformed.' },

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { mkdirSync, renameSync, rmSync } from 'node:fs';
+import { renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { TrainyardError } from '../base/errors.js';
 import { replaceFile, reportingWriteErrors, temporaryName } from '../store/durable.js';
@@ -37,7 +37,7 @@ export async function openTokenCache(corpus: Corpus, directory: string): Promise
   for (;;) {
     const found = readTokenFile(`${base}.bin`, `${base}.json`);
     if (found !== undefined) return found;
-    reportingWriteErrors('The token cache', directory, () => mkdirSync(directory, { recursive: true }));
+    reportingWriteErrors('The token cache', directory, () => nodeFileSystem.makeDirectory(directory));
     if (!lock.tryAcquire()) {
       await lock.waitForChange();
       continue;

@@ -1,9 +1,11 @@
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
 import { TrainyardError } from '../base/errors.js';
 import type { BatchSource } from '../data/batch-source.js';
 import type { RankEnvironment } from '../launch/environment.js';
 import type { EventSink } from '../launch/events.js';
+import { demandWritableFolder } from '../store/demand-writable-folder.js';
 import { loadConfig } from './config.js';
 import type { Engine, StepResult } from './engine.js';
 import { buildEngine, joinWorld } from './initialize.js';
@@ -38,10 +40,14 @@ export async function runTraining(options: TrainingOptions): Promise<void> {
   const enter = (instruction: string): void => sink({ event: 'section', step: 0, instruction });
 
   enter('read the configuration');
-  const { config } = loadConfig(options.configPath, options.overrides, {
+  const { config, origin } = loadConfig(options.configPath, options.overrides, {
     worldSize,
     requires: ['model', 'data', 'steps'],
   });
+  if (config.output !== undefined && environment.rank === 0) {
+    enter('try the output folder');
+    demandPlace(config.output, `output (${origin.describe(['output'], 'value')})`);
+  }
   enter('open the model');
   const source = openModel(config.model);
   enter('open the data');
@@ -64,6 +70,13 @@ export async function runTraining(options: TrainingOptions): Promise<void> {
   }
   report.finish(stopped);
   engine.close();
+}
+
+/** Model and checkpoints are written after the last step, when it is too late to learn that they cannot be. */
+function demandPlace(output: string, setting: string): void {
+  const checkpoints = join(output, CHECKPOINTS);
+  demandWritableFolder(output, setting);
+  if (existsSync(checkpoints)) demandWritableFolder(checkpoints, setting);
 }
 
 function resume(engine: Engine, output: string | undefined, sink: EventSink): void {

@@ -1,4 +1,4 @@
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { env } from '../../base/env.js';
 import { listDemoCorpus } from '../../data/demo-corpus.js';
@@ -6,6 +6,7 @@ import { openDataset } from '../../data/open-dataset.js';
 import { tokenizerFiles } from '../../data/tokenizer/tokenizer-files.js';
 import { DEFAULT_SPECIAL_TOKENS, trainTokenizer, writeTokenizerFiles } from '../../data/train-tokenizer.js';
 import { unigramEntropy } from '../../data/unigram-entropy.js';
+import { demandWritableFolder } from '../../store/demand-writable-folder.js';
 import {
   DEMO_RANKS,
   DEMO_SEQUENCE_LENGTH,
@@ -32,7 +33,7 @@ export async function demo(texts: readonly string[], { steps, output }: DemoOpti
     tokenizer: join(output, 'tokenizer'),
     model: join(output, 'model'),
   };
-  mkdirSync(output, { recursive: true });
+  demandWritableFolder(output, '--output');
   await makeTokenizer(data, paths.tokenizer);
   const config = demoConfig(data, paths, steps);
   writeFileSync(paths.config, `${JSON.stringify(config, null, 2)}\n`);
