@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -51,6 +51,13 @@ function writeConfig(name: string, changes: object = {}): string {
   };
   writeFileSync(path, JSON.stringify(config));
   return path;
+}
+
+function eventsIn(stdout: string): readonly PublicEvent[] {
+  return stdout
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as PublicEvent);
 }
 
 test('help is on stdout, complete, and ends with 0', () => {
@@ -130,10 +137,7 @@ test('two ranks train; --json prints events and nothing else', () => {
     'steps=4',
   ]);
   assert.equal(status, 0, stderr);
-  const events = stdout
-    .trimEnd()
-    .split('\n')
-    .map((line) => JSON.parse(line) as PublicEvent);
+  const events = eventsIn(stdout);
   assert.deepEqual(
     events.map(({ event }) => event),
     ['start', 'step', 'step', 'step', 'step', 'end'],
@@ -209,6 +213,26 @@ test('schema and doctor print JSON', () => {
   const { status, stdout } = trainyard(['doctor', '--json']);
   assert.equal(status, 0, stdout);
   assert.equal((JSON.parse(stdout) as { readonly can_train?: boolean }).can_train, true);
+});
+
+test('numbers that are not finite end the run, and what was saved before stays', () => {
+  const config = writeConfig('diverged');
+  assert.equal(trainyard(['train', config]).status, 0);
+  const model = join(folder, 'diverged', 'model.safetensors');
+  const [before, checkpoints] = [readFileSync(model), readdirSync(join(folder, 'diverged', 'checkpoints'))];
+  const optimizer = '--set=optimizer={"type": "SGD", "params": {"lr": 1e38}}';
+  const { status, stdout, stderr } = trainyard(['train', config, '--ranks', '2', '--json', optimizer]);
+  assert.equal(status, 1, stderr);
+  assert.match(stderr, /error TRAINING_DIVERGED: The loss of step 2 is not finite/);
+  assert.match(stderr, / at +rank \d, step 2, instruction \d+: clip/);
+  assert.equal(stderr.match(/TRAINING_DIVERGED/g)?.length, 1);
+  const events = eventsIn(stdout);
+  assert.deepEqual(
+    events.map(({ event }) => event),
+    ['start', 'step', 'error'],
+  );
+  assert.deepEqual(readFileSync(model), before);
+  assert.deepEqual(readdirSync(join(folder, 'diverged', 'checkpoints')), checkpoints);
 });
 
 test('a mistake in the configuration is said once, however many ranks find it', () => {

@@ -29,6 +29,15 @@ export interface DataContext {
   readonly seed: number;
 }
 
+/** What the batches of a run depend on besides seed and batch size, by the keys of the configuration. */
+export interface DataIdentity {
+  /** A digest of the contents of the files and of the tokenizer. */
+  readonly path: string;
+  readonly sequence_length: number;
+  readonly pack: boolean;
+  readonly shuffle: boolean;
+}
+
 /** A corpus, tokenized and cut into sequences. */
 export interface OpenedDataset {
   readonly dataset: SequenceDataset;
@@ -36,6 +45,7 @@ export interface OpenedDataset {
   readonly store: TokenStore;
   /** The files read, in order. */
   readonly files: readonly string[];
+  readonly identity: DataIdentity;
   /** The part of every batch that a rank works on. */
   batches(slice: BatchSlice): BatchSource;
 }
@@ -64,17 +74,23 @@ export async function openDataset(config: DataConfig, context: DataContext): Pro
   refuseLargeIds(store, context.vocabularySize);
 
   const isText = store.kind !== 'input_ids';
-  const paddingId = tokenizer?.special.padding ?? tokenizer?.special.end ?? 0;
-  const dataset =
-    (config.pack ?? isText)
-      ? new PackedDataset(store, sequenceLength)
-      : new DocumentDataset(store, sequenceLength, paddingId);
+  const packed = config.pack ?? isText;
   const shuffled = config.shuffle ?? isText;
+  const paddingId = tokenizer?.special.padding ?? tokenizer?.special.end ?? 0;
+  const dataset = packed
+    ? new PackedDataset(store, sequenceLength)
+    : new DocumentDataset(store, sequenceLength, paddingId);
   return {
     dataset,
     tokenizer,
     store,
     files,
+    identity: {
+      path: store.key,
+      sequence_length: dataset.sequenceLength,
+      pack: packed,
+      shuffle: shuffled,
+    },
     batches: (slice) =>
       createBatchSource(dataset, createSampler(dataset.length, shuffled ? context.seed : undefined), slice),
   };

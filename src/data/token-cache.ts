@@ -22,6 +22,12 @@ export interface Corpus {
   readonly tokenizer: Tokenizer | undefined;
 }
 
+/** A corpus as the cache has it. */
+export interface CachedTokens extends TokenStore {
+  /** A digest of everything that the ids depend on. */
+  readonly key: string;
+}
+
 /**
  * The tokenized corpus: mapped from the cache folder, and made there first if need be.
  *
@@ -31,12 +37,13 @@ export interface Corpus {
  *
  * @throws DATA_UNREADABLE, DATA_INVALID or TOKENIZER_INVALID from reading; OUTPUT_UNWRITABLE for the folder.
  */
-export async function openTokenCache(corpus: Corpus, directory: string): Promise<TokenStore> {
-  const base = join(directory, corpusKey(corpus));
+export async function openTokenCache(corpus: Corpus, directory: string): Promise<CachedTokens> {
+  const key = corpusKey(corpus);
+  const base = join(directory, key);
   const lock = new BuildLock(`${base}.lock`);
   for (;;) {
     const found = readTokenFile(`${base}.bin`, `${base}.json`);
-    if (found !== undefined) return found;
+    if (found !== undefined) return { ...found, key };
     reportingWriteErrors('The token cache', directory, () => nodeFileSystem.makeDirectory(directory));
     if (!lock.tryAcquire()) {
       await lock.waitForChange();

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
 import { TrainyardError } from '../base/errors.js';
 import type { BatchSource } from '../data/batch-source.js';
+import type { Tokenizer } from '../data/tokenizer.js';
 import type { RankEnvironment } from '../launch/environment.js';
 import type { EventSink } from '../launch/events.js';
 import { demandWritableFolder } from '../store/demand-writable-folder.js';
@@ -55,18 +56,22 @@ export async function runTraining(options: TrainingOptions): Promise<void> {
   enter('meet the other ranks');
   const world = joinWorld(config, environment);
   enter('build the model');
-  const engine = buildEngine({ config, source, world, sequenceLength: batches.sequenceLength });
+  const { sequenceLength } = batches;
+  const engine = buildEngine({ config, source, world, sequenceLength, data: data.identity });
 
-  if (options.resume) resume(engine, config.output, sink);
+  if (options.resume) {
+    resume(engine, config.output, sink);
+    demandStepsToDo(engine, config.steps, origin.describe(['steps'], 'value'));
+  }
 
-  const report = new TrainingReport({ config, engine, sink, sequenceLength: batches.sequenceLength });
+  const report = new TrainingReport({ config, engine, sink, sequenceLength });
   report.begin();
   await trainSteps({ engine, batches, steps: config.steps, signal, report });
   const stopped = engine.steps < config.steps;
   if (config.output !== undefined) {
-    sink({ event: 'section', step: engine.steps, instruction: 'save the model' });
-    engine.saveModel(config.output, data.tokenizer);
-    if (stopped) saveStopped(engine, config.output, sink);
+    const folder = save(engine, config.output, data.tokenizer, sink);
+    const message = `stopped after step ${engine.steps}; --resume goes on from ${folder}`;
+    if (stopped && engine.rank === 0) sink({ event: 'log', level: 'info', message });
   }
   report.finish(stopped);
   engine.close();
@@ -96,11 +101,31 @@ function resume(engine: Engine, output: string | undefined, sink: EventSink): vo
   sink({ event: 'log', level: 'info', message });
 }
 
-/** A run that was stopped leaves what it needs to go on. */
-function saveStopped(engine: Engine, output: string, sink: EventSink): void {
-  const folder = engine.saveCheckpoint(join(output, CHECKPOINTS));
-  const message = `stopped after step ${engine.steps}; --resume goes on from ${folder}`;
-  if (engine.rank === 0) sink({ event: 'log', level: 'info', message });
+function demandStepsToDo({ steps: done }: Engine, steps: number, place: string): void {
+  if (done < steps) return;
+  throw new TrainyardError('CONFIG_CONFLICT', {
+    what:
+      done === steps
+        ? `The run is already finished: its checkpoint is that of step ${done}.`
+        : `The checkpoint is that of step ${done}, beyond the end of this run.`,
+    where: `steps (${place})`,
+    expected: `more than ${done}`,
+    got: `${steps}`,
+    cure: `Ask for more steps, as in --set steps=${2 * done}, or begin anew without --resume.`,
+  });
+}
+
+/** A run leaves its model, and what it needs to go on: to its end, or beyond it. */
+function save(
+  engine: Engine,
+  output: string,
+  tokenizer: Tokenizer | undefined,
+  sink: EventSink,
+): string | undefined {
+  sink({ event: 'section', step: engine.steps, instruction: 'save the model' });
+  engine.saveModel(output, tokenizer);
+  sink({ event: 'section', step: engine.steps, instruction: 'save a checkpoint' });
+  return engine.saveCheckpoint(join(output, CHECKPOINTS));
 }
 
 interface TrainingLoop {
