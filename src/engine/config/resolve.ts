@@ -1,5 +1,6 @@
 import { isJsonObject, type JsonObject, type JsonPath, type JsonValue } from '../../base/json-document.js';
 import { compressionOf } from '../../comm/config.js';
+import { hasMomentum } from '../../optim/config.js';
 import { type BatchSizes, completeBatchSizes, isBatchConflict } from './batch-sizes.js';
 import { checkSchema, related, withCanonicalNames } from './check.js';
 import { type ConfigIssue, errorOf } from './issue.js';
@@ -54,7 +55,7 @@ export function resolve(written: JsonValue, surroundings: Surroundings): Resolve
   return deepFreeze({
     ...rest,
     communication: { ...communication, compression: compressionOf({ ...communication, dtype }) },
-    scheduler: withTotalSteps(config),
+    scheduler: settledSchedule(config),
     recompute: recomputePolicy(config),
     ...sizes,
   });
@@ -77,8 +78,15 @@ function findIssues(
   return { config: checked.config, issues: [...issues, ...missing, ...fromRules] };
 }
 
-/** A schedule over the whole run takes its length from `steps`, unless it has one of its own. */
-function withTotalSteps({ scheduler, steps }: CheckedConfig): CheckedConfig['scheduler'] {
+/**
+ * A schedule over the whole run takes its length from `steps`, unless it has one of its own; one that moves the momentum
+ * leaves that where the optimizer has none.
+ */
+function settledSchedule({ scheduler, steps, optimizer }: CheckedConfig): CheckedConfig['scheduler'] {
+  if (scheduler?.type === 'OneCycle') {
+    const cycle_momentum = scheduler.params.cycle_momentum ?? hasMomentum(optimizer);
+    return { ...scheduler, params: { ...scheduler.params, cycle_momentum } };
+  }
   if (scheduler?.type !== 'WarmupDecayLR' && scheduler?.type !== 'WarmupCosineLR') return scheduler;
   const total_num_steps = scheduler.params.total_num_steps ?? steps;
   // Spelled out by type, since TypeScript does not carry a union's tag through a spread.

@@ -1,4 +1,5 @@
 import { withStandardScale } from '../../comm/config.js';
+import { hasMomentum } from '../../optim/config.js';
 import { completeBatchSizes, isBatchConflict } from './batch-sizes.js';
 import type { ConfigIssue } from './issue.js';
 import type { ConfigOrigin } from './origin.js';
@@ -35,6 +36,7 @@ export const configRules: readonly ConfigRule[] = [
   },
   { keys: ['scheduler', 'steps'], check: checkTotalSteps },
   { keys: ['optimizer'], check: checkNesterov },
+  { keys: ['optimizer', 'scheduler'], check: checkCycle },
   { keys: ['recompute'], check: checkSelection },
   { keys: ['recompute', 'pipeline'], check: checkCheckpointInterval },
   { keys: ['communication', 'communication_data_type'], check: checkCompression },
@@ -147,6 +149,20 @@ function checkNesterov(config: CheckedConfig): ConfigIssue | undefined {
     what: 'Nesterov momentum needs a momentum and no dampening.',
     expected: 'momentum > 0 and dampening 0',
     got: `momentum ${momentum}, dampening ${dampening}`,
+  };
+}
+
+function checkCycle({ optimizer, scheduler }: CheckedConfig): ConfigIssue | undefined {
+  if (scheduler?.type !== 'OneCycle' || scheduler.params.cycle_momentum !== true) return undefined;
+  if (hasMomentum(optimizer)) return undefined;
+  return {
+    code: 'CONFIG_CONFLICT',
+    path: ['scheduler', 'params', 'cycle_momentum'],
+    part: 'value',
+    what: 'The schedule shall move the momentum of an optimizer that has none.',
+    expected: 'an optimizer with momentum or betas',
+    got: 'optimizer.type "SGD" with momentum 0',
+    cure: 'Remove cycle_momentum, or give the optimizer a momentum.',
   };
 }
 

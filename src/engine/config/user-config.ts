@@ -251,7 +251,10 @@ export interface UserConfig {
           readonly cycle_second_stair_count?: number | undefined;
           /** Steps per unit of decay after the cycle; 0 is no decay. Default: `0`. */
           readonly decay_step_size?: number | undefined;
-          /** Move the momentum (β₁) against the learning rate. Default: `true`. */
+          /**
+           * Move the momentum (β₁) against the learning rate. Left out: true where the optimizer has one, as in
+           * DeepSpeed.
+           */
           readonly cycle_momentum?: boolean | undefined;
           /** Momentum at the top of the cycle. Default: `0.8`. */
           readonly cycle_min_mom?: number | undefined;
