@@ -53,6 +53,10 @@ function writeConfig(name: string, changes: object = {}): string {
   return path;
 }
 
+function checkpointsIn(output: string): readonly string[] {
+  return readdirSync(join(folder, output, 'checkpoints')).filter((name) => name.startsWith('step-'));
+}
+
 function eventsIn(stdout: string): readonly PublicEvent[] {
   return stdout
     .trimEnd()
@@ -167,6 +171,37 @@ test('a log has the first and the last step, and generate continues with what wa
   assert.ok(written.stdout.startsWith('the quick'));
 });
 
+test('steps_per_print says which steps a log has', () => {
+  const config = writeConfig('seldom', { steps_per_print: 4, steps: 10 });
+  const { status, stderr } = trainyard(['train', config]);
+  assert.equal(status, 0, stderr);
+  assert.deepEqual(
+    [...stderr.matchAll(/^step (\d+)\/10 /gm)].map(([, step]) => step),
+    ['1', '4', '8', '10'],
+  );
+});
+
+test('generate reads every token of its prompt', () => {
+  // What follows a character depends on the one before it: "a" on its own says nothing.
+  const text = join(folder, 'pairs.txt');
+  writeFileSync(text, 'xayb zabx '.repeat(300));
+  const config = writeConfig('pairs', {
+    data: { path: text, tokenizer: 'bytes', sequence_length: 16 },
+    steps: 150,
+    seed: 3,
+  });
+  const trained = trainyard(['train', config]);
+  assert.equal(trained.status, 0, trained.stderr);
+  const continuation = (prompt: string): string => {
+    const args = ['--prompt', prompt, '--max-tokens', '3', '--temperature', '0'];
+    const { status, stdout, stderr } = trainyard(['generate', join(folder, 'pairs'), ...args]);
+    assert.equal(status, 0, stderr);
+    return stdout;
+  };
+  assert.equal(continuation('xayb xa'), 'xayb xayb \n');
+  assert.equal(continuation('xayb za'), 'xayb zabx \n');
+});
+
 test('inspect and program answer for people and for programs', () => {
   const config = writeConfig('look');
   const inspection = JSON.parse(trainyard(['inspect', config, '--json']).stdout) as Record<string, unknown>;
@@ -219,7 +254,7 @@ test('numbers that are not finite end the run, and what was saved before stays',
   const config = writeConfig('diverged');
   assert.equal(trainyard(['train', config]).status, 0);
   const model = join(folder, 'diverged', 'model.safetensors');
-  const [before, checkpoints] = [readFileSync(model), readdirSync(join(folder, 'diverged', 'checkpoints'))];
+  const [before, checkpoints] = [readFileSync(model), checkpointsIn('diverged')];
   const optimizer = '--set=optimizer={"type": "SGD", "params": {"lr": 1e38}}';
   const { status, stdout, stderr } = trainyard(['train', config, '--ranks', '2', '--json', optimizer]);
   assert.equal(status, 1, stderr);
@@ -232,7 +267,7 @@ test('numbers that are not finite end the run, and what was saved before stays',
     ['start', 'step', 'error'],
   );
   assert.deepEqual(readFileSync(model), before);
-  assert.deepEqual(readdirSync(join(folder, 'diverged', 'checkpoints')), checkpoints);
+  assert.deepEqual(checkpointsIn('diverged'), checkpoints);
 });
 
 test('a mistake in the configuration is said once, however many ranks find it', () => {
@@ -271,9 +306,9 @@ for (const [signal, exitCode] of [
       cwd: folder,
       stdio: ['ignore', 'pipe', 'pipe'],
     });
-    const output: string[] = [];
+    const [output, people]: [string[], string[]] = [[], []];
     let isAsked = false;
-    run.stderr.resume();
+    run.stderr.on('data', (bytes: Buffer) => people.push(String(bytes)));
     run.stdout.on('data', (bytes: Buffer) => {
       output.push(String(bytes));
       // Once: a second signal means to leave without saving.
@@ -282,11 +317,33 @@ for (const [signal, exitCode] of [
     });
     const [code] = (await once(run, 'close')) as [number | null];
     assert.equal(code, exitCode);
+    assert.match(people.join(''), /finishing the step and saving/);
     const end = JSON.parse(output.join('').trimEnd().split('\n').at(-1) ?? '') as PublicEvent;
     assert.ok(end.event === 'end' && end.stopped === true && end.steps >= 3);
     assert.ok(existsSync(join(folder, signal, 'model.safetensors')));
+    assert.deepEqual(checkpointsIn(signal), [`step-${end.steps}`]);
   });
 }
+
+test('a run without an output says that a stop saves nothing', async () => {
+  const config = writeConfig('nothing', { steps: 1_000_000, output: undefined });
+  const run = spawn(process.execPath, [MAIN, 'train', config, '--json'], {
+    cwd: folder,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let [events, people, isAsked] = ['', '', false];
+  run.stderr.on('data', (bytes: Buffer) => {
+    people += String(bytes);
+  });
+  run.stdout.on('data', (bytes: Buffer) => {
+    events += String(bytes);
+    if (!isAsked && events.includes('"step":2,')) isAsked = run.kill('SIGINT');
+  });
+  const [code] = (await once(run, 'close')) as [number | null];
+  assert.equal(code, 130, people);
+  assert.match(people, /^finishing the step; nothing is saved; press Ctrl-C again to leave now$/m);
+  assert.doesNotMatch(people, /and saving|--resume/);
+});
 
 test('who stops reading the events ends the run', async () => {
   const config = writeConfig('unread', { steps: 1_000_000 });

@@ -46,6 +46,8 @@ export interface OpenedDataset {
   /** The files read, in order. */
   readonly files: readonly string[];
   readonly identity: DataIdentity;
+  /** What the person should know: a sentence each. */
+  readonly warnings: readonly string[];
   /** The part of every batch that a rank works on. */
   batches(slice: BatchSlice): BatchSource;
 }
@@ -60,8 +62,7 @@ export interface OpenedDataset {
  *   CONFIG_CONFLICT for sequences longer than the model takes.
  */
 export async function openDataset(config: DataConfig, context: DataContext): Promise<OpenedDataset> {
-  const sequenceLength = config.sequence_length ?? context.defaultSequenceLength;
-  refuseLongSequences(sequenceLength, context.maximumSequenceLength);
+  refuseLongSequences(config.sequence_length, context.maximumSequenceLength);
   const paths = typeof config.path === 'string' ? [config.path] : config.path;
   const files = listFiles(paths, context.baseDirectory);
   const tokenizer = openTokenizer(config.tokenizer, context);
@@ -77,6 +78,7 @@ export async function openDataset(config: DataConfig, context: DataContext): Pro
   const packed = config.pack ?? isText;
   const shuffled = config.shuffle ?? isText;
   const paddingId = tokenizer?.special.padding ?? tokenizer?.special.end ?? 0;
+  const sequenceLength = config.sequence_length ?? lengthLeftOpen(isText || packed, context);
   const dataset = packed
     ? new PackedDataset(store, sequenceLength)
     : new DocumentDataset(store, sequenceLength, paddingId);
@@ -91,6 +93,7 @@ export async function openDataset(config: DataConfig, context: DataContext): Pro
       pack: packed,
       shuffle: shuffled,
     },
+    warnings: config.sequence_length === undefined ? cutWarnings(dataset) : [],
     batches: (slice) =>
       createBatchSource(dataset, createSampler(dataset.length, shuffled ? context.seed : undefined), slice),
   };
@@ -103,8 +106,24 @@ function openTokenizer(specification: string | undefined, context: DataContext):
   return loadTokenizer(modelDirectory, context.baseDirectory);
 }
 
-function refuseLongSequences(sequenceLength: number, maximum: number | undefined): void {
-  if (maximum === undefined || sequenceLength <= maximum) return;
+/** Ready ids were made as long as they are meant to be; they are cut only where the model takes no more. */
+function lengthLeftOpen(isCutToFit: boolean, context: DataContext): number {
+  if (isCutToFit) return context.defaultSequenceLength;
+  return context.maximumSequenceLength ?? Number.POSITIVE_INFINITY;
+}
+
+/** Nobody asked for the cut. */
+function cutWarnings(dataset: PackedDataset | DocumentDataset): readonly string[] {
+  if (dataset instanceof PackedDataset || dataset.cutDocuments === 0) return [];
+  const { cutDocuments: cut, length, sequenceLength } = dataset;
+  return [
+    `${cut} of ${length} documents are longer than ${sequenceLength} tokens, and are cut there: ` +
+      'data.sequence_length says where',
+  ];
+}
+
+function refuseLongSequences(sequenceLength: number | undefined, maximum: number | undefined): void {
+  if (sequenceLength === undefined || maximum === undefined || sequenceLength <= maximum) return;
   throw new TrainyardError('CONFIG_CONFLICT', {
     what: 'The sequences are longer than the model takes.',
     where: 'data.sequence_length',

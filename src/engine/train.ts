@@ -53,6 +53,9 @@ export async function runTraining(options: TrainingOptions): Promise<void> {
   const source = openModel(config.model);
   enter('open the data');
   const { data, batches } = await openTrainingData(config, source, environment);
+  if (environment.rank === 0) {
+    for (const message of data.warnings) sink({ event: 'log', level: 'warning', message });
+  }
   enter('meet the other ranks');
   const world = joinWorld(config, environment);
   enter('build the model');

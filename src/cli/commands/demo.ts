@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { env } from '../../base/env.js';
+import { printable } from '../../base/printable.js';
 import { listDemoCorpus } from '../../data/demo-corpus.js';
 import { openDataset } from '../../data/open-dataset.js';
 import { tokenizerFiles } from '../../data/tokenizer/tokenizer-files.js';
@@ -94,5 +95,5 @@ async function entropyOfTokens(data: ReturnType<typeof demoConfig>['data']): Pro
 }
 
 function say(subject: string, text: string): void {
-  process.stderr.write(`${subject.padEnd(12)}${text}\n`);
+  process.stderr.write(`${subject.padEnd(12)}${printable(text)}\n`);
 }

@@ -31,12 +31,16 @@ export interface TrainingOutcome {
  */
 export async function superviseTraining(training: SupervisedTraining): Promise<TrainingOutcome> {
   const { config, ranks, overrides, display } = training;
-  loadConfig(config, overrides, { worldSize: ranks, requires: ['model', 'data', 'steps'] });
+  const { config: resolved } = loadConfig(config, overrides, {
+    worldSize: ranks,
+    requires: ['model', 'data', 'steps'],
+  });
   let end: EndEvent | undefined;
   const exitCode = await superviseRanks({
     command: ['train', ...settings(overrides), ...(training.resume ? ['--resume'] : []), '--', config],
     ranks,
     display,
+    saves: resolved.output !== undefined,
     onEvent: (event) => {
       if (event.event === 'answer') return;
       if (event.event === 'step') training.onStep?.(event);

@@ -105,7 +105,7 @@ function stepFields(progress: Progress, last: StepEvent): readonly Field[] {
       ? undefined
       : { text: formatBytes(last.memory_bytes), style: 'faint', dispensable: 6 },
     progress.isStopping
-      ? { text: 'saving', style: 'strong', dispensable: 1 }
+      ? { text: 'stopping', style: 'strong', dispensable: 1 }
       : left === undefined
         ? undefined
         : { text: `${formatDuration(left)} left`, style: 'faint', dispensable: 3 },

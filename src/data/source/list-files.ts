@@ -19,7 +19,7 @@ const FOLDER_EXTENSIONS: ReadonlySet<string> = new Set(
  * keep their order, and a file named twice is read once, so that every rank sees the same list.
  *
  * @param baseDirectory what relative paths are relative to.
- * @throws DATA_UNREADABLE when a path is missing, unreadable or matches nothing.
+ * @throws DATA_UNREADABLE when a path is missing, unreadable, no pattern, or matches nothing.
  */
 export function listFiles(paths: readonly string[], baseDirectory: string): readonly string[] {
   const files = new Set<string>();
@@ -40,7 +40,7 @@ function expandPath(path: string, baseDirectory: string): readonly string[] {
   if (isGlob(path)) {
     const pattern = toSlashes(absolute);
     const root = globRoot(pattern) || '/';
-    const matcher = globToRegExp(toSlashes(relative(root, absolute)));
+    const matcher = matcherOf(toSlashes(relative(root, absolute)), path);
     const matches = (file: string): boolean => matcher.test(toSlashes(relative(root, file)));
     const searched = statSync(root, { throwIfNoEntry: false })?.isDirectory();
     return nonEmpty(
@@ -53,6 +53,25 @@ function expandPath(path: string, baseDirectory: string): readonly string[] {
     path,
     stats === undefined ? `${absolute} does not exist` : `${absolute} is no file or folder`,
   );
+}
+
+function matcherOf(pattern: string, path: string): RegExp {
+  try {
+    return globToRegExp(pattern);
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    throw new TrainyardError(
+      'DATA_UNREADABLE',
+      {
+        what: 'A data path is no pattern.',
+        where: `data.path: ${path}`,
+        expected: 'a pattern such as corpus/**/*.txt, [a-z]*.txt or *.{ts,js}',
+        got: error.message.split(': ').at(-1) ?? '',
+        cure: 'Mend the pattern: a range such as [a-z] goes upwards, and braces are not nested.',
+      },
+      { cause: error },
+    );
+  }
 }
 
 /** Every file below a folder, depth first, sorted by bytes. Links to files count; links to folders are not followed. */

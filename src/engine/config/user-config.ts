@@ -27,7 +27,10 @@ export interface UserConfig {
          * of the model folder.
          */
         readonly tokenizer?: string | undefined;
-        /** Tokens in a sequence. Left out: 1024, or the longest the model takes if that is less. */
+        /**
+         * Tokens in a sequence. Left out: 1024, or the longest the model takes if that is less; for ready
+         * `input_ids` the longest of them, up to what the model takes.
+         */
         readonly sequence_length?: number | undefined;
         /**
          * Visit the sequences in an order drawn from `seed`. Left out: true for text, false for ready
