@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { TrainyardError } from '../base/errors.js';
-import { replaceFile, reportingWriteErrors, temporaryName } from '../store/durable.js';
+import { replaceFile, temporaryName } from '../store/durable.js';
 import { nodeFileSystem } from '../store/file-system.js';
 import { BuildLock } from './build-lock.js';
 import { fileFormat, readDocuments } from './source/read-documents.js';
@@ -11,6 +11,7 @@ import { readTokenFile, writeTokenFile } from './token-file.js';
 import type { TokenStore } from './token-store.js';
 import { tokenizeDocuments } from './tokenize-documents.js';
 import type { Tokenizer } from './tokenizer.js';
+import { writingCache } from './writing-cache.js';
 
 /** Goes into every key: raise it when the same input would give other ids or another file. */
 const FORMAT = 1;
@@ -44,8 +45,8 @@ export async function openTokenCache(corpus: Corpus, directory: string): Promise
   for (;;) {
     const found = readTokenFile(`${base}.bin`, `${base}.json`);
     if (found !== undefined) return { ...found, key };
-    reportingWriteErrors('The token cache', directory, () => nodeFileSystem.makeDirectory(directory));
-    if (!lock.tryAcquire()) {
+    writingCache(directory, () => nodeFileSystem.makeDirectory(directory));
+    if (!writingCache(directory, () => lock.tryAcquire())) {
       await lock.waitForChange();
       continue;
     }
@@ -68,7 +69,7 @@ async function build(corpus: Corpus, base: string, lock: BuildLock): Promise<voi
     );
     if (description.documents === 0) throw nothingToRead(files);
     const text = `${JSON.stringify(description, null, 2)}\n`;
-    reportingWriteErrors('The token cache', base, () => {
+    writingCache(base, () => {
       renameSync(temporary, `${base}.bin`);
       replaceFile(nodeFileSystem, `${base}.json`, (file) => nodeFileSystem.write(file, Buffer.from(text)));
     });

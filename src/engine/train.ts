@@ -1,13 +1,12 @@
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
 import { TrainyardError } from '../base/errors.js';
 import type { BatchSource } from '../data/batch-source.js';
 import type { Tokenizer } from '../data/tokenizer.js';
 import type { RankEnvironment } from '../launch/environment.js';
 import type { EventSink } from '../launch/events.js';
-import { demandWritableFolder } from '../store/demand-writable-folder.js';
+import { checkpointsIn } from './checkpoints-in.js';
 import { loadConfig } from './config.js';
+import { demandOutput } from './demand-output.js';
 import type { Engine, StepResult } from './engine.js';
 import { buildEngine, joinWorld } from './initialize.js';
 import { openModel } from './model-source.js';
@@ -27,9 +26,6 @@ export interface TrainingOptions {
   readonly resume?: boolean;
 }
 
-/** Where a run keeps its checkpoints, inside its output folder. */
-const CHECKPOINTS = 'checkpoints';
-
 /**
  * One rank's whole run: read the configuration, open model and data, meet the other ranks, train, save.
  *
@@ -41,14 +37,13 @@ export async function runTraining(options: TrainingOptions): Promise<void> {
   const enter = (instruction: string): void => sink({ event: 'section', step: 0, instruction });
 
   enter('read the configuration');
-  const { config, origin } = loadConfig(options.configPath, options.overrides, {
+  const loaded = loadConfig(options.configPath, options.overrides, {
     worldSize,
     requires: ['model', 'data', 'steps'],
   });
-  if (config.output !== undefined && environment.rank === 0) {
-    enter('try the output folder');
-    demandPlace(config.output, `output (${origin.describe(['output'], 'value')})`);
-  }
+  const { config, origin } = loaded;
+  enter('try the output folder');
+  if (environment.rank === 0) demandOutput(loaded);
   enter('open the model');
   const source = openModel(config.model);
   enter('open the data');
@@ -80,13 +75,6 @@ export async function runTraining(options: TrainingOptions): Promise<void> {
   engine.close();
 }
 
-/** Model and checkpoints are written after the last step, when it is too late to learn that they cannot be. */
-function demandPlace(output: string, setting: string): void {
-  const checkpoints = join(output, CHECKPOINTS);
-  demandWritableFolder(output, setting);
-  if (existsSync(checkpoints)) demandWritableFolder(checkpoints, setting);
-}
-
 function resume(engine: Engine, output: string | undefined, sink: EventSink): void {
   if (output === undefined) {
     throw new TrainyardError('CONFIG_INVALID', {
@@ -95,7 +83,7 @@ function resume(engine: Engine, output: string | undefined, sink: EventSink): vo
       cure: 'name the output folder of the run that was stopped',
     });
   }
-  const found = engine.loadCheckpoint(join(output, CHECKPOINTS));
+  const found = engine.loadCheckpoint(checkpointsIn(output));
   if (engine.rank !== 0) return;
   for (const { tag, reason } of found?.passedOver ?? []) {
     sink({ event: 'log', level: 'warning', message: `the checkpoint ${tag} cannot be used: ${reason}` });
@@ -128,7 +116,7 @@ function save(
   sink({ event: 'section', step: engine.steps, instruction: 'save the model' });
   engine.saveModel(output, tokenizer);
   sink({ event: 'section', step: engine.steps, instruction: 'save a checkpoint' });
-  return engine.saveCheckpoint(join(output, CHECKPOINTS));
+  return engine.saveCheckpoint(checkpointsIn(output));
 }
 
 interface TrainingLoop {
