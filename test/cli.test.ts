@@ -270,6 +270,43 @@ test('numbers that are not finite end the run, and what was saved before stays',
   assert.deepEqual(checkpointsIn('diverged'), checkpoints);
 });
 
+for (const [output, reason] of [
+  ['corpus.txt', 'something else of this name is in the way'],
+  ['/proc/trainyard', 'no folder can be made there'],
+] as const) {
+  test(`${output} cannot be the output, which is said before any rank starts`, () => {
+    const { status, stdout, stderr } = trainyard([
+      'train',
+      writeConfig('unwritable'),
+      '--ranks=2',
+      `--set=output=${output}`,
+    ]);
+    assert.equal(status, 2, stderr);
+    assert.equal(stdout, '');
+    assert.match(
+      stderr,
+      new RegExp(`^error OUTPUT_UNUSABLE(.|\\n)+ at +output \\(--set output=${output}\\)`),
+    );
+    assert.ok(stderr.includes(reason), stderr);
+  });
+}
+
+test('under another launcher, rank 0 tries the output before it trains', () => {
+  const config = writeConfig('tried');
+  const variables = { RANK: '0', WORLD_SIZE: '1' };
+  const { status, stderr } = trainyard(['train', config, '--set=output=corpus.txt'], variables);
+  assert.equal(status, 2, stderr);
+  assert.match(stderr, /error OUTPUT_UNUSABLE/);
+  assert.doesNotMatch(stderr, /^step /m);
+});
+
+test('a token cache that cannot be made is told with the way to another', () => {
+  const variables = { TRAINYARD_CACHE: join(folder, 'corpus.txt') };
+  const { status, stderr } = trainyard(['train', writeConfig('uncached')], variables);
+  assert.equal(status, 1, stderr);
+  assert.match(stderr, /error OUTPUT_UNWRITABLE: The token cache(.|\n)+TRAINYARD_CACHE/);
+});
+
 test('a mistake in the configuration is said once, however many ranks find it', () => {
   const { status, stderr } = trainyard(['train', writeConfig('wrong', { stepz: 1 }), '--ranks', '2']);
   assert.equal(status, 2);

@@ -101,7 +101,8 @@ function makeFolder(path: string, mode: number): void {
   }
 }
 
-function isFolder(path: string): boolean {
+/** False also for what the system does not let us look at, or takes for no path. */
+export function isFolder(path: string): boolean {
   try {
     return statSync(path).isDirectory();
   } catch {

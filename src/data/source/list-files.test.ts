@@ -105,6 +105,20 @@ describe('listFiles', () => {
       { numRuns: 2000 },
     );
   });
+  for (const [path, got] of [
+    ['x'.repeat(5000), /: its name is too long$/],
+    ['a\0b', /its name holds a NUL character$/],
+  ] as const) {
+    it(`refuses ${JSON.stringify(path.slice(0, 20))}, which the system does not take`, () => {
+      assert.throws(
+        () => list(path),
+        (error) =>
+          error instanceof TrainyardError &&
+          error.code === 'DATA_UNREADABLE' &&
+          got.test(error.report.got ?? ''),
+      );
+    });
+  }
   for (const path of ['nowhere.txt', 'nowhere/*.txt', '*.zip', 'empty']) {
     it(`refuses ${path}, which names nothing`, () => {
       assert.throws(

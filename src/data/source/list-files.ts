@@ -1,6 +1,7 @@
 import { readdirSync, statSync } from 'node:fs';
 import { join, relative, resolve, sep } from 'node:path';
 import { TrainyardError } from '../../base/errors.js';
+import { describeFileError } from '../../store/open-file.js';
 import { globRoot, globToRegExp, isGlob } from './glob.js';
 
 /** What a folder given as a data path is searched for. Anything else needs an explicit pattern. */
@@ -24,9 +25,20 @@ const FOLDER_EXTENSIONS: ReadonlySet<string> = new Set(
 export function listFiles(paths: readonly string[], baseDirectory: string): readonly string[] {
   const files = new Set<string>();
   for (const path of paths) {
-    for (const file of expandPath(path, baseDirectory)) files.add(file);
+    for (const file of reportingFileErrors(path, () => expandPath(path, baseDirectory))) files.add(file);
   }
   return [...files];
+}
+
+/** What the system finds wrong with a path: a folder that may not be read, a name that is too long. */
+function reportingFileErrors<Result>(path: string, read: () => Result): Result {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error) || error instanceof TrainyardError) throw error;
+    const place = 'path' in error ? `${error.path}: ` : '';
+    throw unreadable(path, `${place}${describeFileError(error)}`, error);
+  }
 }
 
 function expandPath(path: string, baseDirectory: string): readonly string[] {
@@ -103,14 +115,18 @@ function nonEmpty(files: readonly string[], path: string, got: string): readonly
   return files;
 }
 
-function unreadable(path: string, got: string): TrainyardError {
-  return new TrainyardError('DATA_UNREADABLE', {
-    what: 'A data path names no file.',
-    where: path,
-    expected: 'a file, a folder or a pattern such as corpus/**/*.txt',
-    got,
-    cure: 'Check data.path; relative paths start at the working directory of the run.',
-  });
+function unreadable(path: string, got: string, cause?: unknown): TrainyardError {
+  return new TrainyardError(
+    'DATA_UNREADABLE',
+    {
+      what: 'A data path names no file.',
+      where: path,
+      expected: 'a file, a folder or a pattern such as corpus/**/*.txt',
+      got,
+      cure: 'Check data.path; relative paths start at the working directory of the run.',
+    },
+    { cause },
+  );
 }
 
 function toSlashes(path: string): string {
