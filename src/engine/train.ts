@@ -5,7 +5,7 @@ import type { Tokenizer } from '../data/tokenizer.js';
 import type { RankEnvironment } from '../launch/environment.js';
 import type { EventSink } from '../launch/events.js';
 import { checkpointsIn } from './checkpoints-in.js';
-import { loadConfig } from './config.js';
+import { type LoadedConfig, loadConfig } from './config.js';
 import { demandOutput } from './demand-output.js';
 import type { Engine, StepResult } from './engine.js';
 import { buildEngine, joinWorld } from './initialize.js';
@@ -26,6 +26,8 @@ export interface TrainingOptions {
   readonly resume?: boolean;
 }
 
+type TrainingConfig = LoadedConfig<'model' | 'data' | 'steps'>;
+
 /**
  * One rank's whole run: read the configuration, open model and data, meet the other ranks, train, save.
  *
@@ -41,7 +43,8 @@ export async function runTraining(options: TrainingOptions): Promise<void> {
     worldSize,
     requires: ['model', 'data', 'steps'],
   });
-  const { config, origin } = loaded;
+  const { config } = loaded;
+  const resumed = options.resume ? outputToResume(config) : undefined;
   enter('try the output folder');
   if (environment.rank === 0) demandOutput(loaded);
   enter('open the model');
@@ -57,10 +60,7 @@ export async function runTraining(options: TrainingOptions): Promise<void> {
   const { sequenceLength } = batches;
   const engine = buildEngine({ config, source, world, sequenceLength, data: data.identity });
 
-  if (options.resume) {
-    resume(engine, config.output, sink);
-    demandStepsToDo(engine, config.steps, origin.describe(['steps'], 'value'));
-  }
+  if (resumed !== undefined) resume(engine, resumed, loaded, sink);
 
   const report = new TrainingReport({ config, engine, sink, sequenceLength });
   report.begin();
@@ -75,21 +75,26 @@ export async function runTraining(options: TrainingOptions): Promise<void> {
   engine.close();
 }
 
-function resume(engine: Engine, output: string | undefined, sink: EventSink): void {
-  if (output === undefined) {
-    throw new TrainyardError('CONFIG_INVALID', {
-      what: 'There is no output folder to resume from.',
-      where: 'output',
-      cure: 'name the output folder of the run that was stopped',
-    });
-  }
+/** Goes on from the newest checkpoint, if there is one. */
+function resume(engine: Engine, output: string, { config, origin }: TrainingConfig, sink: EventSink): void {
   const found = engine.loadCheckpoint(checkpointsIn(output));
+  demandStepsToDo(engine, config.steps, origin.describe(['steps'], 'value'));
   if (engine.rank !== 0) return;
   for (const { tag, reason } of found?.passedOver ?? []) {
     sink({ event: 'log', level: 'warning', message: `the checkpoint ${tag} cannot be used: ${reason}` });
   }
   const message = found ? `resumed after step ${engine.steps}` : 'no checkpoint yet: starting at step 1';
   sink({ event: 'log', level: 'info', message });
+}
+
+/** @throws TrainyardError CONFIG_INVALID without a folder to resume from. */
+function outputToResume({ output }: TrainingConfig['config']): string {
+  if (output !== undefined) return output;
+  throw new TrainyardError('CONFIG_INVALID', {
+    what: 'There is no output folder to resume from.',
+    where: 'output',
+    cure: 'name the output folder of the run that was stopped',
+  });
 }
 
 function demandStepsToDo({ steps: done }: Engine, steps: number, place: string): void {

@@ -56,7 +56,7 @@ export async function demo(texts: readonly string[], { steps, output }: DemoOpti
   say('sample', `what the model makes of "${PROMPT}":`);
   await generate(paths.model, { prompt: PROMPT, maxTokens: 120, temperature: 0.7, seed: 0 });
   say('next', `npx trainyard generate ${paths.model} --prompt 'type '`);
-  say('', `npx trainyard train ${paths.config} --ranks ${DEMO_RANKS} --set steps=2000`);
+  say('', `npx trainyard train ${paths.config} --ranks ${DEMO_RANKS} --resume --set steps=${3 * steps}`);
 }
 
 async function makeTokenizer(data: readonly string[], folder: string): Promise<void> {
