@@ -187,7 +187,15 @@ function impossibleTogether(): BadConfiguration[] {
     scheduler: { type: 'OneCycle', params: { cycle_min_lr: 0.1, cycle_max_lr: 1, ...params } },
   });
   const three = { train_batch_size: 16, train_micro_batch_size_per_gpu: 4, gradient_accumulation_steps: 3 };
+  const cycle = { cycle_min_lr: 0, cycle_max_lr: 1, cycle_momentum: true };
   return [
+    row(
+      'a cycle of momentum without momentum',
+      { scheduler: { type: 'OneCycle', params: cycle }, optimizer: { type: 'SGD' } },
+      1,
+      'scheduler.params.cycle_momentum',
+      'momentum is 0',
+    ),
     row(
       'three sizes that disagree',
       three,

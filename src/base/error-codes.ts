@@ -16,6 +16,10 @@ export const ERROR_CODES = {
   },
   SAFETENSORS_INVALID: { exitCode: 2, meaning: 'A safetensors file breaks a rule of the format.' },
   CHECKPOINT_INVALID: { exitCode: 2, meaning: 'A checkpoint is missing, damaged or of another run.' },
+  OUTPUT_UNUSABLE: {
+    exitCode: 2,
+    meaning: 'The output folder cannot be made or written; found before a run.',
+  },
   OUTPUT_UNWRITABLE: { exitCode: 1, meaning: 'A file or folder of the output cannot be written.' },
   DATA_UNREADABLE: { exitCode: 2, meaning: 'A data path matches nothing or cannot be read.' },
   DATA_INVALID: { exitCode: 2, meaning: 'A line or row of the data is malformed.' },
@@ -31,6 +35,7 @@ export const ERROR_CODES = {
   PARAMETER_RELEASED: { exitCode: 1, meaning: 'A sharded parameter was used outside engine.gathered.' },
   PROGRAM_INVALID: { exitCode: 1, meaning: 'A step program failed its check; it would not have run.' },
   STEP_FAILED: { exitCode: 1, meaning: 'An instruction of a step program failed while it ran.' },
+  TRAINING_DIVERGED: { exitCode: 1, meaning: 'The loss or the gradient norm of a step is not finite.' },
   COLLECTIVE_FAILED: { exitCode: 75, meaning: 'A collective failed or passed its deadline: a peer is gone.' },
   RENDEZVOUS_FAILED: { exitCode: 75, meaning: 'The ranks could not find each other in time.' },
   RANK_LOST: { exitCode: 75, meaning: 'A rank died; the run was stopped.' },

@@ -30,7 +30,7 @@ export function createProgram(): Command {
 
 const EXIT_CODES = `
 Exit codes: 0 done; 2 usage or configuration; 75 try again (a rank was lost);
-143 stopped by SIGTERM after saving, 130 by Ctrl-C; 1 anything else.`;
+143 stopped by SIGTERM, 130 by Ctrl-C, after saving to the output; 1 anything else.`;
 
 const SET_HELP = 'override one key of the configuration (repeatable)';
 const PEER_HELP =

@@ -19,6 +19,7 @@ import { type EngineData, openEngineData } from './engine-data.js';
 import { loadParameters } from './fill-parameters.js';
 import { gatherNumbers } from './gather-bytes.js';
 import type { ModelSource } from './model-source.js';
+import type { RunIdentity } from './run-identity.js';
 import { saveModel } from './save-model.js';
 import type { StepPrograms } from './step-programs.js';
 import type { TrainingMemory } from './training-memory.js';
@@ -51,6 +52,7 @@ export interface EngineParts {
   readonly schedule: Schedule;
   readonly group: ProcessGroup;
   readonly device: Device;
+  readonly identity: RunIdentity;
 }
 
 /** How a step is watched and ended. */
@@ -232,7 +234,7 @@ export class Engine {
    * Goes on where the newest whole checkpoint of the directory stands, whatever ZeRO stage and number of ranks it
    * was saved with; undefined when there is none. Every rank must call it.
    *
-   * @throws TrainyardError CHECKPOINT_INVALID when none is whole, or it belongs to another model or run.
+   * @throws TrainyardError CHECKPOINT_INVALID when none is whole; CONFIG_CONFLICT when it belongs to another run.
    */
   load(directory: string): Pick<LoadedCheckpoint, 'tag' | 'passedOver'> | undefined {
     const checkpoint = loadTrainingState(directory, this.#state());
@@ -241,8 +243,9 @@ export class Engine {
   }
 
   #state(): TrainingState {
-    const { memory, optimizer, group, device, config } = this.#parts;
-    return { memory, optimizer, group, device, seed: config.seed, batchSize: config.train_batch_size };
+    const { memory, optimizer, group, device, config, identity } = this.#parts;
+    const { seed, train_batch_size: batchSize } = config;
+    return { memory, optimizer, group, device, identity, seed, batchSize };
   }
 
   /** The largest resident memory so far of each rank, in bytes. Every rank must call it. */

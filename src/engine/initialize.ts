@@ -4,6 +4,7 @@ import { quote } from '../base/printable.js';
 import { OrderedGroup } from '../comm/ordered-group.js';
 import type { ProcessGroup } from '../comm/process-group.js';
 import { rendezvous } from '../comm/rendezvous.js';
+import type { DataIdentity } from '../data/open-dataset.js';
 import { type RankEnvironment, rankEnvironment, singleRank } from '../launch/environment.js';
 import { threadBudget } from '../launch/threads.js';
 import type { Model } from '../nn/block.js';
@@ -19,6 +20,7 @@ import { deviceOf } from './device.js';
 import { Engine } from './engine.js';
 import { initializeParameters, loadParameters, type ParameterWriter, streamSeed } from './fill-parameters.js';
 import { type ModelSource, openModel } from './model-source.js';
+import { runIdentity } from './run-identity.js';
 import { StepPrograms } from './step-programs.js';
 import { TrainingMemory } from './training-memory.js';
 
@@ -88,10 +90,12 @@ export interface EngineSources {
   readonly world: World;
   /** For the program's estimates; left out: what the configuration says, or the usual. */
   readonly sequenceLength?: number;
+  /** The data that it will train on, where that is known: checkpoints remember it. */
+  readonly data?: DataIdentity;
 }
 
 /** Puts the parts together: a checked program first, then memory, weights and optimizer. */
-export function buildEngine({ config, source, world, sequenceLength }: EngineSources): Engine {
+export function buildEngine({ config, source, world, sequenceLength, data }: EngineSources): Engine {
   const { model } = source;
   const { group, device } = world;
   const layout = planFlatLayout(model.blocks, undefined, config.data_parallel_size);
@@ -108,7 +112,8 @@ export function buildEngine({ config, source, world, sequenceLength }: EngineSou
   manualSeed(streamSeed(config.seed, `rank ${group.rank}`));
   const optimizer = new OptimizerGroup(config.optimizer, memory.pieces);
   const schedule = createSchedule(config.scheduler, config.optimizer.params.lr);
-  return new Engine({ config, source, programs, memory, optimizer, schedule, group, device });
+  const identity = runIdentity(config, source, data);
+  return new Engine({ config, source, programs, memory, optimizer, schedule, group, device, identity });
 }
 
 /** Gives the parameters their first values: the folder's weights, or random ones. */

@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto';
-import { existsSync, statSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { TrainyardError } from '../../base/errors.js';
 import { explainIssues, show } from '../../base/explain-issues.js';
 import { formatPath, type JsonValue } from '../../base/json-document.js';
 import { jsonSchemaOf } from '../../base/json-schema.js';
+import { isFolder } from '../../store/file-system.js';
 import { readSmallFile, UnusableFile } from '../../store/open-file.js';
 import type { Tokenizer } from '../tokenizer.js';
 import { ByteLevelBpe } from './byte-level-bpe.js';
@@ -44,8 +45,7 @@ export function hasTokenizer(directory: string): boolean {
 export function loadTokenizer(specification: string, baseDirectory = process.cwd()): Tokenizer {
   if (specification === 'bytes') return new ByteTokenizer();
   const path = resolve(baseDirectory, specification);
-  const isFolder = statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
-  const file = isFolder ? join(path, TOKENIZER_FILE) : path;
+  const file = isFolder(path) ? join(path, TOKENIZER_FILE) : path;
   return loadTokenizerFile(file);
 }
 

@@ -1,5 +1,6 @@
 import { show } from '../../base/explain-issues.js';
 import { formatPath, type JsonPath, type JsonValue } from '../../base/json-document.js';
+import { hasMomentum } from '../../optim/config.js';
 import type { ConfigRule, GivenValue } from './rules.js';
 import type { CheckedConfig } from './schema.js';
 
@@ -28,15 +29,15 @@ const withoutOverlap: IdleReason = ({ zero_optimization: { overlap_comm } }) =>
   overlap_comm ? undefined : 'while overlap_comm is false';
 
 const withoutMomentum: IdleReason = ({ optimizer }) =>
-  optimizer.type === 'SGD' && optimizer.params.momentum === 0
-    ? 'while optimizer.params.momentum is 0'
-    : undefined;
+  hasMomentum(optimizer) ? undefined : 'while optimizer.params.momentum is 0';
 
 /** The cycle of momentum has nothing to move in an optimizer without momentum. */
 const withoutMovedMomentum: IdleReason = (config) => {
   const { scheduler } = config;
   if (scheduler?.type !== 'OneCycle') return undefined;
-  return scheduler.params.cycle_momentum ? withoutMomentum(config) : 'while cycle_momentum is false';
+  return scheduler.params.cycle_momentum === false
+    ? 'while cycle_momentum is false'
+    : withoutMomentum(config);
 };
 
 const withoutDecay: IdleReason = ({ scheduler }) =>

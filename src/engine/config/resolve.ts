@@ -1,6 +1,7 @@
 import { isJsonObject, type JsonObject, type JsonPath, type JsonValue } from '../../base/json-document.js';
 import { valueBelow } from '../../base/json-schema.js';
 import { compressionOf } from '../../comm/config.js';
+import { hasMomentum } from '../../optim/config.js';
 import { type BatchSizes, completeBatchSizes, isBatchConflict } from './batch-sizes.js';
 import { checkSchema, related, withCanonicalNames } from './check.js';
 import { idleKeyNotes } from './idle-keys.js';
@@ -63,7 +64,7 @@ export function resolve(written: JsonValue, surroundings: Surroundings): Resolut
   const resolved = {
     ...rest,
     communication: { ...communication, compression: compressionOf({ ...communication, dtype }) },
-    scheduler: withTotalSteps(config),
+    scheduler: settledSchedule(config),
     recompute: recomputePolicy(config),
     ...sizes,
   };
@@ -88,8 +89,15 @@ function findIssues(
   return { config: checked.config, issues: [...issues, ...missing, ...fromRules], given };
 }
 
-/** A schedule over the whole run takes its length from `steps`, unless it has one of its own. */
-function withTotalSteps({ scheduler, steps }: CheckedConfig): CheckedConfig['scheduler'] {
+/**
+ * A schedule over the whole run takes its length from `steps`, unless it has one of its own; one that moves the momentum
+ * leaves that where the optimizer has none.
+ */
+function settledSchedule({ scheduler, steps, optimizer }: CheckedConfig): CheckedConfig['scheduler'] {
+  if (scheduler?.type === 'OneCycle') {
+    const cycle_momentum = scheduler.params.cycle_momentum ?? hasMomentum(optimizer);
+    return { ...scheduler, params: { ...scheduler.params, cycle_momentum } };
+  }
   if (scheduler?.type !== 'WarmupDecayLR' && scheduler?.type !== 'WarmupCosineLR') return scheduler;
   const total_num_steps = scheduler.params.total_num_steps ?? steps;
   // Spelled out by type, since TypeScript does not carry a union's tag through a spread.

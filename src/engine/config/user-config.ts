@@ -27,7 +27,10 @@ export interface UserConfig {
          * of the model folder.
          */
         readonly tokenizer?: string | undefined;
-        /** Tokens in a sequence. Left out: 1024, or the longest the model takes if that is less. */
+        /**
+         * Tokens in a sequence. Left out: 1024, or the longest the model takes if that is less; for ready
+         * `input_ids` the longest of them, up to what the model takes.
+         */
         readonly sequence_length?: number | undefined;
         /**
          * Visit the sequences in an order drawn from `seed`. Left out: true for text, false for ready
@@ -251,7 +254,10 @@ export interface UserConfig {
           readonly cycle_second_stair_count?: number | undefined;
           /** Steps per unit of decay after the cycle; 0 is no decay. Default: `0`. */
           readonly decay_step_size?: number | undefined;
-          /** Move the momentum (β₁) against the learning rate. Default: `true`. */
+          /**
+           * Move the momentum (β₁) against the learning rate. Left out: true where the optimizer has one, as in
+           * DeepSpeed.
+           */
           readonly cycle_momentum?: boolean | undefined;
           /** Momentum at the top of the cycle. Default: `0.8`. */
           readonly cycle_min_mom?: number | undefined;
