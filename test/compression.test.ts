@@ -69,7 +69,7 @@ async function trainOdd({ ranks, compression, zero, microBatches }: Run): Promis
     gradient_accumulation_steps: microBatches,
     gradient_clipping: 1,
     optimizer: { type: 'AdamW', params: { lr: 0.01 } },
-    zero_optimization: { stage3_param_persistence_threshold: 0, ...zero },
+    zero_optimization: { ...(zero.stage === 3 && { stage3_param_persistence_threshold: 0 }), ...zero },
     communication: { deterministic: true, compression },
   };
   const port = await freePort('127.0.0.1');
