@@ -47,6 +47,8 @@ const group = rendezvous({
   storeIsHosted: false,
   runId: 'zero/0',
   networkInterface: 'lo',
+  cores: 2,
+  threadsPerRank: 1,
   timeoutMs: 30_000,
 });
 const counted = countSends(group);

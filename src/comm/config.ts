@@ -10,12 +10,23 @@ export const meshSchema = z
   .prefault({})
   .describe('The layout of the ranks; data parallelism takes world size / (pipeline × tensor).');
 
+/** How bytes travel: `backend` is what the transport (Gloo) does by itself. */
+export const COLLECTIVE_ALGORITHMS = ['auto', 'backend', 'shared-memory'] as const;
+export type CollectiveAlgorithm = (typeof COLLECTIVE_ALGORITHMS)[number];
+
 /** The `communication` key: how bytes travel between ranks. */
 export const communicationSchema = z
   .strictObject({
     timeout_seconds: positiveNumber()
       .default(60)
       .describe('A collective that takes longer ends the run, with the rank that is missing named.'),
+    algorithm: z
+      .enum(COLLECTIVE_ALGORITHMS)
+      .default('auto')
+      .describe(
+        'How collectives are done: "shared-memory" between ranks of one host, which read each other\'s memory; ' +
+          '"backend": what Gloo does; "auto": shared memory where all ranks can have it.',
+      ),
     deterministic: z
       .boolean()
       .default(false)

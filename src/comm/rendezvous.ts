@@ -1,6 +1,8 @@
 import { TrainyardError } from '../base/errors.js';
 import type { NativeObject } from '../native/binding.js';
 import { native } from '../native/native.js';
+import type { CollectiveAlgorithm } from './config.js';
+import { connectSharedMemory } from './connect-shared-memory.js';
 import { GlooGroup } from './process-group/gloo.js';
 import { SingleGroup } from './process-group/single.js';
 import type { ProcessGroup } from './process-group.js';
@@ -17,6 +19,11 @@ export interface RendezvousOptions {
   /** Distinct for every start of every run: the prefix of all keys. */
   readonly runId: string;
   readonly networkInterface: string;
+  /** Left out: what the transport does by itself. */
+  readonly algorithm?: CollectiveAlgorithm;
+  /** Cores that this process may use, and threads that each rank computes with. */
+  readonly cores: number;
+  readonly threadsPerRank: number;
   /** The deadline for all ranks to come, and for every collective after that. */
   readonly timeoutMs: number;
 }
@@ -29,14 +36,34 @@ export interface RendezvousOptions {
  */
 export function rendezvous(options: RendezvousOptions): ProcessGroup {
   if (options.worldSize === 1) return new SingleGroup();
+  const { algorithm = 'backend' } = options;
   const deadlineMs = performance.now() + options.timeoutMs;
   const store = openStore(options);
   meet(store, options, deadlineMs);
+  const gloo = connectGloo(store, options);
+  if (algorithm === 'backend') return gloo;
+  const shared = connectSharedMemory(store, `${options.runId}/shared-memory`, options, gloo);
+  if (typeof shared !== 'string') return shared;
+  if (algorithm === 'auto') return gloo;
+  gloo.close();
+  throw unshared(options, shared);
+}
+
+function connectGloo(store: NativeObject, options: RendezvousOptions): GlooGroup {
   try {
     return new GlooGroup(store, `${options.runId}/gloo`, options, () => native.closeStore(store));
   } catch (error) {
     throw failed(options, 'The ranks met but could not connect to each other.', error, CURE_INTERFACE);
   }
+}
+
+function unshared(options: RendezvousOptions, reason: string): TrainyardError {
+  return new TrainyardError('RENDEZVOUS_FAILED', {
+    what: 'The ranks cannot share memory, as communication.algorithm asks.',
+    where: placeOf(options),
+    got: reason,
+    cure: 'start all ranks on one host, in one container and as one user, or set communication.algorithm to "auto"',
+  });
 }
 
 const CURE_INTERFACE =

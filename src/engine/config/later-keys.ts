@@ -18,7 +18,10 @@ export const laterKeys: KeyTable = {
     tensor: laterValues({ above: 1 }, 'tensor parallelism comes later'),
   }),
   communication: section({
-    algorithm: off('backend', 'our own collective algorithms come later'),
+    algorithm: laterValues(
+      ['ring', 'bidirectional-ring', 'hierarchical', 'halving-doubling'],
+      'our own collective algorithms come later',
+    ),
     compression: off('none', 'gradient compression comes later'),
     topology: later(null, 'our own collective algorithms come later'),
   }),
