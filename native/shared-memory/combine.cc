@@ -12,11 +12,8 @@
 namespace trainyard {
 namespace {
 
-// A piece that stays in the first-level cache while every source is added to it.
+// A piece of numbers that stays in the first-level cache while every source is added to it.
 constexpr int64_t kPiece = 2048;
-
-// Past this a target is written around the cache: nobody here reads it soon.
-constexpr int64_t kStreamedBytes = int64_t{1} << 20;
 
 template <typename Number>
 using Accumulator =
@@ -42,26 +39,8 @@ TRAINYARD_INLINE void add_piece(Accumulator<Number>* piece, const Number* source
   }
 }
 
-TRAINYARD_INLINE void write_around_cache(float* target, const float* piece, int64_t count) {
-#if defined(__x86_64__)
-  for (int64_t i = 0; i < count; i += 4) {
-    typedef float Four __attribute__((vector_size(16), may_alias));
-    Four four;
-    std::memcpy(&four, piece + i, sizeof four);
-    __builtin_ia32_movntps(target + i, four);
-  }
-#else
-  std::memcpy(target, piece, count * sizeof(float));
-#endif
-}
-
 template <typename Number>
-TRAINYARD_INLINE void write_piece(Number* target, const Accumulator<Number>* piece, int64_t count, bool streamed) {
-  if constexpr (std::is_same_v<Number, float>) {
-    if (streamed && count % 4 == 0 && reinterpret_cast<uintptr_t>(target) % 16 == 0) {
-      return write_around_cache(target, piece, count);
-    }
-  }
+TRAINYARD_INLINE void write_piece(Number* target, const Accumulator<Number>* piece, int64_t count) {
   for (int64_t i = 0; i < count; ++i) target[i] = static_cast<Number>(piece[i]);
 }
 
@@ -70,7 +49,6 @@ template <typename Number>
 TRAINYARD_INLINE void combine_as(Reduction reduction, const std::vector<const void*>& sources,
                                  const std::vector<void*>& targets, int64_t begin, int64_t end) {
   alignas(64) Accumulator<Number> piece[kPiece];
-  const bool streamed = (end - begin) * static_cast<int64_t>(sizeof(Number)) >= kStreamedBytes;
   const auto count_sources = static_cast<Accumulator<Number>>(static_cast<int>(sources.size()));
   for (int64_t first = begin; first < end; first += kPiece) {
     const int64_t count = std::min(kPiece, end - first);
@@ -82,7 +60,59 @@ TRAINYARD_INLINE void combine_as(Reduction reduction, const std::vector<const vo
     if (reduction == Reduction::mean) {
       for (int64_t i = 0; i < count; ++i) piece[i] = piece[i] / count_sources;
     }
-    for (void* target : targets) write_piece<Number>(static_cast<Number*>(target) + first, piece, count, streamed);
+    for (void* target : targets) write_piece<Number>(static_cast<Number*>(target) + first, piece, count);
+  }
+}
+
+// Past this a target is written around the cache: nobody here reads it soon.
+constexpr int64_t kStreamedElements = int64_t{1} << 18;
+
+// So many vectors are added up at once, in registers.
+constexpr int64_t kVectors = 4;
+constexpr int64_t kStride = kVectors * lanes;
+
+TRAINYARD_INLINE void write_around_cache(float* target, Floats value) {
+#if defined(__x86_64__)
+  typedef float Four __attribute__((vector_size(16), may_alias));
+  Four parts[4];
+  std::memcpy(parts, &value, sizeof value);
+  for (int64_t i = 0; i < 4; ++i) __builtin_ia32_movntps(target + 4 * i, parts[i]);
+#else
+  store(target, value);
+#endif
+}
+
+TRAINYARD_INLINE bool is_aligned(const std::vector<void*>& targets, int64_t begin) {
+  return std::all_of(targets.begin(), targets.end(), [begin](const void* target) {
+    return reinterpret_cast<uintptr_t>(static_cast<const float*>(target) + begin) % sizeof(Floats) == 0;
+  });
+}
+
+// One stride of every source, reduced in registers and written to every target: memory is the limit here.
+template <Reduction reduction, bool streamed>
+TRAINYARD_INLINE void combine_stride(const void* const* sources, int64_t count_sources, void* const* targets,
+                                     int64_t count_targets, int64_t first) {
+  Floats value[kVectors];
+  for (int64_t v = 0; v < kVectors; ++v) value[v] = load(static_cast<const float*>(sources[0]) + first + v * lanes);
+  for (int64_t s = 1; s < count_sources; ++s) {
+    const float* source = static_cast<const float*>(sources[s]) + first;
+    for (int64_t v = 0; v < kVectors; ++v) {
+      const Floats other = load(source + v * lanes);
+      value[v] = value[v] + other;
+    }
+  }
+  if constexpr (reduction == Reduction::mean) {
+    for (Floats& each : value) each = each / splat(static_cast<float>(count_sources));
+  }
+  for (int64_t t = 0; t < count_targets; ++t) {
+    float* target = static_cast<float*>(targets[t]) + first;
+    for (int64_t v = 0; v < kVectors; ++v) {
+      if constexpr (streamed) {
+        write_around_cache(target + v * lanes, value[v]);
+      } else {
+        store(target + v * lanes, value[v]);
+      }
+    }
   }
 }
 
@@ -94,13 +124,51 @@ using Targets = const std::vector<void*>&;
                              int64_t end) {                                                        \
     combine_as<Number>(reduction, sources, targets, begin, end);                                   \
   }
-TRAINYARD_COMBINE(combine_floats, float)
+TRAINYARD_COMBINE(combine_few_floats, float)
 TRAINYARD_COMBINE(combine_doubles, double)
 TRAINYARD_COMBINE(combine_halves, c10::Half)
 TRAINYARD_COMBINE(combine_brain_floats, c10::BFloat16)
 TRAINYARD_COMBINE(combine_longs, int64_t)
 TRAINYARD_COMBINE(combine_integers, int32_t)
 #undef TRAINYARD_COMBINE
+
+template <Reduction reduction>
+TRAINYARD_INLINE void combine_strides(Sources sources, Targets targets, int64_t begin, int64_t end) {
+  const auto count_sources = static_cast<int64_t>(sources.size());
+  const auto count_targets = static_cast<int64_t>(targets.size());
+  const void* const* from = sources.data();
+  void* const* to = targets.data();
+  if (end - begin < kStreamedElements || !is_aligned(targets, begin)) {
+    for (int64_t first = begin; first < end; first += kStride) {
+      combine_stride<reduction, false>(from, count_sources, to, count_targets, first);
+    }
+    return;
+  }
+  for (int64_t first = begin; first < end; first += kStride) {
+    combine_stride<reduction, true>(from, count_sources, to, count_targets, first);
+  }
+#if defined(__x86_64__)
+  // What was written around the cache is ordered by nothing else.
+  __builtin_ia32_sfence();
+#endif
+}
+
+#define TRAINYARD_COMBINE(name, reduction)                                                       \
+  TRAINYARD_CLONES void name(Sources sources, Targets targets, int64_t begin, int64_t end) { \
+    combine_strides<reduction>(sources, targets, begin, end);                                    \
+  }
+TRAINYARD_COMBINE(sum_of_floats, Reduction::sum)
+TRAINYARD_COMBINE(mean_of_floats, Reduction::mean)
+#undef TRAINYARD_COMBINE
+
+void combine_floats(Reduction reduction, Sources sources, Targets targets, int64_t begin, int64_t end) {
+  int64_t rest = begin;
+  if (reduction != Reduction::max) {
+    rest = begin + (end - begin) / kStride * kStride;
+    (reduction == Reduction::sum ? sum_of_floats : mean_of_floats)(sources, targets, begin, rest);
+  }
+  combine_few_floats(reduction, sources, targets, rest, end);
+}
 
 }  // namespace
 

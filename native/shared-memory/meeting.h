@@ -46,7 +46,7 @@ struct MeetingAddress {
 class Meeting {
  public:
   // Small messages are copied here; twice, so that one can be read while the next is written.
-  static constexpr size_t kInlineBytes = 64 * 1024;
+  static constexpr size_t kInlineBytes = 512 * 1024;
 
   // Rank 0 makes the meeting; the others come to the address that it gives. Throws COLLECTIVE_FAILED where the
   // memory of the other process cannot be mapped.

@@ -10,6 +10,9 @@
 namespace trainyard {
 namespace {
 
+// Past so many bytes of all ranks it is cheaper that each rank reads a part than that each reads everything.
+constexpr int64_t kMostInline = int64_t{1} << 20;
+
 int64_t bytes_of(const at::Tensor& tensor) { return tensor.defined() ? static_cast<int64_t>(tensor.nbytes()) : 0; }
 
 // What a rank shows the others in all: the same on every rank.
@@ -101,7 +104,8 @@ void SharedGroup::execute(SharedOperation& operation) {
     meeting_.gather();
     return compare();
   }
-  const bool is_inline = message_bytes(operation) <= static_cast<int64_t>(Meeting::kInlineBytes / 2);
+  const int64_t bytes = message_bytes(operation);
+  const bool is_inline = bytes <= static_cast<int64_t>(Meeting::kInlineBytes) && bytes * meeting_.world_size() <= kMostInline;
   if (is_inline) return execute_inline(operation);
   execute_in_place(operation);
 }
