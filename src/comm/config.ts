@@ -11,7 +11,7 @@ export const meshSchema = z
   .describe('The layout of the ranks; data parallelism takes world size / (pipeline × tensor).');
 
 /** How bytes travel: `backend` is what the transport (Gloo) does by itself. */
-export const COLLECTIVE_ALGORITHMS = ['auto', 'backend', 'shared-memory'] as const;
+const COLLECTIVE_ALGORITHMS = ['auto', 'backend', 'shared-memory'] as const;
 export type CollectiveAlgorithm = (typeof COLLECTIVE_ALGORITHMS)[number];
 
 /** The `communication` key: how bytes travel between ranks. */
