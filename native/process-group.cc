@@ -161,6 +161,7 @@ napi_value wait_work(napi_env env, napi_callback_info info) {
   return guarded(env, "waitWork", [&] {
     const Arguments arguments(env, info);
     Work& work = object_of<Work>(env, arguments.value(0));
+    if (!work) return undefined_value(env);
     try {
       if (!work->wait(Milliseconds(arguments.integer(1)))) throw std::runtime_error("it was aborted");
     } catch (const c10::Error& error) {
@@ -168,6 +169,8 @@ napi_value wait_work(napi_env env, napi_callback_info info) {
     } catch (const std::exception& error) {
       throw CodedError("COLLECTIVE_FAILED", error.what());
     }
+    // A finished work holds on to its tensors; JavaScript's garbage collector may take long to find it.
+    work.reset();
     return undefined_value(env);
   });
 }

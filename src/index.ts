@@ -7,10 +7,13 @@
 
 export { ERROR_CODES, type ErrorCode } from './base/error-codes.js';
 export { type ErrorReport, TrainyardError } from './base/errors.js';
+export { loadTokenizer } from './data/tokenizer/load-tokenizer.js';
+export type { Tokenizer } from './data/tokenizer.js';
 export type { Batch } from './engine/batch.js';
 export { configJsonSchema } from './engine/config/published-schema.js';
 export { defineConfig, type ResolvedConfig, resolveConfig, type UserConfig } from './engine/config.js';
 export type { Engine, StepOptions, StepResult } from './engine/engine.js';
+export type { EngineData } from './engine/engine-data.js';
 export { type GenerateOptions, generateText } from './engine/generate.js';
 export { type InitializeOptions, initialize } from './engine/initialize.js';
 

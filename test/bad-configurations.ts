@@ -41,6 +41,8 @@ function unknownKeys(): BadConfiguration[] {
   });
   return [
     row('at the top', { banana: 1 }, '"banana"', 'banana (', 'Remove it'),
+    row('short, and nothing like a key that is refused', { foo: 1 }, '"foo"', 'Remove it'),
+    row('a slip in a key that is refused', { fp61: {} }, 'Did you mean "fp16"'),
     row('a slip at the top', { zero_optimisation: {} }, 'Did you mean "zero_optimization"'),
     row('in camel case', { trainBatchSize: 8 }, 'Did you mean "train_batch_size"'),
     row('that lives elsewhere', { lr: 1e-3 }, 'Did you mean "optimizer.params.lr"'),
@@ -139,6 +141,30 @@ function wrongValues(): BadConfiguration[] {
       'communication.timeout_seconds',
       '> 0',
     ),
+    row(
+      'an unknown compression',
+      { communication: { compression: 'fp17' } },
+      'communication.compression',
+      '"fp16-dynamic"',
+    ),
+    row(
+      'a scale of zero',
+      { communication: { compression: { type: 'fp16-static', scale: 0 } } },
+      'communication.compression.scale',
+      'got       0',
+    ),
+    row(
+      'a scale for a scheme that has none',
+      { communication: { compression: { type: 'bf16', scale: 2 } } },
+      'communication.compression',
+      'got       "bf16"',
+    ),
+    row(
+      'a dtype that gradients cannot travel in',
+      { communication_data_type: 'int8' },
+      'communication_data_type',
+      '"bf16"',
+    ),
     row('a mesh axis of zero', { mesh: { tensor: 0 } }, 'mesh.tensor', '≥ 1'),
     {
       name: 'wrong value: an infinite learning rate',
@@ -157,8 +183,19 @@ function impossibleTogether(): BadConfiguration[] {
     code: 'CONFIG_CONFLICT',
     says,
   });
+  const oneCycle = (params: object) => ({
+    scheduler: { type: 'OneCycle', params: { cycle_min_lr: 0.1, cycle_max_lr: 1, ...params } },
+  });
   const three = { train_batch_size: 16, train_micro_batch_size_per_gpu: 4, gradient_accumulation_steps: 3 };
+  const cycle = { cycle_min_lr: 0, cycle_max_lr: 1, cycle_momentum: true };
   return [
+    row(
+      'a cycle of momentum without momentum',
+      { scheduler: { type: 'OneCycle', params: cycle }, optimizer: { type: 'SGD' } },
+      1,
+      'scheduler.params.cycle_momentum',
+      'momentum is 0',
+    ),
     row(
       'three sizes that disagree',
       three,
@@ -195,6 +232,68 @@ function impossibleTogether(): BadConfiguration[] {
       1,
       'optimizer.params.nesterov',
       'momentum > 0',
+    ),
+    ...[
+      'stage3_prefetch_bucket_size',
+      'stage3_max_live_parameters',
+      'stage3_param_persistence_threshold',
+    ].map((key) =>
+      row(
+        `${key} at stage 1`,
+        { zero_optimization: { stage: 1, [key]: 1000 } },
+        2,
+        `zero_optimization.${key} has no effect at stage 1`,
+        'Remove it',
+      ),
+    ),
+    row(
+      'a limit on what nothing fetches',
+      { zero_optimization: { stage: 3, stage3_prefetch_bucket_size: 0, stage3_max_live_parameters: 9 } },
+      2,
+      'stage3_max_live_parameters has no effect while stage3_prefetch_bucket_size is 0',
+    ),
+    row(
+      'prefetching without overlap',
+      { zero_optimization: { stage: 3, overlap_comm: false, stage3_prefetch_bucket_size: 9 } },
+      2,
+      'stage3_prefetch_bucket_size has no effect while overlap_comm is false',
+    ),
+    row(
+      'dampening of no momentum',
+      { optimizer: { type: 'SGD', params: { dampening: 0.1 } } },
+      1,
+      'optimizer.params.dampening has no effect while optimizer.params.momentum is 0',
+    ),
+    row(
+      'a cycle of momentum that is switched off',
+      oneCycle({ cycle_momentum: false, cycle_min_mom: 0.5 }),
+      1,
+      'scheduler.params.cycle_min_mom has no effect while cycle_momentum is false',
+    ),
+    row(
+      'a cycle of momentum for an optimizer without',
+      { ...oneCycle({ cycle_max_mom: 0.5 }), optimizer: { type: 'SGD' } },
+      1,
+      'cycle_max_mom has no effect while optimizer.params.momentum is 0',
+    ),
+    row(
+      'a decay that takes no steps',
+      oneCycle({ decay_lr_rate: 0.5 }),
+      1,
+      'scheduler.params.decay_lr_rate has no effect while decay_step_size is 0',
+    ),
+    row(
+      'steps of no decay',
+      oneCycle({ decay_step_size: 5 }),
+      1,
+      'decay_step_size has no effect while decay_lr_rate and decay_mom_rate are 0',
+    ),
+    row(
+      'two ways for gradients to travel',
+      { communication: { compression: 'fp16-dynamic' }, communication_data_type: 'bf16' },
+      1,
+      'communication.compression',
+      'communication_data_type bf16',
     ),
     row(
       'recomputation asked for twice',
@@ -262,12 +361,6 @@ function notSupported(): BadConfiguration[] {
       'tensor_parallel.autotp_size',
     ),
     row('a collective algorithm', { communication: { algorithm: 'ring' } }, 'communication.algorithm'),
-    row(
-      'gradient compression',
-      { communication: { compression: 'fp16' } },
-      'communication.compression',
-      '"none"',
-    ),
     row(
       'kept inputs on the host',
       { activation_checkpointing: { cpu_checkpointing: true } },

@@ -241,6 +241,13 @@ function badTokenizers(): BadFile[] {
       says: ['tokenizer'],
     },
     {
+      name: 'tokenizer: a path that the system does not take',
+      spoil: () => undefined,
+      keys: (folder) => text(folder, join(folder, 'n\0where.json')),
+      code: 'TOKENIZER_INVALID',
+      says: ['n\\u0000where.json'],
+    },
+    {
       name: 'tokenizer: a path that is nowhere',
       spoil: () => undefined,
       keys: (folder) => text(folder, join(folder, 'nowhere.json')),

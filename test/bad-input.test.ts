@@ -72,6 +72,7 @@ const realCommands: readonly (readonly [
   ],
   ['a file that is not there', ['train', join(folder, 'none.json')], 'CONFIG_UNREADABLE', 'no such file'],
   ['a folder for a file', ['inspect', folder], 'CONFIG_UNREADABLE', 'a folder'],
+  ['a file without end', ['train', '/dev/zero'], 'CONFIG_UNREADABLE', 'a device'],
   ['no file at all', ['train'], 'USAGE', 'config'],
   ['a flag that nobody knows', ['train', file, '--rank', '2'], 'USAGE', '--ranks'],
   ['no ranks', ['train', file, '--ranks', '0'], 'USAGE', '--ranks'],

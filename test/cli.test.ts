@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -51,6 +51,17 @@ function writeConfig(name: string, changes: object = {}): string {
   };
   writeFileSync(path, JSON.stringify(config));
   return path;
+}
+
+function checkpointsIn(output: string): readonly string[] {
+  return readdirSync(join(folder, output, 'checkpoints')).filter((name) => name.startsWith('step-'));
+}
+
+function eventsIn(stdout: string): readonly PublicEvent[] {
+  return stdout
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as PublicEvent);
 }
 
 test('help is on stdout, complete, and ends with 0', () => {
@@ -130,10 +141,7 @@ test('two ranks train; --json prints events and nothing else', () => {
     'steps=4',
   ]);
   assert.equal(status, 0, stderr);
-  const events = stdout
-    .trimEnd()
-    .split('\n')
-    .map((line) => JSON.parse(line) as PublicEvent);
+  const events = eventsIn(stdout);
   assert.deepEqual(
     events.map(({ event }) => event),
     ['start', 'step', 'step', 'step', 'step', 'end'],
@@ -161,6 +169,37 @@ test('a log has the first and the last step, and generate continues with what wa
   const written = trainyard(['generate', join(folder, 'log'), '--prompt', 'the quick', '--max-tokens', '5']);
   assert.equal(written.status, 0, written.stderr);
   assert.ok(written.stdout.startsWith('the quick'));
+});
+
+test('steps_per_print says which steps a log has', () => {
+  const config = writeConfig('seldom', { steps_per_print: 4, steps: 10 });
+  const { status, stderr } = trainyard(['train', config]);
+  assert.equal(status, 0, stderr);
+  assert.deepEqual(
+    [...stderr.matchAll(/^step (\d+)\/10 /gm)].map(([, step]) => step),
+    ['1', '4', '8', '10'],
+  );
+});
+
+test('generate reads every token of its prompt', () => {
+  // What follows a character depends on the one before it: "a" on its own says nothing.
+  const text = join(folder, 'pairs.txt');
+  writeFileSync(text, 'xayb zabx '.repeat(300));
+  const config = writeConfig('pairs', {
+    data: { path: text, tokenizer: 'bytes', sequence_length: 16 },
+    steps: 150,
+    seed: 3,
+  });
+  const trained = trainyard(['train', config]);
+  assert.equal(trained.status, 0, trained.stderr);
+  const continuation = (prompt: string): string => {
+    const args = ['--prompt', prompt, '--max-tokens', '3', '--temperature', '0'];
+    const { status, stdout, stderr } = trainyard(['generate', join(folder, 'pairs'), ...args]);
+    assert.equal(status, 0, stderr);
+    return stdout;
+  };
+  assert.equal(continuation('zabx xa'), 'zabx xayb \n');
+  assert.equal(continuation('xayb za'), 'xayb zabx \n');
 });
 
 test('inspect and program answer for people and for programs', () => {
@@ -211,6 +250,63 @@ test('schema and doctor print JSON', () => {
   assert.equal((JSON.parse(stdout) as { readonly can_train?: boolean }).can_train, true);
 });
 
+test('numbers that are not finite end the run, and what was saved before stays', () => {
+  const config = writeConfig('diverged');
+  assert.equal(trainyard(['train', config]).status, 0);
+  const model = join(folder, 'diverged', 'model.safetensors');
+  const [before, checkpoints] = [readFileSync(model), checkpointsIn('diverged')];
+  const optimizer = '--set=optimizer={"type": "SGD", "params": {"lr": 1e38}}';
+  const { status, stdout, stderr } = trainyard(['train', config, '--ranks', '2', '--json', optimizer]);
+  assert.equal(status, 1, stderr);
+  assert.match(stderr, /error TRAINING_DIVERGED: The loss of step 2 is not finite/);
+  assert.match(stderr, / at +rank \d, step 2, instruction \d+: clip/);
+  assert.equal(stderr.match(/TRAINING_DIVERGED/g)?.length, 1);
+  const events = eventsIn(stdout);
+  assert.deepEqual(
+    events.map(({ event }) => event),
+    ['start', 'step', 'error'],
+  );
+  assert.deepEqual(readFileSync(model), before);
+  assert.deepEqual(checkpointsIn('diverged'), checkpoints);
+});
+
+for (const [output, reason] of [
+  ['corpus.txt', 'something else of this name is in the way'],
+  ['/proc/trainyard', 'no folder can be made there'],
+] as const) {
+  test(`${output} cannot be the output, which is said before any rank starts`, () => {
+    const { status, stdout, stderr } = trainyard([
+      'train',
+      writeConfig('unwritable'),
+      '--ranks=2',
+      `--set=output=${output}`,
+    ]);
+    assert.equal(status, 2, stderr);
+    assert.equal(stdout, '');
+    assert.match(
+      stderr,
+      new RegExp(`^error OUTPUT_UNUSABLE(.|\\n)+ at +output \\(--set output=${output}\\)`),
+    );
+    assert.ok(stderr.includes(reason), stderr);
+  });
+}
+
+test('under another launcher, rank 0 tries the output before it trains', () => {
+  const config = writeConfig('tried');
+  const variables = { RANK: '0', WORLD_SIZE: '1' };
+  const { status, stderr } = trainyard(['train', config, '--set=output=corpus.txt'], variables);
+  assert.equal(status, 2, stderr);
+  assert.match(stderr, /error OUTPUT_UNUSABLE/);
+  assert.doesNotMatch(stderr, /^step /m);
+});
+
+test('a token cache that cannot be made is told with the way to another', () => {
+  const variables = { TRAINYARD_CACHE: join(folder, 'corpus.txt') };
+  const { status, stderr } = trainyard(['train', writeConfig('uncached')], variables);
+  assert.equal(status, 1, stderr);
+  assert.match(stderr, /error OUTPUT_UNWRITABLE: The token cache(.|\n)+TRAINYARD_CACHE/);
+});
+
 test('a mistake in the configuration is said once, however many ranks find it', () => {
   const { status, stderr } = trainyard(['train', writeConfig('wrong', { stepz: 1 }), '--ranks', '2']);
   assert.equal(status, 2);
@@ -247,9 +343,9 @@ for (const [signal, exitCode] of [
       cwd: folder,
       stdio: ['ignore', 'pipe', 'pipe'],
     });
-    const output: string[] = [];
+    const [output, people]: [string[], string[]] = [[], []];
     let isAsked = false;
-    run.stderr.resume();
+    run.stderr.on('data', (bytes: Buffer) => people.push(String(bytes)));
     run.stdout.on('data', (bytes: Buffer) => {
       output.push(String(bytes));
       // Once: a second signal means to leave without saving.
@@ -258,11 +354,33 @@ for (const [signal, exitCode] of [
     });
     const [code] = (await once(run, 'close')) as [number | null];
     assert.equal(code, exitCode);
+    assert.match(people.join(''), /finishing the step and saving/);
     const end = JSON.parse(output.join('').trimEnd().split('\n').at(-1) ?? '') as PublicEvent;
     assert.ok(end.event === 'end' && end.stopped === true && end.steps >= 3);
     assert.ok(existsSync(join(folder, signal, 'model.safetensors')));
+    assert.deepEqual(checkpointsIn(signal), [`step-${end.steps}`]);
   });
 }
+
+test('a run without an output says that a stop saves nothing', async () => {
+  const config = writeConfig('nothing', { steps: 1_000_000, output: undefined });
+  const run = spawn(process.execPath, [MAIN, 'train', config, '--json'], {
+    cwd: folder,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let [events, people, isAsked] = ['', '', false];
+  run.stderr.on('data', (bytes: Buffer) => {
+    people += String(bytes);
+  });
+  run.stdout.on('data', (bytes: Buffer) => {
+    events += String(bytes);
+    if (!isAsked && events.includes('"step":2,')) isAsked = run.kill('SIGINT');
+  });
+  const [code] = (await once(run, 'close')) as [number | null];
+  assert.equal(code, 130, people);
+  assert.match(people, /^finishing the step; nothing is saved; press Ctrl-C again to leave now$/m);
+  assert.doesNotMatch(people, /and saving|--resume/);
+});
 
 test('who stops reading the events ends the run', async () => {
   const config = writeConfig('unread', { steps: 1_000_000 });

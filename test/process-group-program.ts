@@ -5,6 +5,7 @@ import { GlooGroup } from '../src/comm/process-group/gloo.js';
 import { SingleGroup } from '../src/comm/process-group/single.js';
 import type { ProcessGroup } from '../src/comm/process-group.js';
 import { type RendezvousOptions, rendezvous } from '../src/comm/rendezvous.js';
+import { collectTensors } from '../src/engine/collect-tensors.js';
 import { native } from '../src/native/native.js';
 import { tensor } from '../src/tensor/create.js';
 import type { DType } from '../src/tensor/dtype.js';
@@ -29,11 +30,12 @@ const options: RendezvousOptions = {
   runId: 'test/0',
   networkInterface: 'lo',
   timeoutMs: Number(timeoutMs),
-  cores: availableParallelism(),
-  threadsPerRank: 1,
 };
 
-const SHARED: RendezvousOptions = { ...options, algorithm: 'shared-memory' };
+const SHARED: RendezvousOptions = {
+  ...options,
+  sharedMemory: { isRequired: true, cores: availableParallelism(), threadsPerRank: 1 },
+};
 
 const FLOATING: readonly DType[] = ['float32', 'float64', 'float16', 'bfloat16'];
 const DTYPES: readonly DType[] = [...FLOATING, 'int64'];
@@ -54,6 +56,8 @@ const scenarios: Readonly<Record<string, () => void>> = {
     else group.allReduce(zeros([9]), 'mean').wait();
   },
   meet: () => rendezvous(options).close(),
+  'slow save': () => save(() => sleep(1.5 * options.timeoutMs)),
+  'dead saver': () => save(() => process.kill(process.pid, 'SIGKILL')),
 };
 
 function deadPeer(group: ProcessGroup): void {
@@ -75,6 +79,41 @@ try {
   if (!(error instanceof TrainyardError)) throw error;
   process.stdout.write(JSON.stringify({ code: error.code, ...error.report }));
   process.exitCode = 3;
+}
+
+/** Lets rank 0 save two tensors that both ranks have a part of, and do something else after each. */
+function save(pause: () => void): void {
+  const group = rendezvous(options);
+  const tensors = ['first', 'second'].map((name, index) => ({
+    name,
+    dtype: 'float32' as const,
+    shape: [3],
+    read: () => {
+      const part = tensor(Float32Array.of(rank, index, 1));
+      group.allReduce(part, 'sum').wait();
+      return part;
+    },
+  }));
+  const written = collectTensors(group, tensors, (sources) =>
+    sources.map((source) => {
+      assert('write' in source);
+      const bytes = new Float32Array(3);
+      source.write(new Uint8Array(bytes.buffer));
+      pause();
+      return [...bytes];
+    }),
+  );
+  const expected = [
+    [1, 0, 2],
+    [1, 2, 2],
+  ];
+  assert.deepEqual(written, rank === 0 ? expected : undefined);
+  group.barrier().wait();
+  group.close();
+}
+
+function sleep(milliseconds: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);
 }
 
 /** Gloo for any world size, one included, where `rendezvous` would take the group that does nothing. */

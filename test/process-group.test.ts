@@ -74,6 +74,18 @@ test('ranks in different operations are told so, all of them', async () => {
   );
 });
 
+test('a save that takes longer than the deadline is waited for', async () => {
+  await passes('slow save', 2, 2_000);
+});
+
+test('a saver that dies fails the others at once', async () => {
+  const [, second] = await Promise.all((await start('dead saver', 2, 2, 60_000)).map(ending));
+  const error = failure(second);
+  assert.equal(error.code, 'COLLECTIVE_FAILED');
+  assert.match(error.what ?? '', /failed: a peer is gone/);
+  assert((second?.seconds ?? 0) < 30, `it took ${second?.seconds} s`);
+});
+
 test('ranks that never come are named by those that did', async () => {
   const endings = await Promise.all((await start('meet', 4, 2, 1_500)).map(ending));
   for (const each of endings) {
@@ -104,8 +116,8 @@ test('ranks end cleanly again and again', async () => {
 });
 
 /** Runs a scenario on every rank of a world and requires that each succeeds. */
-async function passes(scenario: string, worldSize: number): Promise<void> {
-  const endings = await Promise.all((await start(scenario, worldSize, worldSize, 20_000)).map(ending));
+async function passes(scenario: string, worldSize: number, timeoutMs = 20_000): Promise<void> {
+  const endings = await Promise.all((await start(scenario, worldSize, worldSize, timeoutMs)).map(ending));
   for (const [rank, { status, output, errors }] of endings.entries()) {
     assert.equal(status, 0, `${scenario}, rank ${rank} of ${worldSize}: ${output}\n${errors}`);
   }

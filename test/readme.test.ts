@@ -8,6 +8,13 @@ import { transpileModule } from 'typescript';
 // Every code block of the README runs here, in the order in which it stands there, in one folder.
 const ROOT = join(import.meta.dirname, '../..');
 
+/** Prints the one line that bench/torch_ddp.py prints, and notes what it was asked. */
+const STAND_IN = `#!/bin/sh
+printf '%s' "$*" > heard.txt
+echo 'warming up'
+echo '{"peer": "torch_ddp", "tokens_s": 5000.5, "step_ms": 204.8}'
+`;
+
 interface CodeBlock {
   readonly language: string;
   readonly text: string;
@@ -40,9 +47,7 @@ describe('README', () => {
           succeed([process.execPath, 'program.mjs']);
           break;
         case 'text':
-          // Needs a Python with torch: what it names must exist, and the README says what it needs.
-          assert.match(text, /bench\/torch_ddp\.py/);
-          assert.ok(existsSync(join(ROOT, 'bench/torch_ddp.py')));
+          for (const line of text.trim().split('\n')) runBesidePeer(line);
           break;
         case 'jsonc':
           writeFileSync(join(folder, 'run.json'), text);
@@ -64,9 +69,31 @@ describe('README', () => {
     succeed(['bash', '-c', short]);
   }
 
-  function succeed([command = '', ...args]: readonly string[]): void {
-    const { status, stdout, stderr } = spawnSync(command, args, { cwd: folder, encoding: 'utf8' });
+  /** A line that needs a Python with torch: a stand-in says what the program of that name would say. */
+  function runBesidePeer(line: string): void {
+    const stand = join(folder, 'stand-in');
+    mkdirSync(stand, { recursive: true });
+    writeFileSync(join(stand, 'python3'), STAND_IN, { mode: 0o755 });
+    const [, peer = ''] = line.split(' -- python3 ');
+    const [script = '', ...args] = peer.split(' ');
+    assert.ok(existsSync(join(ROOT, script)), `${script} is not in the clone`);
+    const short = line.replace(/--rounds \d+/, '--rounds 1 --steps 2');
+    assert.notEqual(short, line);
+    const output = succeed(['bash', '-c', short], { PATH: `${stand}:${process.env.PATH ?? ''}` });
+    const heard = readFileSync(join(folder, 'heard.txt'), 'utf8');
+    assert.equal(heard, [script, ...args].join(' '), 'the peer hears its own arguments');
+    assert.match(output, /^[\d.,]+[kMG]? tokens\/s, [\d.]+ ms a step/m);
+    assert.match(output, /^\d+\.\d\d times the peer's tokens\/s \(median of \d+\.\d\d\)$/m);
+  }
+
+  function succeed([command = '', ...args]: readonly string[], variables: NodeJS.ProcessEnv = {}): string {
+    const { status, stdout, stderr } = spawnSync(command, args, {
+      cwd: folder,
+      encoding: 'utf8',
+      env: { ...process.env, ...variables },
+    });
     assert.equal(status, 0, `${stdout}\n${stderr}`);
+    return stdout;
   }
 });
 

@@ -113,13 +113,37 @@ for (const ranks of ['1', '2']) {
   });
 }
 
+test('a finished run goes on when it is given more steps, and only then', () => {
+  const config = writeConfig('finished');
+  const finished = train(config, ['--set', 'steps=3']);
+  assert.equal(finished.exitCode, 0, finished.stderr);
+  const again = train(config, ['--resume', '--set', 'steps=3']);
+  assert.equal(again.exitCode, 2, again.stderr);
+  assert.match(again.stderr, /CONFIG_CONFLICT: The run is already finished: .+ step 3\./);
+  const further = train(config, ['--resume', '--set', 'steps=5']);
+  assert.equal(further.exitCode, 0, further.stderr);
+  const whole = train(writeConfig('whole'), ['--set', 'steps=5']);
+  assert.deepEqual([...further.steps.keys()], [4, 5]);
+  assert.deepEqual(new Map([...finished.steps, ...further.steps]), whole.steps);
+});
+
 test('a checkpoint of another run, or a damaged one, is refused in one message', async () => {
   const config = writeConfig('refused');
   const { exitCode, stderr } = await trainAndStop(config, ['--set', 'steps=1000000'], 2);
   assert.equal(exitCode, 130, stderr);
   const other = train(config, ['--resume', '--set', 'seed=6']);
   assert.equal(other.exitCode, 2, other.stderr);
-  assert.match(other.stderr, /CHECKPOINT_INVALID(.|\n)+seed 5(.|\n)+seed 6/);
+  assert.match(other.stderr, /CONFIG_CONFLICT(.|\n)+seed 5(.|\n)+seed 6/);
+  writeFileSync(
+    join(root, 'other.txt'),
+    'Another yard, another train, and nobody comes back at all. '.repeat(80),
+  );
+  const otherData = train(config, ['--resume', '--set', `data.path=${join(root, 'other.txt')}`]);
+  assert.equal(otherData.exitCode, 2, otherData.stderr);
+  assert.match(otherData.stderr, /CONFIG_CONFLICT(.|\n)+ at +data\.path\n/);
+  const fewer = train(config, ['--resume', '--set', 'steps=1']);
+  assert.equal(fewer.exitCode, 2, fewer.stderr);
+  assert.match(fewer.stderr, /CONFIG_CONFLICT.+beyond the end(.|\n)+ at +steps \(--set steps=1\)/);
   const checkpoints = join(root, 'refused', 'checkpoints');
   const [tag = ''] = readdirSync(checkpoints).filter((name) => name.startsWith('step-'));
   const part = join(checkpoints, tag, 'part-00000.safetensors');

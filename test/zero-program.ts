@@ -35,10 +35,7 @@ interface Task {
 const task = JSON.parse(taskText) as Task;
 
 const config = resolveConfig(written, { worldSize });
-const source =
-  config.model === undefined || task.plain
-    ? { model: PLAIN_MODEL, config: { architecture: 'plain' } }
-    : openModel(config.model);
+const source = config.model === undefined || task.plain ? { model: PLAIN_MODEL } : openModel(config.model);
 const group = rendezvous({
   rank,
   worldSize,
@@ -47,8 +44,6 @@ const group = rendezvous({
   storeIsHosted: false,
   runId: 'zero/0',
   networkInterface: 'lo',
-  cores: 2,
-  threadsPerRank: 1,
   timeoutMs: 30_000,
 });
 const counted = countSends(group);
@@ -65,7 +60,7 @@ const batch = (step: number) => ({
     Array.from({ length: LENGTH }, (_, i) => ((rank * rows + row) * 11 + i * 5 + step) % VOCABULARY),
   ),
 });
-const loaded = task.load === undefined ? undefined : engine.loadCheckpoint(task.load);
+const loaded = task.load === undefined ? undefined : engine.load(task.load);
 const atStart = fingerprint();
 let [handles, sent] = [0, 0];
 for (let step = engine.steps; step < 3; step += 1) {
@@ -74,7 +69,7 @@ for (let step = engine.steps; step < 3; step += 1) {
   if (step === 1) {
     sent = counted.bytes;
     handles = liveTensors();
-    if (task.save !== undefined) engine.saveCheckpoint(task.save);
+    if (task.save !== undefined) engine.save(task.save);
   }
 }
 if (loaded === undefined) assert.equal(liveTensors(), handles, 'tensors leaked');

@@ -1,5 +1,6 @@
 import type { ErrorCode } from './error-codes.js';
 import { exitCodeOf } from './error-codes.js';
+import { printable, printableLines } from './printable.js';
 
 /** What a person needs in order to act on an error. Every field but `what` is printed on its own line. */
 export interface ErrorReport {
@@ -35,13 +36,16 @@ export class TrainyardError extends Error {
   }
 }
 
-/** The report as it is printed, a line for each field. */
-export function formatReport(report: ErrorReport): string {
-  const lines = [report.what];
-  if (report.where !== undefined) lines.push(`  at        ${report.where}`);
-  if (report.expected !== undefined) lines.push(`  expected  ${report.expected}`);
-  if (report.got !== undefined) lines.push(`  got       ${report.got}`);
-  if (report.cure !== undefined) lines.push(`  cure      ${report.cure}`);
+/**
+ * The report as it is printed, a line for each field. Names and data from outside are shown so that they cannot steer a
+ * terminal, nor can a place forge a line.
+ */
+export function formatReport({ what, where, expected, got, cure }: ErrorReport): string {
+  const lines = [printableLines(what)];
+  if (where !== undefined) lines.push(`  at        ${printable(where)}`);
+  if (expected !== undefined) lines.push(`  expected  ${printableLines(expected)}`);
+  if (got !== undefined) lines.push(`  got       ${printableLines(got)}`);
+  if (cure !== undefined) lines.push(`  cure      ${printableLines(cure)}`);
   return lines.join('\n');
 }
 

@@ -1,5 +1,5 @@
 import { isUtf8 } from 'node:buffer';
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import {
   createScanner,
   findNodeAtLocation,
@@ -48,6 +48,7 @@ const REFUSED_KEYS: readonly string[] = ['__proto__'];
 export function readJsonDocument(path: string): JsonDocument {
   let bytes: Buffer;
   try {
+    if (isStream(path)) throw new Error('a pipe or a device, which every process would have to read');
     bytes = readFileSync(path);
   } catch (cause) {
     throw new TrainyardError('CONFIG_UNREADABLE', {
@@ -71,6 +72,12 @@ export function readJsonDocument(path: string): JsonDocument {
     });
   }
   return parseJsonDocument(bytes.toString('utf8'), path);
+}
+
+/** What can be read once, or without end. */
+function isStream(path: string): boolean {
+  const status = statSync(path);
+  return !status.isFile() && !status.isDirectory();
 }
 
 /**

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { nearestNames } from './nearest-names.js';
+import { nearestNames, sameNameButForASlip } from './nearest-names.js';
 
 test('a slip of the finger finds the name that was meant', () => {
   const names = ['train_batch_size', 'gradient_clipping', 'optimizer', 'scheduler', 'steps'];
@@ -28,4 +28,12 @@ test('the best comes first, and no more than asked for', () => {
 test('a name of which no letter is right is no suggestion', () => {
   assert.deepEqual(nearestNames('x', ['lr', 'y']), []);
   assert.deepEqual(nearestNames('ab', ['lr']), []);
+});
+
+test('a slip is one letter of a short name and two of a long one', () => {
+  const names = ['aio', 'fp16', 'offload_optimizer'];
+  assert.equal(sameNameButForASlip('foo', names), undefined);
+  assert.equal(sameNameButForASlip('fp61', names), 'fp16');
+  assert.equal(sameNameButForASlip('ofload_optimiser', names), 'offload_optimizer');
+  assert.equal(sameNameButForASlip('offload_optimum', names), undefined);
 });

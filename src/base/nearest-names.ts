@@ -3,11 +3,24 @@
  * in less than about a third of their letters.
  */
 export function nearestNames(wanted: string, names: Iterable<string>, limit = 3): readonly string[] {
+  return namesWithin(wanted, names, limit, (letters) => Math.max(2, Math.floor(letters / 3)));
+}
+
+/** The name that `wanted` is but for a slip: one letter, two in a long name. */
+export function sameNameButForASlip(wanted: string, names: Iterable<string>): string | undefined {
+  return namesWithin(wanted, names, 1, (letters) => (letters < 12 ? 1 : 2))[0];
+}
+
+function namesWithin(
+  wanted: string,
+  names: Iterable<string>,
+  limit: number,
+  slips: (letters: number) => number,
+): readonly string[] {
   const scored: { readonly name: string; readonly distance: number }[] = [];
   for (const name of names) {
-    const third = Math.max(2, Math.floor(Math.max(wanted.length, name.length) / 3));
     // Some letter must be right, or any short name would do.
-    const allowed = Math.min(third, wanted.length - 1);
+    const allowed = Math.min(slips(Math.max(wanted.length, name.length)), wanted.length - 1);
     if (Math.abs(wanted.length - name.length) > allowed) continue;
     const distance = editDistance(wanted.toLowerCase(), name.toLowerCase(), allowed);
     if (distance <= allowed) scored.push({ name, distance });

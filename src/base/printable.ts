@@ -11,6 +11,11 @@ export function printable(text: string): string {
   return text.replace(UNSAFE, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }
 
+/** `printable` text that may have several lines. */
+export function printableLines(text: string): string {
+  return text.split('\n').map(printable).join('\n');
+}
+
 /** `printable` text in double quotes, cut in its middle when longer than `limit` characters. */
 export function quote(text: string, limit = 120): string {
   if (text.length <= limit) return `"${printable(text)}"`;

@@ -27,6 +27,6 @@ test('any other error is one line and where to look', () => {
 test('text from outside cannot steer the terminal', () => {
   assert.equal(
     formatError({ code: 'USAGE', report: { what: 'a\u001b[2Jb\u0007' } }, false),
-    'error USAGE: ab',
+    'error USAGE: a\\u001b[2Jb\\u0007',
   );
 });

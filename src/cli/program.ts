@@ -30,7 +30,7 @@ export function createProgram(): Command {
 
 const EXIT_CODES = `
 Exit codes: 0 done; 2 usage or configuration; 75 try again (a rank was lost);
-143 stopped by SIGTERM after saving, 130 by Ctrl-C; 1 anything else.`;
+143 stopped by SIGTERM, 130 by Ctrl-C, after saving to the output; 1 anything else.`;
 
 const SET_HELP = 'override one key of the configuration (repeatable)';
 const PEER_HELP =
@@ -142,6 +142,15 @@ function addBench(program: Command): void {
       const { benchStep } = await import('./commands/bench-step.js');
       await benchStep(peer, options);
     });
+  bench
+    .command('compression')
+    .description('What each compression of gradients costs in accuracy, on a small run on 2 ranks.')
+    .option('--steps <n>', 'optimizer steps of each run', positiveInteger, 100)
+    .option('--json', JSON_HELP)
+    .action(async (options: BenchCompressionOptions) => {
+      const { benchCompression } = await import('./commands/bench-compression.js');
+      await benchCompression(options);
+    });
 }
 
 function addTokenizer(program: Command): void {
@@ -248,6 +257,10 @@ export interface BenchComparison extends JsonOption {
 export interface BenchStepOptions extends ConfigOptions, BenchComparison {
   readonly preset: BenchPresetName;
   readonly ranks?: number;
+  readonly steps: number;
+}
+
+export interface BenchCompressionOptions extends JsonOption {
   readonly steps: number;
 }
 

@@ -10,9 +10,56 @@ export const meshSchema = z
   .prefault({})
   .describe('The layout of the ranks; data parallelism takes world size / (pipeline × tensor).');
 
-/** How bytes travel: `backend` is what the transport (Gloo) does by itself. */
-const COLLECTIVE_ALGORITHMS = ['auto', 'backend', 'shared-memory'] as const;
-export type CollectiveAlgorithm = (typeof COLLECTIVE_ALGORITHMS)[number];
+const COMPRESSION_TYPES = ['none', 'fp16', 'fp16-static', 'fp16-dynamic', 'bf16'] as const;
+
+/** In the middle between no overflow and no loss of small values for most models; 2^24 is the other usual one. */
+const STANDARD_SCALE = 2 ** 16;
+
+/** `communication.compression`: a name, or an object where there is more to say. */
+const compressionSchema = z.union([
+  z.enum(COMPRESSION_TYPES),
+  z.strictObject({
+    type: z.literal('fp16-static'),
+    scale: z
+      .number()
+      .min(1e-18)
+      .max(1e18)
+      .default(STANDARD_SCALE)
+      .describe('The factor on the gradient of the mean loss before it is rounded to fp16.'),
+  }),
+]);
+
+/** How gradients are compressed, with nothing left open. */
+export type ActiveCompression =
+  | { readonly type: 'fp16' | 'fp16-dynamic' | 'bf16' }
+  | { readonly type: 'fp16-static'; readonly scale: number };
+
+export type Compression = { readonly type: 'none' } | ActiveCompression;
+
+type CompressionSetting = z.output<typeof compressionSchema>;
+
+/** `communication.compression` and `communication_data_type` say one thing; where both are there, they agree. */
+export function compressionOf({
+  compression,
+  dtype = 'fp32',
+}: {
+  readonly compression?: CompressionSetting | undefined;
+  readonly dtype?: z.output<typeof communicationDataTypeSchema>;
+}): CompressionSetting {
+  return compression ?? (dtype === 'fp32' ? 'none' : dtype);
+}
+
+/** A compression by its name, or as it is. */
+export function withStandardScale(written: CompressionSetting): Compression {
+  if (typeof written !== 'string') return written;
+  return written === 'fp16-static' ? { type: written, scale: STANDARD_SCALE } : { type: written };
+}
+
+/** The `communication_data_type` key: DeepSpeed's name for a plain cast on the wire. */
+export const communicationDataTypeSchema = z
+  .enum(['fp32', 'fp16', 'bf16'])
+  .optional()
+  .describe('The dtype in which gradients travel: `communication.compression` none, fp16 or bf16.');
 
 /** The `communication` key: how bytes travel between ranks. */
 export const communicationSchema = z
@@ -21,7 +68,7 @@ export const communicationSchema = z
       .default(60)
       .describe('A collective that takes longer ends the run, with the rank that is missing named.'),
     algorithm: z
-      .enum(COLLECTIVE_ALGORITHMS)
+      .enum(['auto', 'backend', 'shared-memory'])
       .default('auto')
       .describe(
         'How collectives are done: "shared-memory" between ranks of one host, which read each other\'s memory; ' +
@@ -34,6 +81,13 @@ export const communicationSchema = z
         'Sum gradients in one fixed order, so that runs of one world size end with the same bits whatever ' +
           'the ZeRO stage, the bucket sizes and the timing. Slower at stage 0; stages 2 and 3 keep gradients ' +
           'while they accumulate.',
+      ),
+    compression: compressionSchema
+      .optional()
+      .describe(
+        'How gradients travel between data-parallel ranks: `none` (fp32), or in 16 bits and summed in fp32: ' +
+          '`fp16`, `fp16-static` (times 65536, or a scale of your own), `fp16-dynamic` (times the largest power ' +
+          'of two that fits, chosen anew for each bucket) or `bf16`. Left out: what `communication_data_type` says.',
       ),
   })
   .prefault({})

@@ -57,6 +57,10 @@ export class OrderedGroup implements ProcessGroup {
     return this.#group.barrier();
   }
 
+  withDeadline(timeoutMs: number): ProcessGroup {
+    return new OrderedGroup(this.#group.withDeadline(timeoutMs));
+  }
+
   close(): void {
     this.#group.close();
     this.#buffers.dispose();

@@ -40,6 +40,11 @@ export interface ProcessGroup {
   receive(tensor: Tensor, peer: number, tag?: number): Work;
   /** Done when every rank has come here. */
   barrier(): Work;
+  /**
+   * The same ranks once more, with another deadline: for waits in which a rank is known to be at work on its own. A
+   * peer that is gone still fails them at once. Every rank must call it, and close what it gets.
+   */
+  withDeadline(timeoutMs: number): ProcessGroup;
   /** Waits for the other ranks to close too, and ends the transport. Closing twice is harmless. */
   close(): void;
 }

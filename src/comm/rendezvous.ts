@@ -1,7 +1,6 @@
 import { TrainyardError } from '../base/errors.js';
 import type { NativeObject } from '../native/binding.js';
 import { native } from '../native/native.js';
-import type { CollectiveAlgorithm } from './config.js';
 import { connectSharedMemory } from './connect-shared-memory.js';
 import { GlooGroup } from './process-group/gloo.js';
 import { SingleGroup } from './process-group/single.js';
@@ -19,13 +18,18 @@ export interface RendezvousOptions {
   /** Distinct for every start of every run: the prefix of all keys. */
   readonly runId: string;
   readonly networkInterface: string;
-  /** Left out: what the transport does by itself. */
-  readonly algorithm?: CollectiveAlgorithm;
-  /** Cores that this process may use, and threads that each rank computes with. */
-  readonly cores: number;
-  readonly threadsPerRank: number;
+  /** Whether ranks may, or must, exchange in shared memory; left out: the transport does everything. */
+  readonly sharedMemory?: SharedMemoryWish | undefined;
   /** The deadline for all ranks to come, and for every collective after that. */
   readonly timeoutMs: number;
+}
+
+export interface SharedMemoryWish {
+  readonly isRequired: boolean;
+  /** Cores that this process may use. */
+  readonly cores: number;
+  /** Threads that each rank computes with. */
+  readonly threadsPerRank: number;
 }
 
 /**
@@ -36,15 +40,15 @@ export interface RendezvousOptions {
  */
 export function rendezvous(options: RendezvousOptions): ProcessGroup {
   if (options.worldSize === 1) return new SingleGroup();
-  const { algorithm = 'backend' } = options;
   const deadlineMs = performance.now() + options.timeoutMs;
   const store = openStore(options);
   meet(store, options, deadlineMs);
   const gloo = connectGloo(store, options);
-  if (algorithm === 'backend') return gloo;
-  const shared = connectSharedMemory(store, `${options.runId}/shared-memory`, options, gloo);
+  const { sharedMemory: wish } = options;
+  if (wish === undefined) return gloo;
+  const shared = connectSharedMemory(store, `${options.runId}/shared-memory`, { ...options, ...wish }, gloo);
   if (typeof shared !== 'string') return shared;
-  if (algorithm === 'auto') return gloo;
+  if (!wish.isRequired) return gloo;
   gloo.close();
   throw unshared(options, shared);
 }

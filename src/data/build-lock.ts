@@ -26,8 +26,14 @@ export class BuildLock {
   tryAcquire(): boolean {
     try {
       const descriptor = openSync(this.#path, 'wx');
-      writeSync(descriptor, `${process.pid} ${hostname()}`);
-      closeSync(descriptor);
+      try {
+        writeSync(descriptor, `${process.pid} ${hostname()}`);
+      } catch (error) {
+        this.release();
+        throw error;
+      } finally {
+        closeSync(descriptor);
+      }
       this.#refreshedAt = Date.now();
       return true;
     } catch (error) {

@@ -19,7 +19,10 @@ export const dataSchema = z
       .int()
       .min(2)
       .optional()
-      .describe('Tokens in a sequence. Left out: 1024, or the longest the model takes if that is less.'),
+      .describe(
+        'Tokens in a sequence. Left out: 1024, or the longest the model takes if that is less; for ready ' +
+          '`input_ids` the longest of them, up to what the model takes.',
+      ),
     shuffle: z
       .boolean()
       .optional()

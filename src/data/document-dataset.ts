@@ -11,6 +11,8 @@ import type { TokenStore } from './token-store.js';
 export class DocumentDataset implements SequenceDataset {
   readonly length: number;
   readonly sequenceLength: number;
+  /** How many documents lose targets because they are longer than a sequence. */
+  readonly cutDocuments: number;
 
   /** @param longest sequences are no longer than this, nor than the longest document. */
   constructor(
@@ -24,6 +26,11 @@ export class DocumentDataset implements SequenceDataset {
       longestDocument = Math.max(longestDocument, this.#end(index) - this.#start(index));
     }
     this.sequenceLength = Math.min(longest, longestDocument);
+    let cutDocuments = 0;
+    for (let index = 0; index < this.length; index++) {
+      if (this.#end(index) - this.#start(index) - 1 > this.sequenceLength) cutDocuments += 1;
+    }
+    this.cutDocuments = cutDocuments;
   }
 
   get(index: number): Sequence {

@@ -26,7 +26,7 @@ after(() => {
 
 function open(
   data: Readonly<Record<string, unknown>>,
-  context: { vocabularySize?: number; modelDirectory?: string } = {},
+  context: { vocabularySize?: number; modelDirectory?: string; maximumSequenceLength?: number } = {},
 ): Promise<OpenedDataset> {
   return openDataset(dataSchema.parse(data), {
     baseDirectory: root,
@@ -34,6 +34,7 @@ function open(
     modelDirectory: context.modelDirectory,
     vocabularySize: context.vocabularySize ?? 100_000,
     defaultSequenceLength: 16,
+    maximumSequenceLength: context.maximumSequenceLength,
     seed: 1,
   });
 }
@@ -82,6 +83,31 @@ describe('openDataset', () => {
       [1, 2],
       [3, 70000],
     ]);
+  });
+
+  it('cuts ready ids only where it is told to, or the model takes no more, which it says', async () => {
+    const ids = Array.from({ length: 41 }, (_, index) => index);
+    put('long.jsonl', `{"input_ids": [1, 2, 3]}\n${JSON.stringify({ input_ids: ids })}\n`);
+    const lengthAndWarnings = async (data: object, maximumSequenceLength?: number) => {
+      const context = maximumSequenceLength === undefined ? {} : { maximumSequenceLength };
+      const { dataset, warnings } = await open({ path: 'long.jsonl', ...data }, context);
+      return [dataset.sequenceLength, ...warnings];
+    };
+    assert.deepEqual(await lengthAndWarnings({}), [41]);
+    assert.deepEqual(await lengthAndWarnings({}, 100), [41]);
+    assert.deepEqual(await lengthAndWarnings({}, 40), [40]);
+    const cut =
+      '1 of 2 documents are longer than 32 tokens, and are cut there: data.sequence_length says where';
+    assert.deepEqual(await lengthAndWarnings({}, 32), [32, cut]);
+    assert.deepEqual(await lengthAndWarnings({ sequence_length: 8 }, 32), [8]);
+    assert.deepEqual(await lengthAndWarnings({ pack: true }, 32), [16]);
+  });
+
+  it('says that documents of text which are not packed are cut', async () => {
+    put('a.jsonl', JSON.stringify({ text: 'x'.repeat(50) }));
+    const opened = await open({ path: 'a.jsonl', tokenizer: 'bytes', pack: false });
+    assert.equal(opened.dataset.sequenceLength, 16);
+    assert.match(opened.warnings.join(), /^1 of 1 documents are longer than 16 tokens/);
   });
 
   it('renders messages by the chat template and adds nothing to it', async () => {

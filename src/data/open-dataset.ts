@@ -29,6 +29,15 @@ export interface DataContext {
   readonly seed: number;
 }
 
+/** What the batches of a run depend on besides seed and batch size, by the keys of the configuration. */
+export interface DataIdentity {
+  /** A digest of the contents of the files and of the tokenizer. */
+  readonly path: string;
+  readonly sequence_length: number;
+  readonly pack: boolean;
+  readonly shuffle: boolean;
+}
+
 /** A corpus, tokenized and cut into sequences. */
 export interface OpenedDataset {
   readonly dataset: SequenceDataset;
@@ -36,6 +45,9 @@ export interface OpenedDataset {
   readonly store: TokenStore;
   /** The files read, in order. */
   readonly files: readonly string[];
+  readonly identity: DataIdentity;
+  /** What the person should know: a sentence each. */
+  readonly warnings: readonly string[];
   /** The part of every batch that a rank works on. */
   batches(slice: BatchSlice): BatchSource;
 }
@@ -50,8 +62,7 @@ export interface OpenedDataset {
  *   CONFIG_CONFLICT for sequences longer than the model takes.
  */
 export async function openDataset(config: DataConfig, context: DataContext): Promise<OpenedDataset> {
-  const sequenceLength = config.sequence_length ?? context.defaultSequenceLength;
-  refuseLongSequences(sequenceLength, context.maximumSequenceLength);
+  refuseLongSequences(config.sequence_length, context.maximumSequenceLength);
   const paths = typeof config.path === 'string' ? [config.path] : config.path;
   const files = listFiles(paths, context.baseDirectory);
   const tokenizer = openTokenizer(config.tokenizer, context);
@@ -64,17 +75,25 @@ export async function openDataset(config: DataConfig, context: DataContext): Pro
   refuseLargeIds(store, context.vocabularySize);
 
   const isText = store.kind !== 'input_ids';
-  const paddingId = tokenizer?.special.padding ?? tokenizer?.special.end ?? 0;
-  const dataset =
-    (config.pack ?? isText)
-      ? new PackedDataset(store, sequenceLength)
-      : new DocumentDataset(store, sequenceLength, paddingId);
+  const packed = config.pack ?? isText;
   const shuffled = config.shuffle ?? isText;
+  const paddingId = tokenizer?.special.padding ?? tokenizer?.special.end ?? 0;
+  const sequenceLength = config.sequence_length ?? lengthLeftOpen(isText || packed, context);
+  const dataset = packed
+    ? new PackedDataset(store, sequenceLength)
+    : new DocumentDataset(store, sequenceLength, paddingId);
   return {
     dataset,
     tokenizer,
     store,
     files,
+    identity: {
+      path: store.key,
+      sequence_length: dataset.sequenceLength,
+      pack: packed,
+      shuffle: shuffled,
+    },
+    warnings: config.sequence_length === undefined ? cutWarnings(dataset) : [],
     batches: (slice) =>
       createBatchSource(dataset, createSampler(dataset.length, shuffled ? context.seed : undefined), slice),
   };
@@ -87,8 +106,24 @@ function openTokenizer(specification: string | undefined, context: DataContext):
   return loadTokenizer(modelDirectory, context.baseDirectory);
 }
 
-function refuseLongSequences(sequenceLength: number, maximum: number | undefined): void {
-  if (maximum === undefined || sequenceLength <= maximum) return;
+/** Ready ids were made as long as they are meant to be; they are cut only where the model takes no more. */
+function lengthLeftOpen(isCutToFit: boolean, context: DataContext): number {
+  if (isCutToFit) return context.defaultSequenceLength;
+  return context.maximumSequenceLength ?? Number.POSITIVE_INFINITY;
+}
+
+/** Nobody asked for the cut. */
+function cutWarnings(dataset: PackedDataset | DocumentDataset): readonly string[] {
+  if (dataset instanceof PackedDataset || dataset.cutDocuments === 0) return [];
+  const { cutDocuments: cut, length, sequenceLength } = dataset;
+  return [
+    `${cut} of ${length} documents are longer than ${sequenceLength} tokens, and are cut there: ` +
+      'data.sequence_length says where',
+  ];
+}
+
+function refuseLongSequences(sequenceLength: number | undefined, maximum: number | undefined): void {
+  if (sequenceLength === undefined || maximum === undefined || sequenceLength <= maximum) return;
   throw new TrainyardError('CONFIG_CONFLICT', {
     what: 'The sequences are longer than the model takes.',
     where: 'data.sequence_length',

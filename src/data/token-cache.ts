@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
-import { mkdirSync, renameSync, rmSync } from 'node:fs';
+import { renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { TrainyardError } from '../base/errors.js';
-import { replaceFile, reportingWriteErrors, temporaryName } from '../store/durable.js';
+import { replaceFile, temporaryName } from '../store/durable.js';
 import { nodeFileSystem } from '../store/file-system.js';
 import { BuildLock } from './build-lock.js';
 import { fileFormat, readDocuments } from './source/read-documents.js';
@@ -11,6 +11,7 @@ import { readTokenFile, writeTokenFile } from './token-file.js';
 import type { TokenStore } from './token-store.js';
 import { tokenizeDocuments } from './tokenize-documents.js';
 import type { Tokenizer } from './tokenizer.js';
+import { writingCache } from './writing-cache.js';
 
 /** Goes into every key: raise it when the same input would give other ids or another file. */
 const FORMAT = 1;
@@ -22,6 +23,12 @@ export interface Corpus {
   readonly tokenizer: Tokenizer | undefined;
 }
 
+/** A corpus as the cache has it. */
+export interface CachedTokens extends TokenStore {
+  /** A digest of everything that the ids depend on. */
+  readonly key: string;
+}
+
 /**
  * The tokenized corpus: mapped from the cache folder, and made there first if need be.
  *
@@ -31,14 +38,15 @@ export interface Corpus {
  *
  * @throws DATA_UNREADABLE, DATA_INVALID or TOKENIZER_INVALID from reading; OUTPUT_UNWRITABLE for the folder.
  */
-export async function openTokenCache(corpus: Corpus, directory: string): Promise<TokenStore> {
-  const base = join(directory, corpusKey(corpus));
+export async function openTokenCache(corpus: Corpus, directory: string): Promise<CachedTokens> {
+  const key = corpusKey(corpus);
+  const base = join(directory, key);
   const lock = new BuildLock(`${base}.lock`);
   for (;;) {
     const found = readTokenFile(`${base}.bin`, `${base}.json`);
-    if (found !== undefined) return found;
-    reportingWriteErrors('The token cache', directory, () => mkdirSync(directory, { recursive: true }));
-    if (!lock.tryAcquire()) {
+    if (found !== undefined) return { ...found, key };
+    writingCache(directory, () => nodeFileSystem.makeDirectory(directory));
+    if (!writingCache(directory, () => lock.tryAcquire())) {
       await lock.waitForChange();
       continue;
     }
@@ -61,7 +69,7 @@ async function build(corpus: Corpus, base: string, lock: BuildLock): Promise<voi
     );
     if (description.documents === 0) throw nothingToRead(files);
     const text = `${JSON.stringify(description, null, 2)}\n`;
-    reportingWriteErrors('The token cache', base, () => {
+    writingCache(base, () => {
       renameSync(temporary, `${base}.bin`);
       replaceFile(nodeFileSystem, `${base}.json`, (file) => nodeFileSystem.write(file, Buffer.from(text)));
     });

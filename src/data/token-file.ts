@@ -5,6 +5,7 @@ import { mapFile } from '../store/map-file.js';
 import { readSmallFile, UnusableFile } from '../store/open-file.js';
 import type { TokenStore } from './token-store.js';
 import type { TokenizedPiece } from './tokenize-documents.js';
+import { writingCache } from './writing-cache.js';
 
 /*
  * A tokenized corpus on disk is two files. `<key>.bin` is for mapping: the ids, little-endian, end to end, then
@@ -140,13 +141,15 @@ function sha256Of(bytes: ArrayBuffer): string {
 
 /** Appends to a new file in large writes, hashing on the way. */
 class HashingSink {
+  readonly #path: string;
   readonly #descriptor: number;
   readonly #hash = createHash('sha256');
   #waiting: Uint8Array[] = [];
   #waitingBytes = 0;
 
   constructor(path: string) {
-    this.#descriptor = openSync(path, 'wx');
+    this.#path = path;
+    this.#descriptor = writingCache(path, () => openSync(path, 'wx'));
   }
 
   write(bytes: Uint8Array): void {
@@ -168,7 +171,9 @@ class HashingSink {
   #flush(): void {
     const bytes = Buffer.concat(this.#waiting, this.#waitingBytes);
     this.#hash.update(bytes);
-    for (let done = 0; done < bytes.length; ) done += writeSync(this.#descriptor, bytes, done);
+    writingCache(this.#path, () => {
+      for (let done = 0; done < bytes.length; ) done += writeSync(this.#descriptor, bytes, done);
+    });
     this.#waiting = [];
     this.#waitingBytes = 0;
   }

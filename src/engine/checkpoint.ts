@@ -9,6 +9,7 @@ import { randomState, setRandomState } from '../tensor/random.js';
 import { scope, type Tensor } from '../tensor/tensor.js';
 import { collectTensors } from './collect-tensors.js';
 import { gatherBytes } from './gather-bytes.js';
+import { demandSameRun, identityToSave, type RunIdentity } from './run-identity.js';
 import type { TrainingMemory } from './training-memory.js';
 
 /** What a checkpoint saves and restores on one rank. */
@@ -20,6 +21,7 @@ export interface TrainingState {
   readonly seed: number;
   /** Sequences in a global batch: with the number of steps it tells how much of the data was used. */
   readonly batchSize: number;
+  readonly identity: RunIdentity;
 }
 
 /**
@@ -49,7 +51,7 @@ export function saveTrainingState(
         step: steps,
         data: { seed: state.seed, position: steps * state.batchSize },
         random: Object.fromEntries(random.map((bytes, rank) => [randomName(rank), bytes])),
-        extra: { train_batch_size: state.batchSize },
+        extra: identityToSave(state.identity),
       },
       tensors: sources,
     }),
@@ -62,13 +64,16 @@ export function saveTrainingState(
  * Restores the newest whole checkpoint of `directory` and returns its number of steps; undefined when there is
  * none. Every rank reads for itself.
  *
- * @throws TrainyardError CHECKPOINT_INVALID when none is whole, or it belongs to another model or run.
+ * @throws TrainyardError CHECKPOINT_INVALID when none is whole, or the tensors of the newest are others; CONFIG_CONFLICT when it
+ *   belongs to another run.
  */
 export function loadTrainingState(directory: string, state: TrainingState): LoadedCheckpoint | undefined {
   const checkpoint = loadCheckpoint(directory);
   if (checkpoint === undefined) return undefined;
-  demandSameData(checkpoint, state);
-  for (const { name, slot, slices } of logicalTensors(state)) {
+  demandSameRun(checkpoint, state.identity);
+  const tensors = logicalTensors(state);
+  demandSameTensors(checkpoint, tensors);
+  for (const { name, slot, slices } of tensors) {
     const { bytes, dtype } = checkpoint.read(name);
     scope(() => state.memory.write(slot, fromBytes(bytes, slot.shape, dtype), slices));
   }
@@ -77,17 +82,34 @@ export function loadTrainingState(directory: string, state: TrainingState): Load
   return checkpoint;
 }
 
-/** With another batch size or seed, the steps done would not say which data was used. */
-function demandSameData({ tag, state: saved }: LoadedCheckpoint, state: TrainingState): void {
-  const expected = `train_batch_size ${saved.extra.train_batch_size} and seed ${saved.data.seed}`;
-  const got = `train_batch_size ${state.batchSize} and seed ${state.seed}`;
-  if (expected === got) return;
-  throw new TrainyardError('CHECKPOINT_INVALID', {
-    what: 'The checkpoint was made with another order of the data.',
+/**
+ * The checkpoint's tensors must be exactly those of this run, each of its shape.
+ *
+ * @throws TrainyardError CHECKPOINT_INVALID naming the first that is not
+ */
+function demandSameTensors(checkpoint: LoadedCheckpoint, tensors: readonly LogicalTensor[]): void {
+  const known = new Set(tensors.map(({ name }) => name));
+  for (const name of checkpoint.names) {
+    if (!known.has(name)) throw otherTensors(checkpoint, 'no such tensor', name);
+  }
+  const saved = new Set(checkpoint.names);
+  for (const { name, slot } of tensors) {
+    const expected = `${name} [${slot.shape.join(', ')}]`;
+    if (!saved.has(name)) throw otherTensors(checkpoint, expected, 'no such tensor');
+    const { shape } = checkpoint.read(name);
+    if (shape.join() !== slot.shape.join()) {
+      throw otherTensors(checkpoint, expected, `${name} [${shape.join(', ')}]`);
+    }
+  }
+}
+
+function otherTensors({ tag }: LoadedCheckpoint, expected: string, got: string): TrainyardError {
+  return new TrainyardError('CHECKPOINT_INVALID', {
+    what: 'The checkpoint holds the tensors of another model or optimizer.',
     where: tag,
     expected,
     got,
-    cure: 'resume with the settings it was made with, or start from its exported model instead',
+    cure: 'Resume with the model and the optimizer it was made with, or begin a new run with another output.',
   });
 }
 

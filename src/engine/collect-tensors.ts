@@ -16,8 +16,15 @@ export interface CollectiveTensor {
 const NOTHING_MORE = -1n;
 
 /**
+ * How long rank 0 may take to write one tensor, or to see all of them safe on the disk. The deadline of
+ * collectives says how long an answer of a rank may take, and is no measure for disks.
+ */
+const LONGEST_WRITE_MS = 60 * 60 * 1000;
+
+/**
  * Lets rank 0 write tensors in whatever order its writer asks for them, one at a time: it tells the others which
- * is next, and all make that one whole. Every rank must call it, with the same tensors.
+ * is next, and all make that one whole. Every rank must call it, with the same tensors. However slow the disk is,
+ * the other ranks wait; they fail at once when rank 0 is gone.
  *
  * @param write runs on rank 0 alone
  * @returns on rank 0 what `write` returned
@@ -27,12 +34,21 @@ export function collectTensors<Result>(
   tensors: readonly CollectiveTensor[],
   write: (sources: readonly TensorSource[]) => Result,
 ): Result | undefined {
-  if (group.rank !== 0) {
-    for (let next = hear(group); next !== NOTHING_MORE; next = hear(group)) {
-      scope(() => void tensors[Number(next)]?.read());
-    }
+  const patient = group.withDeadline(LONGEST_WRITE_MS);
+  try {
+    if (group.rank === 0) return serve(patient, tensors, write);
+    follow(patient, tensors);
     return undefined;
+  } finally {
+    patient.close();
   }
+}
+
+function serve<Result>(
+  group: ProcessGroup,
+  tensors: readonly CollectiveTensor[],
+  write: (sources: readonly TensorSource[]) => Result,
+): Result {
   try {
     return write(
       tensors.map((tensor, index) => ({
@@ -47,6 +63,12 @@ export function collectTensors<Result>(
     );
   } finally {
     tell(group, NOTHING_MORE);
+  }
+}
+
+function follow(group: ProcessGroup, tensors: readonly CollectiveTensor[]): void {
+  for (let next = hear(group); next !== NOTHING_MORE; next = hear(group)) {
+    scope(() => void tensors[Number(next)]?.read());
   }
 }
 

@@ -2,6 +2,7 @@ import type { FlatLayout } from '../nn/flat-layout.js';
 import { recomputeBlocks } from '../recompute/recompute-blocks.js';
 import { type ScheduleOptions, schedule } from '../step/passes/schedule.js';
 import type { Pass, Program, ProgramBlock } from '../step/program.js';
+import { type CompressReductionsOptions, compressReductions } from '../zero/compress-reductions.js';
 import { type GatherParametersOptions, gatherParameters } from '../zero/gather-parameters.js';
 import { type ReduceGradientsOptions, reduceGradients } from '../zero/reduce-gradients.js';
 import { type ScatterGradientsOptions, scatterGradients } from '../zero/scatter-gradients.js';
@@ -25,6 +26,8 @@ export interface ProgramInputs {
   readonly gradients: ReduceGradientsOptions;
   /** Absent: every rank has all of the training state. */
   readonly zero?: ZeroOptions;
+  /** Absent: gradients travel as they are. */
+  readonly compression?: CompressReductionsOptions;
 }
 
 /** How the training state is divided (ZeRO). */
@@ -45,10 +48,16 @@ export function compileProgram(inputs: ProgramInputs): Program {
   return passes.reduce((program, pass) => pass(program), emptyProgram(inputs));
 }
 
-function dataParallelPasses({ zero, layout, gradients }: ProgramInputs): readonly Pass[] {
+function dataParallelPasses({ zero, layout, gradients, compression }: ProgramInputs): readonly Pass[] {
+  const compress = compression === undefined ? [] : [compressReductions(compression)];
   return zero === undefined
-    ? [reduceGradients(gradients)]
-    : [shardState({ ...zero, ranges: layout.ranges }), scatterGradients(zero), gatherParameters(zero)];
+    ? [reduceGradients(gradients), ...compress]
+    : [
+        shardState({ ...zero, ranges: layout.ranges }),
+        scatterGradients(zero),
+        ...compress,
+        gatherParameters(zero),
+      ];
 }
 
 function emptyProgram(inputs: ProgramInputs): Program {

@@ -1,4 +1,5 @@
 import { invariant, TrainyardError } from '../base/errors.js';
+import { withStandardScale } from '../comm/config.js';
 import type { Model } from '../nn/block.js';
 import type { FlatLayout } from '../nn/flat-layout.js';
 import { optimizerStateCount } from '../optim/optimizer.js';
@@ -97,6 +98,7 @@ function compileForRank(
 ): Program {
   const tokens = config.train_micro_batch_size_per_gpu * sequenceLength;
   const { zero_optimization: zero, gradient_clipping: clipping, optimizer } = config;
+  const compression = withStandardScale(config.communication.compression);
   return compileProgram({
     rank,
     worldSize: config.data_parallel_size,
@@ -116,6 +118,7 @@ function compileForRank(
     recomputed,
     gradients: { bucketElements: zero.reduce_bucket_size, overlap: zero.overlap_comm },
     ...(zero.stage !== 0 && { zero: zeroOptions(config, zero.stage) }),
+    ...(compression.type !== 'none' && { compression: { compression, sequenceLength } }),
   });
 }
 

@@ -36,6 +36,8 @@ export interface LoadedConfig<Key extends ConfigKey = never> {
   readonly config: ConfigWith<Key>;
   /** Where each setting came from, for errors found later and for printing. */
   readonly origin: ConfigOrigin;
+  /** What was accepted and does not act as it seems: warnings to print. */
+  readonly notes: readonly string[];
 }
 
 /**
@@ -55,7 +57,7 @@ export function loadConfig<Key extends ConfigKey = never>(
     ? applyOverrides(document.value, flags)
     : document.value;
   const origin = fileOrigin(document, flags);
-  return { config: resolved(written, origin, options), origin };
+  return { ...resolved(written, origin, options), origin };
 }
 
 /**
@@ -67,6 +69,14 @@ export function resolveConfig<Key extends ConfigKey = never>(
   config: UserConfig,
   options: ResolveOptions<Key> = {},
 ): ConfigWith<Key> {
+  return resolveObject(config, options).config;
+}
+
+/** As `resolveConfig`, with what the file of a run would have warned of. */
+export function resolveObject<Key extends ConfigKey = never>(
+  config: UserConfig,
+  options: ResolveOptions<Key> = {},
+): Omit<LoadedConfig<Key>, 'origin'> {
   const written = plainJson(config);
   const hasValue = (path: JsonPath) => path.reduce<JsonValue | undefined>(valueBelow, written) !== undefined;
   return resolved(written, codeOrigin(hasValue), options);
@@ -81,9 +91,10 @@ function resolved<Key extends ConfigKey>(
   written: JsonValue,
   origin: ConfigOrigin,
   { worldSize = 1, requires = [] }: ResolveOptions<Key>,
-): ConfigWith<Key> {
+): Omit<LoadedConfig<Key>, 'origin'> {
+  const { config, notes } = resolve(written, { worldSize, origin, requires });
   // `resolve` refuses a configuration that lacks a required key, which is what the type says.
-  return resolve(written, { worldSize, origin, requires }) as ConfigWith<Key>;
+  return { config: config as ConfigWith<Key>, notes };
 }
 
 /** The object as JSON: keys whose value is undefined are as good as left out. */

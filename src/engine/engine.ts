@@ -8,14 +8,18 @@ import type { TimedInstruction } from '../step/executor.js';
 import type { Program } from '../step/program.js';
 import { runStep } from '../step/run-step.js';
 import type { LoadedCheckpoint } from '../store/checkpoint.js';
+import { openModelFolder } from '../store/hugging-face/model-folder.js';
 import { noGrad } from '../tensor/autograd.js';
 import { type Device, DTYPES } from '../tensor/dtype.js';
 import { scope, type Tensor } from '../tensor/tensor.js';
 import { type Batch, cutBatch, toDevice } from './batch.js';
 import { loadTrainingState, saveTrainingState, type TrainingState } from './checkpoint.js';
 import type { ResolvedConfig } from './config.js';
+import { type EngineData, openEngineData } from './engine-data.js';
+import { loadParameters } from './fill-parameters.js';
 import { gatherNumbers } from './gather-bytes.js';
 import type { ModelSource } from './model-source.js';
+import type { RunIdentity } from './run-identity.js';
 import { saveModel } from './save-model.js';
 import type { StepPrograms } from './step-programs.js';
 import type { TrainingMemory } from './training-memory.js';
@@ -48,6 +52,7 @@ export interface EngineParts {
   readonly schedule: Schedule;
   readonly group: ProcessGroup;
   readonly device: Device;
+  readonly identity: RunIdentity;
 }
 
 /** How a step is watched and ended. */
@@ -98,6 +103,11 @@ export class Engine {
     return this.#parts.memory.slots.reduce((sum, { elements }) => sum + elements, 0);
   }
 
+  /** Full Hugging Face names, those of tied parameters left out. */
+  get parameterNames(): readonly string[] {
+    return this.#parts.memory.slots.map(({ name }) => name);
+  }
+
   /** What the optimizer keeps on this rank from step to step. */
   get optimizerStateBytes(): number {
     const states = [...this.#parts.optimizer.states.values()].flat();
@@ -113,6 +123,16 @@ export class Engine {
   }
 
   /**
+   * Opens what `data` in the configuration names, for `trainStep`, with the tokenizer to save the model with.
+   *
+   * @throws TrainyardError CONFIG_INVALID without `data`; DATA_UNREADABLE, DATA_INVALID, TOKENIZER_INVALID.
+   */
+  openData(): Promise<EngineData> {
+    const { config, source, group } = this.#parts;
+    return openEngineData(config, source, group);
+  }
+
+  /**
    * One optimizer step on this rank's share of the global batch: micro-batch size × accumulation steps rows.
    * Every rank must call it.
    *
@@ -124,7 +144,7 @@ export class Engine {
     return this.trainStep((micro) => data[micro] as MicroBatchData);
   }
 
-  /** As `trainBatch`, with each micro-batch made when its turn comes. */
+  /** As `trainBatch`, with each micro-batch made when its turn comes: `trainStep(data.batch(engine.steps))`. */
   trainStep(microBatch: (micro: number) => MicroBatchData, options: StepOptions = {}): StepResult {
     const { config, programs, memory, optimizer, schedule, group, device, source } = this.#parts;
     const startMs = performance.now();
@@ -157,7 +177,8 @@ export class Engine {
    * Makes parameters whole for the time of `body`, for reading and for writing: what `body` has written into them
    * is what training goes on with. Every rank must call it with the same names and write the same.
    *
-   * @param names full Hugging Face names; a tied parameter goes by its owner's
+   * @param names some of `parameterNames`
+   * @throws TrainyardError PARAMETER_UNKNOWN.
    */
   gathered<Result>(names: readonly string[], body: (tensors: ReadonlyMap<string, Tensor>) => Result): Result {
     const { memory } = this.#parts;
@@ -185,30 +206,46 @@ export class Engine {
   }
 
   /**
-   * Saves everything that the run's continuation depends on, as `step-N` in the directory. Every rank must call
-   * it; when it returns the checkpoint survives any crash.
+   * Takes the weights of a model's folder, such as `saveModel` writes; its configuration is not looked at. Every
+   * rank must call it.
+   *
+   * @throws TrainyardError MODEL_UNREADABLE, SAFETENSORS_INVALID, also when names or shapes do not fit the model.
+   */
+  loadModel(directory: string): void {
+    const { source, memory } = this.#parts;
+    loadParameters(openModelFolder(directory), source.model, (name, value) =>
+      memory.write(memory.slot(name), value),
+    );
+  }
+
+  /**
+   * Saves everything that training depends on to go on as if it had never stopped, as `step-N` in the directory:
+   * parameters, optimizer states, random states, and the number of steps, from which the schedule and the position
+   * in the data follow. Every rank must call it; when it returns the checkpoint survives any crash.
    *
    * @returns on rank 0 the checkpoint's folder
    * @throws TrainyardError OUTPUT_UNWRITABLE.
    */
-  saveCheckpoint(directory: string): string | undefined {
+  save(directory: string): string | undefined {
     return saveTrainingState(directory, this.#state(), this.#steps);
   }
 
   /**
-   * Goes on where the newest whole checkpoint of the directory stands; undefined when there is none.
+   * Goes on where the newest whole checkpoint of the directory stands, whatever ZeRO stage and number of ranks it
+   * was saved with; undefined when there is none. Every rank must call it.
    *
-   * @throws TrainyardError CHECKPOINT_INVALID when none is whole, or it belongs to another model or run.
+   * @throws TrainyardError CHECKPOINT_INVALID when none is whole; CONFIG_CONFLICT when it belongs to another run.
    */
-  loadCheckpoint(directory: string): LoadedCheckpoint | undefined {
+  load(directory: string): Pick<LoadedCheckpoint, 'tag' | 'passedOver'> | undefined {
     const checkpoint = loadTrainingState(directory, this.#state());
     if (checkpoint !== undefined) this.#steps = checkpoint.state.step;
     return checkpoint;
   }
 
   #state(): TrainingState {
-    const { memory, optimizer, group, device, config } = this.#parts;
-    return { memory, optimizer, group, device, seed: config.seed, batchSize: config.train_batch_size };
+    const { memory, optimizer, group, device, config, identity } = this.#parts;
+    const { seed, train_batch_size: batchSize } = config;
+    return { memory, optimizer, group, device, identity, seed, batchSize };
   }
 
   /** The largest resident memory so far of each rank, in bytes. Every rank must call it. */
@@ -236,5 +273,10 @@ export class Engine {
     group.close();
     optimizer.dispose();
     memory.dispose();
+  }
+
+  /** The same, for `using`. */
+  [Symbol.dispose](): void {
+    this.close();
   }
 }

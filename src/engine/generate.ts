@@ -12,11 +12,12 @@ export interface GenerateOptions {
   /** A Hugging Face folder with a tokenizer. */
   readonly modelPath: string;
   readonly prompt: string;
-  /** The most tokens to write. */
-  readonly maximumTokens: number;
-  /** 0 always takes the likeliest token. */
-  readonly temperature: number;
-  readonly seed: number;
+  /** The most tokens to write. Default 128. */
+  readonly maximumTokens?: number;
+  /** 0 always takes the likeliest token. Default 0.8. */
+  readonly temperature?: number;
+  /** Start of the random choices. Default 0. */
+  readonly seed?: number;
 }
 
 /** How far a model looks back that has no longest sequence of its own. */
@@ -28,7 +29,7 @@ const DEFAULT_CAPACITY = 4096;
  *
  * @throws TrainyardError MODEL_UNREADABLE, MODEL_UNSUPPORTED, TOKENIZER_INVALID.
  */
-export function* generateText(options: GenerateOptions): Generator<string> {
+export function* generateText(options: GenerateOptions): Generator<string, void, void> {
   const { model, folder } = openModel(options.modelPath);
   if (folder === undefined || !hasTokenizer(folder.path)) throw noTokenizer(options.modelPath);
   const tokenizer = loadTokenizer(folder.path, process.cwd());
@@ -54,8 +55,8 @@ export function* generateText(options: GenerateOptions): Generator<string> {
 function* continueText(
   continuation: Continuation,
   tokenizer: Tokenizer,
-  { prompt, maximumTokens, temperature, seed }: GenerateOptions,
-): Generator<string> {
+  { prompt, maximumTokens = 128, temperature = 0.8, seed = 0 }: GenerateOptions,
+): Generator<string, void, void> {
   const random = uniformNumbers(seed);
   const decoder = tokenizer.streamDecoder();
   const { text, held } = holdTrailingSpace(prompt);

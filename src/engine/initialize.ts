@@ -1,7 +1,10 @@
 import { env } from '../base/env.js';
+import { invariant, TrainyardError } from '../base/errors.js';
+import { quote } from '../base/printable.js';
 import { OrderedGroup } from '../comm/ordered-group.js';
 import type { ProcessGroup } from '../comm/process-group.js';
 import { rendezvous } from '../comm/rendezvous.js';
+import type { DataIdentity } from '../data/open-dataset.js';
 import { type RankEnvironment, rankEnvironment, singleRank } from '../launch/environment.js';
 import { threadBudget } from '../launch/threads.js';
 import type { Model } from '../nn/block.js';
@@ -12,11 +15,12 @@ import type { Device } from '../tensor/dtype.js';
 import { manualSeed } from '../tensor/random.js';
 import { setThreads } from '../tensor/threads.js';
 import { defaultSequenceLength } from './compile-step.js';
-import { type ResolvedConfig, resolveConfig, type UserConfig } from './config.js';
+import { type ResolvedConfig, resolveObject, type UserConfig } from './config.js';
 import { deviceOf } from './device.js';
 import { Engine } from './engine.js';
 import { initializeParameters, loadParameters, type ParameterWriter, streamSeed } from './fill-parameters.js';
 import { type ModelSource, openModel } from './model-source.js';
+import { runIdentity } from './run-identity.js';
 import { StepPrograms } from './step-programs.js';
 import { TrainingMemory } from './training-memory.js';
 
@@ -31,18 +35,33 @@ export interface InitializeOptions {
  * Builds an engine for this process: alone, or as one rank of several when a launcher has set RANK and
  * WORLD_SIZE (ours, torchrun's). Every rank must call it; it returns when all have met.
  *
- * @throws TrainyardError for a wrong configuration or model, or when the ranks do not meet.
+ * @throws TrainyardError for a wrong configuration or model, CONFIG_CONFLICT for two models, or when the ranks do
+ * not meet.
  */
 export function initialize({ config: written, model }: InitializeOptions): Engine {
   const place = rankEnvironment(env.variables) ?? singleRank();
   const { worldSize } = place;
-  if (model === undefined) {
-    const config = resolveConfig(written, { worldSize, requires: ['model'] });
-    return buildEngine({ config, source: openModel(config.model), world: joinWorld(config, place) });
-  }
-  const config = resolveConfig(written, { worldSize });
-  const source = { model, config: { architecture: model.architecture } };
+  const requires = model === undefined ? (['model'] as const) : [];
+  const { config, notes } = resolveObject(written, { worldSize, requires });
+  const source = modelOf(config, model);
+  if (place.rank === 0) for (const note of notes) process.emitWarning(note, 'TrainyardWarning');
   return buildEngine({ config, source, world: joinWorld(config, place) });
+}
+
+function modelOf({ model: named }: ResolvedConfig, own: Model | undefined): ModelSource {
+  if (named !== undefined && own !== undefined) throw twoModels(own);
+  if (own !== undefined) return { model: own };
+  invariant(named !== undefined, 'the configuration has to name a model where none is given');
+  return openModel(named);
+}
+
+function twoModels({ architecture }: Model): TrainyardError {
+  return new TrainyardError('CONFIG_CONFLICT', {
+    what: 'There are two models: the one given to initialize, and the one that its configuration names.',
+    where: 'model',
+    got: `a model called ${quote(architecture)}, and config.model`,
+    cure: 'Remove one of the two.',
+  });
 }
 
 /** This process among the ranks: how it reaches them, and what it computes on. */
@@ -62,7 +81,9 @@ export function joinWorld(config: ResolvedConfig, place: RankEnvironment): World
   const device = deviceOf(config.device, place.localRank);
   const timeoutMs = config.communication.timeout_seconds * 1000;
   const { algorithm, deterministic } = config.communication;
-  const group = rendezvous({ ...place, timeoutMs, algorithm, cores, threadsPerRank });
+  const sharedMemory = { isRequired: algorithm === 'shared-memory', cores, threadsPerRank };
+  const wishes = algorithm === 'backend' || device !== 'cpu' ? {} : { sharedMemory };
+  const group = rendezvous({ ...place, timeoutMs, ...wishes });
   return { group: deterministic && !group.sumsInOrder ? new OrderedGroup(group) : group, device };
 }
 
@@ -73,10 +94,12 @@ export interface EngineSources {
   readonly world: World;
   /** For the program's estimates; left out: what the configuration says, or the usual. */
   readonly sequenceLength?: number;
+  /** The data that it will train on, where that is known: checkpoints remember it. */
+  readonly data?: DataIdentity;
 }
 
 /** Puts the parts together: a checked program first, then memory, weights and optimizer. */
-export function buildEngine({ config, source, world, sequenceLength }: EngineSources): Engine {
+export function buildEngine({ config, source, world, sequenceLength, data }: EngineSources): Engine {
   const { model } = source;
   const { group, device } = world;
   const layout = planFlatLayout(model.blocks, undefined, config.data_parallel_size);
@@ -93,7 +116,8 @@ export function buildEngine({ config, source, world, sequenceLength }: EngineSou
   manualSeed(streamSeed(config.seed, `rank ${group.rank}`));
   const optimizer = new OptimizerGroup(config.optimizer, memory.pieces);
   const schedule = createSchedule(config.scheduler, config.optimizer.params.lr);
-  return new Engine({ config, source, programs, memory, optimizer, schedule, group, device });
+  const identity = runIdentity(config, source, data);
+  return new Engine({ config, source, programs, memory, optimizer, schedule, group, device, identity });
 }
 
 /** Gives the parameters their first values: the folder's weights, or random ones. */

@@ -4,11 +4,9 @@ import { modelFromConfig } from '../models/registry.js';
 import type { Model } from '../nn/block.js';
 import { type ModelFolder, openModelFolder } from '../store/hugging-face/model-folder.js';
 
-/** A model as a run begins with it: its blocks, its configuration, and its weights if it has any. */
+/** A model as a run begins with it: its blocks, and its weights if it has any. */
 export interface ModelSource {
   readonly model: Model;
-  /** Hugging Face's `config.json`, as it was written. */
-  readonly config: Readonly<Record<string, unknown>>;
   /** Absent for a model described in place, which starts from random weights. */
   readonly folder?: ModelFolder;
 }
@@ -19,7 +17,7 @@ export interface ModelSource {
  * @throws TrainyardError MODEL_UNREADABLE, MODEL_UNSUPPORTED, SAFETENSORS_INVALID, CONFIG_INVALID.
  */
 export function openModel(config: ModelConfig, baseDirectory = process.cwd()): ModelSource {
-  if (typeof config !== 'string') return { model: modelFromConfig(config), config };
+  if (typeof config !== 'string') return { model: modelFromConfig(config) };
   const folder = openModelFolder(resolve(baseDirectory, config));
-  return { model: modelFromConfig(folder.config, `${config}/config.json`), config: folder.config, folder };
+  return { model: modelFromConfig(folder.config, `${config}/config.json`), folder };
 }

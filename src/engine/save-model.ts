@@ -4,6 +4,7 @@ import { configToSave } from '../models/registry.js';
 import { saveModelFolder } from '../store/hugging-face/save-model-folder.js';
 import { collectTensors } from './collect-tensors.js';
 import type { ModelSource } from './model-source.js';
+import { withTokenizer } from './saved-tokenizer.js';
 import type { TrainingMemory } from './training-memory.js';
 
 /**
@@ -20,8 +21,7 @@ export function saveModel(
   group: ProcessGroup,
   tokenizer?: Tokenizer,
 ): void {
-  const inherited = source.folder?.companionFiles ?? [];
-  const own = [...(tokenizer?.files ?? [])].map(([name, text]) => [name, Buffer.from(text)] as const);
+  const { config, companionFiles } = withTokenizer(configToSave(source.model), tokenizer, source.folder);
   const dtype = memory.parameters.values.dtype;
   const tensors = memory.slots.map((slot) => ({
     name: slot.name,
@@ -30,10 +30,6 @@ export function saveModel(
     read: () => memory.read(slot),
   }));
   collectTensors(group, tensors, (sources) =>
-    saveModelFolder(directory, {
-      config: configToSave(source.config),
-      tensors: sources,
-      companionFiles: new Map<string, string | Uint8Array>([...inherited, ...own]),
-    }),
+    saveModelFolder(directory, { config, tensors: sources, companionFiles }),
   );
 }

@@ -1,10 +1,12 @@
-import { join } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
 import { TrainyardError } from '../base/errors.js';
 import type { BatchSource } from '../data/batch-source.js';
+import type { Tokenizer } from '../data/tokenizer.js';
 import type { RankEnvironment } from '../launch/environment.js';
 import type { EventSink } from '../launch/events.js';
-import { loadConfig } from './config.js';
+import { checkpointsIn } from './checkpoints-in.js';
+import { type LoadedConfig, loadConfig } from './config.js';
+import { demandOutput } from './demand-output.js';
 import type { Engine, StepResult } from './engine.js';
 import { buildEngine, joinWorld } from './initialize.js';
 import { openModel } from './model-source.js';
@@ -24,8 +26,7 @@ export interface TrainingOptions {
   readonly resume?: boolean;
 }
 
-/** Where a run keeps its checkpoints, inside its output folder. */
-const CHECKPOINTS = 'checkpoints';
+type TrainingConfig = LoadedConfig<'model' | 'data' | 'steps'>;
 
 /**
  * One rank's whole run: read the configuration, open model and data, meet the other ranks, train, save.
@@ -38,43 +39,49 @@ export async function runTraining(options: TrainingOptions): Promise<void> {
   const enter = (instruction: string): void => sink({ event: 'section', step: 0, instruction });
 
   enter('read the configuration');
-  const { config } = loadConfig(options.configPath, options.overrides, {
+  const loaded = loadConfig(options.configPath, options.overrides, {
     worldSize,
     requires: ['model', 'data', 'steps'],
   });
+  const { config, notes } = loaded;
+  if (environment.rank === 0) {
+    for (const message of notes) sink({ event: 'log', level: 'warning', message });
+  }
+  const resumed = options.resume ? outputToResume(config) : undefined;
+  enter('try the output folder');
+  if (environment.rank === 0) demandOutput(loaded);
   enter('open the model');
   const source = openModel(config.model);
   enter('open the data');
   const { data, batches } = await openTrainingData(config, source, environment);
+  if (environment.rank === 0) {
+    for (const message of data.warnings) sink({ event: 'log', level: 'warning', message });
+  }
   enter('meet the other ranks');
   const world = joinWorld(config, environment);
   enter('build the model');
-  const engine = buildEngine({ config, source, world, sequenceLength: batches.sequenceLength });
+  const { sequenceLength } = batches;
+  const engine = buildEngine({ config, source, world, sequenceLength, data: data.identity });
 
-  if (options.resume) resume(engine, config.output, sink);
+  if (resumed !== undefined) resume(engine, resumed, loaded, sink);
 
-  const report = new TrainingReport({ config, engine, sink, sequenceLength: batches.sequenceLength });
+  const report = new TrainingReport({ config, engine, sink, sequenceLength });
   report.begin();
   await trainSteps({ engine, batches, steps: config.steps, signal, report });
   const stopped = engine.steps < config.steps;
   if (config.output !== undefined) {
-    sink({ event: 'section', step: engine.steps, instruction: 'save the model' });
-    engine.saveModel(config.output, data.tokenizer);
-    if (stopped) saveStopped(engine, config.output, sink);
+    const folder = save(engine, config.output, data.tokenizer, sink);
+    const message = `stopped after step ${engine.steps}; --resume goes on from ${folder}`;
+    if (stopped && engine.rank === 0) sink({ event: 'log', level: 'info', message });
   }
   report.finish(stopped);
   engine.close();
 }
 
-function resume(engine: Engine, output: string | undefined, sink: EventSink): void {
-  if (output === undefined) {
-    throw new TrainyardError('CONFIG_INVALID', {
-      what: 'There is no output folder to resume from.',
-      where: 'output',
-      cure: 'name the output folder of the run that was stopped',
-    });
-  }
-  const found = engine.loadCheckpoint(join(output, CHECKPOINTS));
+/** Goes on from the newest checkpoint, if there is one. */
+function resume(engine: Engine, output: string, { config, origin }: TrainingConfig, sink: EventSink): void {
+  const found = engine.load(checkpointsIn(output));
+  demandStepsToDo(engine, config.steps, origin.describe(['steps'], 'value'));
   if (engine.rank !== 0) return;
   for (const { tag, reason } of found?.passedOver ?? []) {
     sink({ event: 'log', level: 'warning', message: `the checkpoint ${tag} cannot be used: ${reason}` });
@@ -83,11 +90,41 @@ function resume(engine: Engine, output: string | undefined, sink: EventSink): vo
   sink({ event: 'log', level: 'info', message });
 }
 
-/** A run that was stopped leaves what it needs to go on. */
-function saveStopped(engine: Engine, output: string, sink: EventSink): void {
-  const folder = engine.saveCheckpoint(join(output, CHECKPOINTS));
-  const message = `stopped after step ${engine.steps}; --resume goes on from ${folder}`;
-  if (engine.rank === 0) sink({ event: 'log', level: 'info', message });
+/** @throws TrainyardError CONFIG_INVALID without a folder to resume from. */
+function outputToResume({ output }: TrainingConfig['config']): string {
+  if (output !== undefined) return output;
+  throw new TrainyardError('CONFIG_INVALID', {
+    what: 'There is no output folder to resume from.',
+    where: 'output',
+    cure: 'name the output folder of the run that was stopped',
+  });
+}
+
+function demandStepsToDo({ steps: done }: Engine, steps: number, place: string): void {
+  if (done < steps) return;
+  throw new TrainyardError('CONFIG_CONFLICT', {
+    what:
+      done === steps
+        ? `The run is already finished: its checkpoint is that of step ${done}.`
+        : `The checkpoint is that of step ${done}, beyond the end of this run.`,
+    where: `steps (${place})`,
+    expected: `more than ${done}`,
+    got: `${steps}`,
+    cure: `Ask for more steps, as in --set steps=${2 * done}, or begin anew without --resume.`,
+  });
+}
+
+/** A run leaves its model, and what it needs to go on: to its end, or beyond it. */
+function save(
+  engine: Engine,
+  output: string,
+  tokenizer: Tokenizer | undefined,
+  sink: EventSink,
+): string | undefined {
+  sink({ event: 'section', step: engine.steps, instruction: 'save the model' });
+  engine.saveModel(output, tokenizer);
+  sink({ event: 'section', step: engine.steps, instruction: 'save a checkpoint' });
+  return engine.save(checkpointsIn(output));
 }
 
 interface TrainingLoop {

@@ -1,4 +1,6 @@
-import { invariant } from '../base/errors.js';
+import { invariant, TrainyardError } from '../base/errors.js';
+import { nearestNames } from '../base/nearest-names.js';
+import { quote } from '../base/printable.js';
 import type { ProcessGroup } from '../comm/process-group.js';
 import type { FlatLayout, FlatSlot } from '../nn/flat-layout.js';
 import { FlatParameters } from '../nn/flat-parameters.js';
@@ -78,11 +80,17 @@ export class TrainingMemory {
     return this.parameters.layout.blocks.flat().filter(({ name, owner }) => name === owner);
   }
 
-  /** @throws when no parameter of this name has memory of its own. */
+  /** @throws TrainyardError PARAMETER_UNKNOWN when no parameter of this name has memory of its own. */
   slot(name: string): FlatSlot {
     const slot = this.slots.find((each) => each.name === name);
-    invariant(slot, `there is no parameter "${name}" with memory of its own`);
-    return slot;
+    if (slot !== undefined) return slot;
+    const names = this.slots.map((each) => each.name);
+    const near = nearestNames(name, names);
+    throw new TrainyardError('PARAMETER_UNKNOWN', {
+      what: `The model has no parameter ${quote(name)} with memory of its own.`,
+      expected: (near.length > 0 ? near : names.slice(0, 3)).map((each) => quote(each)).join(', '),
+      cure: 'Take a name from engine.parameterNames; a tied parameter goes by the name of its owner.',
+    });
   }
 
   /**

@@ -28,7 +28,7 @@ export interface RunObserver {
   event(event: ObservedEvent, rank: number): void;
   /** Lines that a rank, or a library in it, printed; resolves when there is room for more. */
   output(rank: number, lines: readonly string[]): Promise<void>;
-  /** The first stop signal: the ranks are saving. */
+  /** The first stop signal: the ranks finish their step, and save if they have an output. */
   stopping(signal: StopSignal): void;
   /** A rank failed; the others are being stopped. */
   failing(): void;

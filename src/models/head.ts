@@ -25,10 +25,5 @@ export function declareHead(
 export function runHead(hidden: Tensor, weight: Parameter, context: BlockContext): Activations {
   const { batch, lossScale, wantLogits, cache } = context;
   const read = cache === undefined ? hidden : hidden.narrow(1, (hidden.shape[1] ?? 0) - 1, 1);
-  const { loss, logits } = linearCrossEntropy(read, weight, {
-    labels: batch.labels,
-    lossScale,
-    wantLogits,
-  });
-  return { ...(loss && { loss }), ...(logits && { logits }) };
+  return linearCrossEntropy(read, weight, { labels: batch.labels, lossScale, wantLogits });
 }

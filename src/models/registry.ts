@@ -53,7 +53,7 @@ export function modelFromConfig(raw: RawConfig, where = 'model'): Model {
   const name = architectureOf(raw, where);
   const found = architectureNamed(name, where);
   demandKnownClass(found, fields.architectures, where);
-  return found.build(fields, where);
+  return { ...found.build(fields, where), config: raw };
 }
 
 /**
@@ -62,8 +62,8 @@ export function modelFromConfig(raw: RawConfig, where = 'model'): Model {
  * tied parameters either may be the one that is stored.
  */
 export function storedNames(model: Model, name: string): readonly string[] {
-  const { prefix } = architectureNamed(model.architecture, 'model');
-  const withoutPrefix = name.startsWith(prefix) ? [name.slice(prefix.length)] : [];
+  const prefix = ARCHITECTURES.get(model.architecture)?.prefix;
+  const withoutPrefix = prefix !== undefined && name.startsWith(prefix) ? [name.slice(prefix.length)] : [];
   const isTiedToHead = headOf(model)?.tiedTo === name;
   return [name, ...withoutPrefix, ...(isTiedToHead ? [HEAD_WEIGHT] : [])];
 }
@@ -81,19 +81,21 @@ export function isDerivedWeight(model: Model, stored: string): boolean {
 
 /**
  * The configuration to write beside a trained model: Hugging Face's, with the class that loads it and the
- * stored type of the weights, in the field names of transformers 4 and 5.
+ * stored type of the weights, in the field names of transformers 4 and 5. That of an architecture which we do
+ * not know names no class; it is written as it was given, or else says what every model has.
  */
-export function configToSave(raw: RawConfig): RawConfig {
-  const name = architectureOf(raw, 'model');
-  const { architecture, ...fields } = raw;
-  const [withHead] = architectureNamed(name, 'model').classes;
+export function configToSave(model: Model): RawConfig {
+  const { architecture, ...fields } = model.config ?? commonFields(model);
+  const type = { model_type: model.architecture, dtype: 'float32', torch_dtype: 'float32' };
+  const known = model.config && ARCHITECTURES.get(model.architecture);
+  if (known === undefined) return { ...fields, ...type };
+  return { ...fields, ...rotaryFieldsToSave(fields), ...type, architectures: [known.classes[0]] };
+}
+
+function commonFields({ vocabularySize, maximumLength }: Model): RawConfig {
   return {
-    ...fields,
-    ...rotaryFieldsToSave(fields),
-    model_type: name,
-    architectures: [withHead],
-    dtype: 'float32',
-    torch_dtype: 'float32',
+    vocab_size: vocabularySize,
+    ...(maximumLength !== undefined && { max_position_embeddings: maximumLength }),
   };
 }
 

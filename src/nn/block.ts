@@ -57,4 +57,6 @@ export interface Model {
   /** Longest sequence the model can take; undefined when there is no limit. */
   readonly maximumLength?: number;
   readonly blocks: readonly Block[];
+  /** What the blocks were made from, to be written as `config.json` beside saved weights. */
+  readonly config?: Readonly<Record<string, unknown>>;
 }

@@ -1,15 +1,16 @@
 import { fusedLinearCrossEntropy } from '../tensor/generated/functions.js';
 import type { Tensor } from '../tensor/tensor.js';
+import type { Activations } from './block.js';
 import { linear } from './linear.js';
 import type { Parameter } from './parameter.js';
 
-/** What a language model's head gives. */
-export interface HeadResult {
+/** What a language model's head gives, as the last block returns it. */
+export type HeadResult = Activations & {
   /** Scalar: the sum of the token losses times the scale. Absent without labels. */
   readonly loss?: Tensor;
   /** [rows, length, vocabulary], where asked for. */
   readonly logits?: Tensor;
-}
+};
 
 /** What to compute in the head. */
 export interface HeadOptions {

@@ -149,7 +149,12 @@ const oneCycleSchema = z.strictObject({
     decay_step_size: nonNegativeInteger()
       .default(0)
       .describe('Steps per unit of decay after the cycle; 0 is no decay.'),
-    cycle_momentum: z.boolean().default(true).describe('Move the momentum (β₁) against the learning rate.'),
+    cycle_momentum: z
+      .boolean()
+      .optional()
+      .describe(
+        'Move the momentum (β₁) against the learning rate. Left out: true where the optimizer has one, as in DeepSpeed.',
+      ),
     cycle_min_mom: decayRate().default(0.8).describe('Momentum at the top of the cycle.'),
     cycle_max_mom: decayRate().default(0.9).describe('Momentum at both ends of the cycle.'),
     decay_mom_rate: nonNegativeNumber().default(0).describe('Growth of the momentum after the cycle.'),
@@ -169,6 +174,11 @@ const lrRangeTestSchema = z.strictObject({
     })
     .prefault({}),
 });
+
+/** Whether an optimizer has a momentum (β₁) that a schedule can move. */
+export function hasMomentum({ type, params }: OptimizerConfig): boolean {
+  return type !== 'SGD' || params.momentum > 0;
+}
 
 /** The `scheduler` key, in DeepSpeed's form: `{"type": …, "params": {…}}`. */
 export const schedulerSchema = z

@@ -74,9 +74,9 @@ test('reports the peak of memory and the bytes of collectives', () => {
   assert.deepEqual(report.peak.ledger, {
     parameters: 48 * 4,
     gathered: 0,
-    buckets: 0,
     gradients: 51 * 4,
     optimizer: 384,
+    buckets: 0,
     activations: 1000 + 500 + 40,
     workspace: 0,
     batches: 8,

@@ -1,4 +1,11 @@
+import type { ActiveCompression } from '../comm/config.js';
 import { TALLY_ELEMENTS } from '../nn/flat-layout.js';
+import {
+  type CompressedMessages,
+  compressedAllReduce,
+  compressedReduceScatter,
+  compressionName,
+} from './compressed-messages.js';
 import type { Instruction, Operation } from './instruction.js';
 import { startName } from './instruction.js';
 import type { Bucket, GroupName, Program, ProgramBlock, Sharding } from './program.js';
@@ -52,6 +59,10 @@ export interface Collective {
   readonly subject: string;
   readonly elements: number;
   readonly bytes: number;
+  /** What this rank sends; left out: the share of the bytes that the kind takes. */
+  readonly sentBytes?: number;
+  /** How the elements are compressed on the wire ("fp16 dynamic"). */
+  readonly codec?: string;
 }
 
 /** What ranks agree on beside parameters and gradients: the tally, and the sum of squared gradients. */
@@ -141,11 +152,14 @@ const EFFECTS: { readonly [Op in Operation]: (instruction: Instruction<Op>, prog
 
   reduce: (instruction, program) => {
     const bucket = program.buckets[instruction.bucket];
+    const { compression } = instruction;
     const elements = bucket === undefined ? 0 : bucketElements(bucket);
+    const compressed = bucket && compression && compressedAllReduce(bucket, compression, program);
+    const messages = compressed === undefined ? [] : [messagesOf(instruction, compressed.memoryBytes)];
     return {
       reads: bucket === undefined ? [] : [gradients, ...contributionsTo(bucket, program)],
-      makes: [{ value: reduced(instruction.bucket) }],
-      frees: [],
+      makes: [{ value: reduced(instruction.bucket) }, ...messages],
+      frees: messages.map(({ value }) => value),
       starts: startName(instruction),
       collective: {
         kind: 'all-reduce',
@@ -153,6 +167,7 @@ const EFFECTS: { readonly [Op in Operation]: (instruction: Instruction<Op>, prog
         subject: `bucket.${instruction.bucket}`,
         elements,
         bytes: elements * program.bytesPerElement,
+        ...(compression && compressed && onTheWire(compression, compressed)),
       },
     };
   },
@@ -189,13 +204,15 @@ const EFFECTS: { readonly [Op in Operation]: (instruction: Instruction<Op>, prog
   },
 
   scatter: (instruction, program) => {
-    const { part: index, micro } = instruction;
+    const { part: index, micro, compression } = instruction;
     const part = program.sharding?.parts[index];
     const ranks = program.groups.data.length;
     const elements = part === undefined ? 0 : (part.end - part.start) * ranks;
     const bytes = elements * program.bytesPerElement;
     const micros = micro === undefined ? microsOf(program) : [micro];
     const isKept = program.sharding?.gradients === 'kept';
+    const compressed = part && compression && compressedReduceScatter(part, compression, program);
+    const messages = messagesOf(instruction, compressed?.memoryBytes ?? (bytes * (ranks - 1)) / ranks);
     return {
       reads:
         part === undefined
@@ -205,16 +222,17 @@ const EFFECTS: { readonly [Op in Operation]: (instruction: Instruction<Op>, prog
               ...(isKept ? [] : [blockGradients(part.block, micro)]),
               ...part.blocks.flatMap((block) => micros.map((each) => contribution(block, each))),
             ],
-      makes: [
-        { value: scattered(instruction) },
-        {
-          value: `messages of ${startName(instruction)}`,
-          memory: { account: 'buckets', bytes: (bytes * (ranks - 1)) / ranks },
-        },
-      ],
-      frees: [`messages of ${startName(instruction)}`],
+      makes: [{ value: scattered(instruction) }, messages],
+      frees: [messages.value],
       starts: startName(instruction),
-      collective: { kind: 'reduce-scatter', group: 'data', subject: `part.${index}`, elements, bytes },
+      collective: {
+        kind: 'reduce-scatter',
+        group: 'data',
+        subject: `part.${index}`,
+        elements,
+        bytes,
+        ...(compression && compressed && onTheWire(compression, compressed)),
+      },
     };
   },
 
@@ -341,6 +359,18 @@ function madeGraph(block: number, micro: number, program: Program): Made {
     value: graph(block, micro),
     memory: { account: 'activations', bytes: Math.max(0, activationBytes - outputBytes) },
   };
+}
+
+/** Memory of a reduction that is under way. */
+function messagesOf(instruction: Instruction<'reduce' | 'scatter'>, bytes: number): Made {
+  return { value: `messages of ${startName(instruction)}`, memory: { account: 'buckets', bytes } };
+}
+
+function onTheWire(
+  compression: ActiveCompression,
+  { bytes, sentBytes }: CompressedMessages,
+): Pick<Collective, 'bytes' | 'sentBytes' | 'codec'> {
+  return { bytes, sentBytes, codec: compressionName(compression) };
 }
 
 /** Gradients as `clip` may use them: summed over the ranks, or as they are where there is no one to sum with. */

@@ -1,3 +1,5 @@
+import type { ActiveCompression } from '../comm/config.js';
+
 /**
  * What each instruction of a step program says beside its name. A new capability is a new row here; the
  * compiler then asks for its words (below), its effects (`effects.ts`) and its handler (`executor.ts`).
@@ -16,7 +18,7 @@ export interface InstructionTable {
   /** Adds to the gradients of the block's parameters and frees what its forward kept. */
   readonly backward: { readonly block: number; readonly micro: number };
   /** Starts the sum of one gradient bucket over the data-parallel ranks; a `wait` must follow. */
-  readonly reduce: { readonly bucket: number };
+  readonly reduce: { readonly bucket: number; readonly compression?: ActiveCompression };
   /** Starts making a block's parameters whole from the slices of all ranks; a `wait` must follow. */
   readonly gather: { readonly block: number };
   /** Allocates a block's gradients, of one micro-batch or of all, and sets them to zero. */
@@ -25,7 +27,11 @@ export interface InstructionTable {
    * Starts the sum of one part of a block's gradients over the ranks, each of which gets its own slice; a
    * `wait` must follow. Without `micro` the gradients are those of all micro-batches together.
    */
-  readonly scatter: { readonly part: number; readonly micro?: number };
+  readonly scatter: {
+    readonly part: number;
+    readonly micro?: number;
+    readonly compression?: ActiveCompression;
+  };
   /** Frees a block's parameters or gradients; the slice that this rank owns stays. */
   readonly release:
     | { readonly block: number; readonly memory: 'parameters' }

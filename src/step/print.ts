@@ -67,6 +67,6 @@ function count(value: number): string {
   return Math.round(value).toLocaleString('en-US');
 }
 
-function collectiveText({ kind, elements }: Collective): string {
-  return `${kind}, ${count(elements)} elements`;
+function collectiveText({ kind, elements, codec }: Collective): string {
+  return `${kind}, ${count(elements)} elements${codec === undefined ? '' : `, ${codec}`}`;
 }

@@ -249,6 +249,10 @@ function peerGroup(own: FlatParameters, peer: FlatParameters) {
   return {
     allGather: () => assert.fail('nothing is gathered'),
     reduceScatter: () => assert.fail('nothing is scattered'),
+    rank: 0,
+    worldSize: 2,
+    send: () => assert.fail('nothing is sent'),
+    receive: () => assert.fail('nothing is received'),
     allReduce: (range: Tensor): Work => {
       const target = keep(range.alias());
       return {

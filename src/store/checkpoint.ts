@@ -51,7 +51,7 @@ export interface LoadedCheckpoint {
     readonly shape: readonly number[];
     readonly bytes: Uint8Array;
   };
-  /** Newer checkpoints that were passed over, and why: a warning to print. */
+  /** Checkpoints that were passed over although they are newer, or may be, and why: a warning to print. */
   readonly passedOver: readonly { readonly tag: string; readonly reason: string }[];
 }
 
@@ -105,9 +105,13 @@ export function loadCheckpoint(
   const wanted = options.tag === undefined ? undefined : checkTag(options.tag);
   const candidates = listCandidates(directory).filter(({ tag }) => wanted === undefined || tag === wanted);
   const passedOver: { readonly tag: string; readonly reason: string }[] = [];
+  // Without its manifest a checkpoint has no age: it comes last, but may well be the newest.
+  const illegible = candidates.flatMap(({ tag, manifest, reason = '' }) =>
+    manifest === undefined ? [{ tag, reason: printable(reason) }] : [],
+  );
   for (const candidate of candidates) {
     try {
-      return loaded(verify(candidate), passedOver);
+      return loaded(verify(candidate), [...passedOver, ...illegible]);
     } catch (error) {
       if (!(error instanceof DamagedCheckpoint)) throw error;
       passedOver.push({ tag: candidate.tag, reason: printable(error.message) });

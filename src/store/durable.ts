@@ -103,7 +103,12 @@ export function removeQuietly(fileSystem: FileSystem, path: string): void {
  *
  * @throws TrainyardError OUTPUT_UNWRITABLE
  */
-export function reportingWriteErrors<Result>(what: string, path: string, write: () => Result): Result {
+export function reportingWriteErrors<Result>(
+  what: string,
+  path: string,
+  write: () => Result,
+  cure = 'Make room or give permission there, or choose another folder, and run again.',
+): Result {
   try {
     return write();
   } catch (cause) {
@@ -115,7 +120,7 @@ export function reportingWriteErrors<Result>(what: string, path: string, write: 
         what: `${what} could not be written; what was there before is untouched.`,
         where: path,
         got: describeFileError(cause),
-        cure: 'Make room or give permission there, or choose another folder, and run again.',
+        cure,
       },
       { cause },
     );

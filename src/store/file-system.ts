@@ -8,6 +8,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
   writeSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
@@ -47,9 +48,9 @@ export interface FileSystem {
 /** The operating system's. */
 export const nodeFileSystem: FileSystem = {
   makeDirectory(path, access) {
-    const parent = mkdirSync(dirname(path), { recursive: true });
-    const folder = mkdirSync(path, { recursive: true, mode: access === 'private' ? 0o700 : 0o777 });
-    return parent ?? folder;
+    const missing = missingFolders(path);
+    for (const folder of missing) makeFolder(folder, access === 'private' && folder === path ? 0o700 : 0o777);
+    return missing[0];
   },
   create: (path) => openSync(path, 'wx'),
   write: writeFully,
@@ -75,6 +76,39 @@ export const nodeFileSystem: FileSystem = {
     }
   },
 };
+
+/**
+ * The folders on the way to `path` that are not there yet, uppermost first, and `path` itself if it is no folder. Node's
+ * own recursive `mkdirSync` never returns where the system denies that a folder is there and that it can be made,
+ * as in /proc.
+ */
+function missingFolders(path: string): readonly string[] {
+  const missing: string[] = [];
+  let folder = path;
+  while (!isFolder(folder) && folder !== dirname(folder)) {
+    missing.unshift(folder);
+    folder = dirname(folder);
+  }
+  return missing;
+}
+
+/** Another process may have made it a moment ago. */
+function makeFolder(path: string, mode: number): void {
+  try {
+    mkdirSync(path, { mode });
+  } catch (error) {
+    if (!isFolder(path)) throw error;
+  }
+}
+
+/** False also for what the system does not let us look at, or takes for no path. */
+export function isFolder(path: string): boolean {
+  try {
+    return statSync(path).isDirectory();
+  } catch {
+    return false;
+  }
+}
 
 /** One system call takes less than 2 GiB. */
 const LARGEST_WRITE = 256 * 1024 * 1024;

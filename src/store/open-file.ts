@@ -62,11 +62,15 @@ export function describeFileError(error: unknown): string {
   if (error instanceof UnusableFile) return error.message;
   const code = error instanceof Error && 'code' in error ? String(error.code) : undefined;
   if (code === undefined) return error instanceof Error ? error.message : String(error);
+  if (code === 'ERR_INVALID_ARG_VALUE') return 'its name holds a NUL character';
+  const isMaking = error instanceof Error && 'syscall' in error && error.syscall === 'mkdir';
+  if (isMaking && code === 'ENOENT') return 'no folder can be made there';
   return FILE_ERRORS.get(code) ?? `the system says ${code}`;
 }
 
 const FILE_ERRORS: ReadonlyMap<string, string> = new Map([
   ['ENOENT', 'there is no such file'],
+  ['EEXIST', 'something else of this name is in the way'],
   ['ENOTDIR', 'part of its path is not a folder'],
   ['EISDIR', 'it is a folder'],
   ['EACCES', 'permission is denied'],

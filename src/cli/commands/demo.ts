@@ -1,11 +1,13 @@
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { env } from '../../base/env.js';
+import { printable } from '../../base/printable.js';
 import { listDemoCorpus } from '../../data/demo-corpus.js';
 import { openDataset } from '../../data/open-dataset.js';
 import { tokenizerFiles } from '../../data/tokenizer/tokenizer-files.js';
 import { DEFAULT_SPECIAL_TOKENS, trainTokenizer, writeTokenizerFiles } from '../../data/train-tokenizer.js';
 import { unigramEntropy } from '../../data/unigram-entropy.js';
+import { demandWritableFolder } from '../../store/demand-writable-folder.js';
 import {
   DEMO_RANKS,
   DEMO_SEQUENCE_LENGTH,
@@ -32,7 +34,7 @@ export async function demo(texts: readonly string[], { steps, output }: DemoOpti
     tokenizer: join(output, 'tokenizer'),
     model: join(output, 'model'),
   };
-  mkdirSync(output, { recursive: true });
+  demandWritableFolder(output, '--output');
   await makeTokenizer(data, paths.tokenizer);
   const config = demoConfig(data, paths, steps);
   writeFileSync(paths.config, `${JSON.stringify(config, null, 2)}\n`);
@@ -54,7 +56,7 @@ export async function demo(texts: readonly string[], { steps, output }: DemoOpti
   say('sample', `what the model makes of "${PROMPT}":`);
   await generate(paths.model, { prompt: PROMPT, maxTokens: 120, temperature: 0.7, seed: 0 });
   say('next', `npx trainyard generate ${paths.model} --prompt 'type '`);
-  say('', `npx trainyard train ${paths.config} --ranks ${DEMO_RANKS} --set steps=2000`);
+  say('', `npx trainyard train ${paths.config} --ranks ${DEMO_RANKS} --resume --set steps=${3 * steps}`);
 }
 
 async function makeTokenizer(data: readonly string[], folder: string): Promise<void> {
@@ -93,5 +95,5 @@ async function entropyOfTokens(data: ReturnType<typeof demoConfig>['data']): Pro
 }
 
 function say(subject: string, text: string): void {
-  process.stderr.write(`${subject.padEnd(12)}${text}\n`);
+  process.stderr.write(`${subject.padEnd(12)}${printable(text)}\n`);
 }

@@ -1,3 +1,4 @@
+import { printable } from '../../base/printable.js';
 import { explainConfig } from '../../engine/config/explain.js';
 import { loadConfig } from '../../engine/config.js';
 import type { ExplainOptions } from '../program.js';
@@ -13,6 +14,6 @@ export async function explain(config: string, options: ExplainOptions): Promise<
   const widthOf = (column: 0 | 1) => Math.max(0, ...rows.map((row) => row[column].length));
   const [keys, values] = [widthOf(0), widthOf(1)];
   for (const [key, value, place] of rows) {
-    process.stdout.write(`${key.padEnd(keys)}  ${value.padEnd(values)}  ${place}\n`);
+    process.stdout.write(`${printable(`${key.padEnd(keys)}  ${value.padEnd(values)}  ${place}`)}\n`);
   }
 }

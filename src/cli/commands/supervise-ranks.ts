@@ -10,6 +10,8 @@ export interface SupervisedRanks {
   readonly command: readonly string[];
   readonly ranks: number;
   readonly display: Display;
+  /** Whether ranks that are asked to stop save what they have. */
+  readonly saves?: boolean;
   /** Told of every event but messages, which go to the display. */
   onEvent(event: Exclude<ObservedEvent, { event: 'log' }>): void;
 }
@@ -18,7 +20,13 @@ export interface SupervisedRanks {
  * Runs a command in a process per rank, one rank included, so that no crash goes unexplained. What happens is
  * shown; returns the exit code.
  */
-export async function superviseRanks({ command, ranks, display, onEvent }: SupervisedRanks): Promise<number> {
+export async function superviseRanks({
+  command,
+  ranks,
+  display,
+  saves = false,
+  onEvent,
+}: SupervisedRanks): Promise<number> {
   const main = fileURLToPath(new URL('../main.js', import.meta.url));
   display.notice(threadBudget(ranks, env.variables).summary);
   const verdict = await supervise({
@@ -28,7 +36,7 @@ export async function superviseRanks({ command, ranks, display, onEvent }: Super
     observer: {
       event: (event, rank) => (event.event === 'log' ? display.log(event, rank) : onEvent(event)),
       output: (rank, lines) => display.output(rank, lines),
-      stopping: (signal) => announceStop(display, signal),
+      stopping: (signal) => announceStop(display, signal, saves),
       failing: () => {
         if (ranks > 1) display.notice('a rank failed; stopping the others');
       },
@@ -42,11 +50,8 @@ export async function superviseRanks({ command, ranks, display, onEvent }: Super
   return verdict.exitCode;
 }
 
-function announceStop(display: Display, signal: string): void {
+function announceStop(display: Display, signal: string, saves: boolean): void {
+  const doing = saves ? 'finishing the step and saving' : 'finishing the step; nothing is saved';
   display.stopping();
-  display.notice(
-    signal === 'SIGINT'
-      ? 'finishing the step and saving; press Ctrl-C again to leave now'
-      : `${signal}: finishing the step and saving`,
-  );
+  display.notice(signal === 'SIGINT' ? `${doing}; press Ctrl-C again to leave now` : `${signal}: ${doing}`);
 }

@@ -1,4 +1,5 @@
 import { loadConfig } from '../../engine/config.js';
+import { demandOutput } from '../../engine/demand-output.js';
 import type { EndEvent, StepEvent } from '../../launch/events.js';
 import { createDisplay } from '../progress/create-display.js';
 import type { Display } from '../progress/display.js';
@@ -25,18 +26,20 @@ export interface TrainingOutcome {
 }
 
 /**
- * Trains with one process per rank. A wrong configuration is answered before any of them starts.
+ * Trains with one process per rank. A wrong configuration, or an output that cannot be written, is answered before any of them starts.
  *
  * @throws TrainyardError for the configuration; whatever happens later is shown, and in the exit code.
  */
 export async function superviseTraining(training: SupervisedTraining): Promise<TrainingOutcome> {
   const { config, ranks, overrides, display } = training;
-  loadConfig(config, overrides, { worldSize: ranks, requires: ['model', 'data', 'steps'] });
+  const loaded = loadConfig(config, overrides, { worldSize: ranks, requires: ['model', 'data', 'steps'] });
+  demandOutput(loaded);
   let end: EndEvent | undefined;
   const exitCode = await superviseRanks({
     command: ['train', ...settings(overrides), ...(training.resume ? ['--resume'] : []), '--', config],
     ranks,
     display,
+    saves: loaded.config.output !== undefined,
     onEvent: (event) => {
       if (event.event === 'answer') return;
       if (event.event === 'step') training.onStep?.(event);

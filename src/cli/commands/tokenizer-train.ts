@@ -1,3 +1,4 @@
+import { printable } from '../../base/printable.js';
 import { tokenizerFiles } from '../../data/tokenizer/tokenizer-files.js';
 import { DEFAULT_SPECIAL_TOKENS, trainTokenizer, writeTokenizerFiles } from '../../data/train-tokenizer.js';
 import { formatDuration } from '../format.js';
@@ -20,6 +21,6 @@ export async function tokenizerTrain(
   writeTokenizerFiles(tokenizerFiles(vocabulary), options.output);
   const seconds = formatDuration((performance.now() - start) / 1000);
   process.stderr.write(
-    `${vocabulary.vocabulary.length} entries in ${seconds}, written to ${options.output}\n`,
+    `${vocabulary.vocabulary.length} entries in ${seconds}, written to ${printable(options.output)}\n`,
   );
 }

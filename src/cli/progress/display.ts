@@ -1,3 +1,4 @@
+import { printableLines } from '../../base/printable.js';
 import type { EndEvent, ErrorEvent, LogEvent, StartEvent, StepEvent } from '../../launch/events.js';
 
 /** Shows a run to its reader: a person at a terminal, a log file, or a program. */
@@ -18,7 +19,7 @@ export interface Display {
 
 /** A log message as a line: rank 0 speaks for all. */
 export function logLine({ level, message }: LogEvent, rank: number): string {
-  return `${rank === 0 ? '' : `[rank ${rank}] `}${level === 'warning' ? 'warning: ' : ''}${message}`;
+  return `${rank === 0 ? '' : `[rank ${rank}] `}${level === 'warning' ? 'warning: ' : ''}${printableLines(message)}`;
 }
 
 export function outputLines(rank: number, lines: readonly string[]): readonly string[] {

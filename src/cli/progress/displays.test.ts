@@ -83,7 +83,7 @@ test('a program gets events on stdout and nothing else there', async () => {
   );
   assert.equal(
     textOf(people),
-    '2 ranks\n[rank 1] warning: careful\n[rank 0] from a library\nerror RANK_LOST: Rank 1 was lost.\n',
+    '2 ranks\n[rank 1] warning: careful\\u001b[2J\n[rank 0] from a library\nerror RANK_LOST: Rank 1 was lost.\n',
   );
 });
 
@@ -96,7 +96,7 @@ test('a terminal shows ordinary lines above the live one and gets its cursor bac
   display.event(START);
   display.event(step(1));
   await display.output(0, ['hello\u001b[2J']);
-  display.event(END);
+  display.event({ ...END, output: 'runs/\u001b[2J' });
   display.close();
   display.failure(ERROR);
   const text = written.join('');

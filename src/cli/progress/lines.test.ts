@@ -95,7 +95,7 @@ test('no live line is wider than its terminal; colours do not change what is rea
 test('what is unusual is said', () => {
   const skipped = withEvent(after(2), { ...step(3, Number.NaN), skipped: true });
   assert.match(plainLine(skipped), /^step 3\/200 {2}loss not finite {2}skipped/);
-  assert.match(plainLine({ ...after(2), isStopping: true }), /saving$/);
+  assert.match(plainLine({ ...after(2), isStopping: true }), /stopping$/);
 });
 
 test('the end says how it went', () => {

@@ -1,3 +1,4 @@
+import { printable } from '../../base/printable.js';
 import type { EndEvent, StartEvent, StepEvent } from '../../launch/events.js';
 import { formatBytes, formatCount, formatDuration, formatRate, formatValue } from '../format.js';
 import { type Progress, secondsLeft, tokensPerSecond } from './progress.js';
@@ -67,7 +68,7 @@ export function endLine({ end }: Progress, seconds: number): string | undefined 
     `loss ${formatValue(end.loss)}`,
     ...(memory === '' ? [] : [`peak memory ${memory}`]),
     ...tensorMemory(end),
-    ...(end.output === undefined ? [] : [`written to ${end.output}`]),
+    ...(end.output === undefined ? [] : [`written to ${printable(end.output)}`]),
   ].join(', ');
 }
 
@@ -105,7 +106,7 @@ function stepFields(progress: Progress, last: StepEvent): readonly Field[] {
       ? undefined
       : { text: formatBytes(last.memory_bytes), style: 'faint', dispensable: 6 },
     progress.isStopping
-      ? { text: 'saving', style: 'strong', dispensable: 1 }
+      ? { text: 'stopping', style: 'strong', dispensable: 1 }
       : left === undefined
         ? undefined
         : { text: `${formatDuration(left)} left`, style: 'faint', dispensable: 3 },

@@ -28,7 +28,7 @@ export class LiveDisplay implements Display {
 
   event(event: StartEvent | StepEvent | EndEvent): void {
     this.#progress = withEvent(this.#progress, event);
-    if (event.event === 'start') this.#screen.print([startLine(event)]);
+    if (event.event === 'start') this.#print([startLine(event)]);
     if (event.event !== 'step' || performance.now() - this.#drawnAt >= SHORTEST_REDRAW_MS) this.#draw();
   }
 
@@ -54,7 +54,7 @@ export class LiveDisplay implements Display {
     process.off('SIGWINCH', this.#onResize);
     this.#screen.close();
     const line = endLine(this.#progress, (performance.now() - this.#startedAt) / 1000);
-    if (line !== undefined) this.#screen.print([line]);
+    if (line !== undefined) this.#print([line]);
   }
 
   failure(error: ErrorEvent): void {

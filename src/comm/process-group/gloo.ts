@@ -32,11 +32,15 @@ export class GlooGroup implements ProcessGroup {
   readonly rank: number;
   readonly worldSize: number;
   readonly sumsInOrder = false;
-  readonly #timeoutMs: number;
+  readonly #store: NativeObject;
+  readonly #prefix: string;
+  readonly #options: GlooOptions;
   readonly #group: NativeObject;
   readonly #closeStore: () => void;
   readonly #buffers = new MessageBuffers();
   #state: 'open' | 'broken' | 'closed' = 'open';
+  /** How many groups were made of this one. */
+  #descendants = 0;
 
   /**
    * Connects to every other rank of the group, which must be doing the same.
@@ -47,7 +51,9 @@ export class GlooGroup implements ProcessGroup {
   constructor(store: NativeObject, prefix: string, options: GlooOptions, closeStore: () => void) {
     this.rank = options.rank;
     this.worldSize = options.worldSize;
-    this.#timeoutMs = options.timeoutMs;
+    this.#store = store;
+    this.#prefix = prefix;
+    this.#options = options;
     this.#closeStore = closeStore;
     this.#group = native.createGlooGroup({ store, prefix, ...options });
   }
@@ -101,6 +107,13 @@ export class GlooGroup implements ProcessGroup {
     return this.#start('barrier', () => native.barrier(this.#group));
   }
 
+  withDeadline(timeoutMs: number): ProcessGroup {
+    // Connecting waits for absent ranks until the new deadline: they come together under the old one first.
+    this.barrier().wait();
+    const prefix = `${this.#prefix}/${this.#descendants++}`;
+    return new GlooGroup(this.#store, prefix, { ...this.#options, timeoutMs }, () => {});
+  }
+
   /**
    * After a failure the transport is abandoned as it is: its threads may wait for the lost peer until their own
    * deadline, and the process is about to end.
@@ -118,7 +131,7 @@ export class GlooGroup implements ProcessGroup {
 
   /** A rank that left while another still waits for its answer would look like one that died. */
   #farewell(): void {
-    const timeoutMs = Math.min(this.#timeoutMs, LONGEST_FAREWELL_MS);
+    const timeoutMs = Math.min(this.#options.timeoutMs, LONGEST_FAREWELL_MS);
     try {
       native.waitWork(native.barrier(this.#group), timeoutMs);
     } catch {
@@ -130,7 +143,7 @@ export class GlooGroup implements ProcessGroup {
     const description = {
       operation,
       place: `rank ${this.rank} of ${this.worldSize}`,
-      timeoutMs: this.#timeoutMs,
+      timeoutMs: this.#options.timeoutMs,
       ...(finish === undefined ? {} : { finish }),
       onFailure: () => {
         this.#state = 'broken';

@@ -48,6 +48,11 @@ export class SharedMemoryGroup implements ProcessGroup {
     this.worldSize = options.worldSize;
   }
 
+  /** Such waits are few, and the other transport serves for them. */
+  withDeadline(timeoutMs: number): ProcessGroup {
+    return this.#transport.withDeadline(timeoutMs);
+  }
+
   allocate(elements: number, dtype: DType): Tensor {
     return new Tensor(native.sharedTensor([elements], DTYPES[dtype].code));
   }

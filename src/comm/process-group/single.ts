@@ -48,6 +48,10 @@ export class SingleGroup implements ProcessGroup {
     return finishedWork;
   }
 
+  withDeadline(): ProcessGroup {
+    return this;
+  }
+
   close(): void {}
 }
 

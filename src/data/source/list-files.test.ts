@@ -3,6 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import fc from 'fast-check';
 import { TrainyardError } from '../../base/errors.js';
 import { globToRegExp } from './glob.js';
 import { listFiles } from './list-files.js';
@@ -80,6 +81,44 @@ describe('listFiles', () => {
   it('keeps the order of the paths and names a file once', () => {
     assert.deepEqual(list('b.txt', '*.txt'), ['b.txt', 'a.txt', 'link.txt']);
   });
+  for (const path of ['[z-a]*', '{a,{b,c}}.txt']) {
+    it(`refuses ${path}, which is no pattern`, () => {
+      assert.throws(
+        () => list(path),
+        (error) =>
+          error instanceof TrainyardError &&
+          error.code === 'DATA_UNREADABLE' &&
+          error.report.where === `data.path: ${path}`,
+      );
+    });
+  }
+  it('answers any pattern with files or an error of its own', () => {
+    const anyPattern = fc.array(fc.constantFrom(...'ab/*?[]{}!^-,\\.()|&~é')).map((parts) => parts.join(''));
+    fc.assert(
+      fc.property(anyPattern, (pattern) => {
+        try {
+          list(`deep/x${pattern}`);
+        } catch (error) {
+          assert.ok(error instanceof TrainyardError, `${pattern}: ${error}`);
+        }
+      }),
+      { numRuns: 2000 },
+    );
+  });
+  for (const [path, got] of [
+    ['x'.repeat(5000), /: its name is too long$/],
+    ['a\0b', /its name holds a NUL character$/],
+  ] as const) {
+    it(`refuses ${JSON.stringify(path.slice(0, 20))}, which the system does not take`, () => {
+      assert.throws(
+        () => list(path),
+        (error) =>
+          error instanceof TrainyardError &&
+          error.code === 'DATA_UNREADABLE' &&
+          got.test(error.report.got ?? ''),
+      );
+    });
+  }
   for (const path of ['nowhere.txt', 'nowhere/*.txt', '*.zip', 'empty']) {
     it(`refuses ${path}, which names nothing`, () => {
       assert.throws(

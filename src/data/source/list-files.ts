@@ -1,6 +1,7 @@
 import { readdirSync, statSync } from 'node:fs';
 import { join, relative, resolve, sep } from 'node:path';
 import { TrainyardError } from '../../base/errors.js';
+import { describeFileError } from '../../store/open-file.js';
 import { globRoot, globToRegExp, isGlob } from './glob.js';
 
 /** What a folder given as a data path is searched for. Anything else needs an explicit pattern. */
@@ -19,14 +20,25 @@ const FOLDER_EXTENSIONS: ReadonlySet<string> = new Set(
  * keep their order, and a file named twice is read once, so that every rank sees the same list.
  *
  * @param baseDirectory what relative paths are relative to.
- * @throws DATA_UNREADABLE when a path is missing, unreadable or matches nothing.
+ * @throws DATA_UNREADABLE when a path is missing, unreadable, no pattern, or matches nothing.
  */
 export function listFiles(paths: readonly string[], baseDirectory: string): readonly string[] {
   const files = new Set<string>();
   for (const path of paths) {
-    for (const file of expandPath(path, baseDirectory)) files.add(file);
+    for (const file of reportingFileErrors(path, () => expandPath(path, baseDirectory))) files.add(file);
   }
   return [...files];
+}
+
+/** What the system finds wrong with a path: a folder that may not be read, a name that is too long. */
+function reportingFileErrors<Result>(path: string, read: () => Result): Result {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error) || error instanceof TrainyardError) throw error;
+    const place = 'path' in error ? `${error.path}: ` : '';
+    throw unreadable(path, `${place}${describeFileError(error)}`, error);
+  }
 }
 
 function expandPath(path: string, baseDirectory: string): readonly string[] {
@@ -40,7 +52,7 @@ function expandPath(path: string, baseDirectory: string): readonly string[] {
   if (isGlob(path)) {
     const pattern = toSlashes(absolute);
     const root = globRoot(pattern) || '/';
-    const matcher = globToRegExp(toSlashes(relative(root, absolute)));
+    const matcher = matcherOf(toSlashes(relative(root, absolute)), path);
     const matches = (file: string): boolean => matcher.test(toSlashes(relative(root, file)));
     const searched = statSync(root, { throwIfNoEntry: false })?.isDirectory();
     return nonEmpty(
@@ -53,6 +65,25 @@ function expandPath(path: string, baseDirectory: string): readonly string[] {
     path,
     stats === undefined ? `${absolute} does not exist` : `${absolute} is no file or folder`,
   );
+}
+
+function matcherOf(pattern: string, path: string): RegExp {
+  try {
+    return globToRegExp(pattern);
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    throw new TrainyardError(
+      'DATA_UNREADABLE',
+      {
+        what: 'A data path is no pattern.',
+        where: `data.path: ${path}`,
+        expected: 'a pattern such as corpus/**/*.txt, [a-z]*.txt or *.{ts,js}',
+        got: error.message.split(': ').at(-1) ?? '',
+        cure: 'Mend the pattern: a range such as [a-z] goes upwards, and braces are not nested.',
+      },
+      { cause: error },
+    );
+  }
 }
 
 /** Every file below a folder, depth first, sorted by bytes. Links to files count; links to folders are not followed. */
@@ -84,14 +115,18 @@ function nonEmpty(files: readonly string[], path: string, got: string): readonly
   return files;
 }
 
-function unreadable(path: string, got: string): TrainyardError {
-  return new TrainyardError('DATA_UNREADABLE', {
-    what: 'A data path names no file.',
-    where: path,
-    expected: 'a file, a folder or a pattern such as corpus/**/*.txt',
-    got,
-    cure: 'Check data.path; relative paths start at the working directory of the run.',
-  });
+function unreadable(path: string, got: string, cause?: unknown): TrainyardError {
+  return new TrainyardError(
+    'DATA_UNREADABLE',
+    {
+      what: 'A data path names no file.',
+      where: path,
+      expected: 'a file, a folder or a pattern such as corpus/**/*.txt',
+      got,
+      cure: 'Check data.path; relative paths start at the working directory of the run.',
+    },
+    { cause },
+  );
 }
 
 function toSlashes(path: string): string {

@@ -1,5 +1,6 @@
 import { closeSync, openSync, readSync } from 'node:fs';
 import { TrainyardError } from '../../base/errors.js';
+import { describeFileError } from '../../store/open-file.js';
 import { decodeUtf8 } from './utf8.js';
 
 const BLOCK_BYTES = 1 << 20;
@@ -18,11 +19,11 @@ export interface Line {
 
 /** Reads a file block by block. Each block is a fresh array. */
 export function* readBlocks(file: string): Generator<Buffer> {
-  const descriptor = openForReading(file);
+  const descriptor = reportingReadErrors(file, () => openSync(file, 'r'));
   try {
     for (;;) {
       const block = Buffer.allocUnsafeSlow(BLOCK_BYTES);
-      const read = readSync(descriptor, block, 0, BLOCK_BYTES, null);
+      const read = reportingReadErrors(file, () => readSync(descriptor, block, 0, BLOCK_BYTES, null));
       if (read === 0) return;
       yield block.subarray(0, read);
     }
@@ -31,15 +32,12 @@ export function* readBlocks(file: string): Generator<Buffer> {
   }
 }
 
-function openForReading(file: string): number {
+function reportingReadErrors<Result>(file: string, read: () => Result): Result {
   try {
-    return openSync(file, 'r');
-  } catch (error) {
-    throw new TrainyardError(
-      'DATA_UNREADABLE',
-      { what: 'A data file cannot be opened.', where: file, got: String(error) },
-      { cause: error },
-    );
+    return read();
+  } catch (cause) {
+    const report = { what: 'A data file cannot be read.', where: file, got: describeFileError(cause) };
+    throw new TrainyardError('DATA_UNREADABLE', report, { cause });
   }
 }
 

@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto';
-import { existsSync, statSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { TrainyardError } from '../../base/errors.js';
 import { explainIssues, show } from '../../base/explain-issues.js';
 import { formatPath, type JsonValue } from '../../base/json-document.js';
 import { jsonSchemaOf } from '../../base/json-schema.js';
+import { isFolder } from '../../store/file-system.js';
 import { readSmallFile, UnusableFile } from '../../store/open-file.js';
 import type { Tokenizer } from '../tokenizer.js';
 import { ByteLevelBpe } from './byte-level-bpe.js';
@@ -38,14 +39,13 @@ export function hasTokenizer(directory: string): boolean {
  * Makes the tokenizer that a configuration names.
  *
  * @param specification `bytes`, or the path of a `tokenizer.json` or of a folder that holds one.
- * @param baseDirectory what a relative path is relative to.
+ * @param baseDirectory what a relative path is relative to; the working directory where left out.
  * @throws TOKENIZER_INVALID when there is none, or the file is not a tokenizer.
  */
-export function loadTokenizer(specification: string, baseDirectory: string): Tokenizer {
+export function loadTokenizer(specification: string, baseDirectory = process.cwd()): Tokenizer {
   if (specification === 'bytes') return new ByteTokenizer();
   const path = resolve(baseDirectory, specification);
-  const isFolder = statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
-  const file = isFolder ? join(path, TOKENIZER_FILE) : path;
+  const file = isFolder(path) ? join(path, TOKENIZER_FILE) : path;
   return loadTokenizerFile(file);
 }
 

@@ -19,6 +19,7 @@ const DERIVED: Readonly<Record<string, string>> = {
   gradient_accumulation_steps: 'from the other batch sizes',
   data_parallel_size: 'from the number of ranks and mesh',
   'scheduler.params.total_num_steps': 'from steps',
+  'scheduler.params.cycle_momentum': 'from the optimizer',
 };
 
 /** Every setting of a configuration, one by one, in the order of docs/config.md. */

@@ -1,5 +1,5 @@
 import type { KeyTable } from './key-table.js';
-import { later, laterValues, off, section } from './key-table.js';
+import { later, laterValues, section } from './key-table.js';
 
 const ADAPTERS = 'adapters (LoRA) come later';
 
@@ -22,7 +22,6 @@ export const laterKeys: KeyTable = {
       ['ring', 'bidirectional-ring', 'hierarchical', 'halving-doubling'],
       'our own collective algorithms come later',
     ),
-    compression: off('none', 'gradient compression comes later'),
     topology: later(null, 'our own collective algorithms come later'),
   }),
 };

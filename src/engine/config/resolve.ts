@@ -1,29 +1,46 @@
 import { isJsonObject, type JsonObject, type JsonPath, type JsonValue } from '../../base/json-document.js';
+import { valueBelow } from '../../base/json-schema.js';
+import { compressionOf } from '../../comm/config.js';
+import { hasMomentum } from '../../optim/config.js';
 import { type BatchSizes, completeBatchSizes, isBatchConflict } from './batch-sizes.js';
 import { checkSchema, related, withCanonicalNames } from './check.js';
+import { idleKeyNotes } from './idle-keys.js';
 import { type ConfigIssue, errorOf } from './issue.js';
 import { knownKeys } from './known-keys.js';
 import { recomputePolicy } from './recompute-policy.js';
-import { configRules, dataParallelSize, missingKeys, type Surroundings } from './rules.js';
+import { configRules, dataParallelSize, type GivenValue, missingKeys, type Surroundings } from './rules.js';
 import type { CheckedConfig } from './schema.js';
 import { judge } from './verdicts.js';
 
 /** A type whose every part, however deep, is read-only. */
 export type DeepReadonly<T> = T extends object ? { readonly [Key in keyof T]: DeepReadonly<T[Key]> } : T;
 
+/** The same with every key there. */
+type Certain<T> = { [Key in keyof T]-?: NonNullable<T[Key]> };
+
 /**
  * A configuration with nothing left open, frozen: defaults filled in and the batch sizes worked out for one
  * number of data-parallel ranks. Keys keep the names that they have in the file, which are DeepSpeed's where
  * DeepSpeed has one. Each part takes its own slice; nobody takes the whole.
  */
-export type ResolvedConfig = DeepReadonly<Omit<CheckedConfig, '$schema' | keyof BatchSizes>> & BatchSizes;
+export type ResolvedConfig = DeepReadonly<
+  Omit<CheckedConfig, '$schema' | 'communication' | 'communication_data_type' | keyof BatchSizes>
+> &
+  BatchSizes & { readonly communication: DeepReadonly<Certain<CheckedConfig['communication']>> };
+
+/** What came of a configuration. */
+export interface Resolution {
+  readonly config: ResolvedConfig;
+  /** What was accepted and does not act as it seems, one sentence each. */
+  readonly notes: readonly string[];
+}
 
 /**
  * The one way from what was written to what is used: tables, schemas, rules, batch sizes, frozen.
  *
  * @throws TrainyardError with every issue found: CONFIG_INVALID, CONFIG_UNSUPPORTED, CONFIG_CONFLICT.
  */
-export function resolve(written: JsonValue, surroundings: Surroundings): ResolvedConfig {
+export function resolve(written: JsonValue, surroundings: Surroundings): Resolution {
   const { origin } = surroundings;
   if (!isJsonObject(written)) {
     throw errorOf(
@@ -39,38 +56,48 @@ export function resolve(written: JsonValue, surroundings: Surroundings): Resolve
       origin,
     );
   }
-  const { config, issues } = findIssues(written, surroundings);
+  const { config, issues, given } = findIssues(written, surroundings);
   if (issues.length > 0) throw errorOf(issues, origin);
   const sizes = completeBatchSizes(config, dataParallelSize(config, surroundings) ?? 1);
   if (isBatchConflict(sizes)) throw new Error(sizes.what);
-  const { $schema: _schema, ...rest } = config;
-  return deepFreeze({
+  const { $schema: _schema, communication, communication_data_type: dtype, ...rest } = config;
+  const resolved = {
     ...rest,
-    scheduler: withTotalSteps(config),
+    communication: { ...communication, compression: compressionOf({ ...communication, dtype }) },
+    scheduler: settledSchedule(config),
     recompute: recomputePolicy(config),
     ...sizes,
-  });
+  };
+  return { config: deepFreeze(resolved), notes: idleKeyNotes(config, given) };
 }
 
 function findIssues(
   written: JsonObject,
   surroundings: Surroundings,
-): { config: CheckedConfig; issues: ConfigIssue[] } {
+): { config: CheckedConfig; issues: ConfigIssue[]; given: GivenValue } {
   const document = withCanonicalNames(written, knownKeys);
   const judged = judge(document, knownKeys);
   const checked = checkSchema(judged.value, knownKeys);
+  const given: GivenValue = (path) => path.reduce<JsonValue | undefined>(valueBelow, judged.value);
   const explained = (path: JsonPath, issues: readonly ConfigIssue[]) =>
     issues.some((issue) => related(issue.path, path));
   const issues = [...judged.issues, ...checked.issues.filter(({ path }) => !explained(path, judged.issues))];
   const fromRules = configRules
     .filter(({ keys }) => !keys.some((key) => explained([key], issues)))
-    .flatMap((rule) => rule.check(checked.config, surroundings) ?? []);
+    .flatMap((rule) => rule.check(checked.config, surroundings, given) ?? []);
   const missing = missingKeys(checked.config, surroundings).filter(({ path }) => !explained(path, issues));
-  return { config: checked.config, issues: [...issues, ...missing, ...fromRules] };
+  return { config: checked.config, issues: [...issues, ...missing, ...fromRules], given };
 }
 
-/** A schedule over the whole run takes its length from `steps`, unless it has one of its own. */
-function withTotalSteps({ scheduler, steps }: CheckedConfig): CheckedConfig['scheduler'] {
+/**
+ * A schedule over the whole run takes its length from `steps`, unless it has one of its own; one that moves the momentum
+ * leaves that where the optimizer has none.
+ */
+function settledSchedule({ scheduler, steps, optimizer }: CheckedConfig): CheckedConfig['scheduler'] {
+  if (scheduler?.type === 'OneCycle') {
+    const cycle_momentum = scheduler.params.cycle_momentum ?? hasMomentum(optimizer);
+    return { ...scheduler, params: { ...scheduler.params, cycle_momentum } };
+  }
   if (scheduler?.type !== 'WarmupDecayLR' && scheduler?.type !== 'WarmupCosineLR') return scheduler;
   const total_num_steps = scheduler.params.total_num_steps ?? steps;
   // Spelled out by type, since TypeScript does not carry a union's tag through a spread.

@@ -1,4 +1,7 @@
+import type { JsonPath, JsonValue } from '../../base/json-document.js';
+import { withStandardScale } from '../../comm/config.js';
 import { completeBatchSizes, isBatchConflict } from './batch-sizes.js';
+import { idleKeyRules } from './idle-keys.js';
 import type { ConfigIssue } from './issue.js';
 import type { ConfigOrigin } from './origin.js';
 import type { CheckedConfig } from './schema.js';
@@ -13,10 +16,13 @@ export interface Surroundings {
   readonly requires: readonly (keyof CheckedConfig)[];
 }
 
+/** The value that was written at a path; undefined where none was, and where "auto" asks for the default. */
+export type GivenValue = (path: JsonPath) => JsonValue | undefined;
+
 /** A rule between keys. It is skipped while one of its keys has an issue of its own. */
 export interface ConfigRule {
   readonly keys: readonly (keyof CheckedConfig)[];
-  check(config: CheckedConfig, surroundings: Surroundings): ConfigIssue | undefined;
+  check(config: CheckedConfig, surroundings: Surroundings, given: GivenValue): ConfigIssue | undefined;
 }
 
 const BATCH_KEYS = [
@@ -36,6 +42,8 @@ export const configRules: readonly ConfigRule[] = [
   { keys: ['optimizer'], check: checkNesterov },
   { keys: ['recompute'], check: checkSelection },
   { keys: ['recompute', 'pipeline'], check: checkCheckpointInterval },
+  { keys: ['communication', 'communication_data_type'], check: checkCompression },
+  ...idleKeyRules,
 ];
 
 /** The issues of keys that the command needs and the configuration lacks. */
@@ -112,6 +120,24 @@ function checkTotalSteps(config: CheckedConfig): ConfigIssue | undefined {
     what: 'scheduler.params.total_num_steps is missing, and so is steps, from which it would follow.',
     expected: 'an integer ≥ 1',
     cure: 'Add "steps" to the configuration.',
+  };
+}
+
+function checkCompression(config: CheckedConfig, { origin }: Surroundings): ConfigIssue | undefined {
+  const { communication_data_type: dtype, communication } = config;
+  if (dtype === undefined || communication.compression === undefined) return undefined;
+  const { type } = withStandardScale(communication.compression);
+  if (type === (dtype === 'fp32' ? 'none' : dtype)) return undefined;
+  const path = ['communication', 'compression'];
+  return {
+    code: 'CONFIG_CONFLICT',
+    path,
+    part: 'value',
+    what: 'communication.compression and communication_data_type say different things.',
+    expected: `one of the two keys, or ${dtype === 'fp32' ? 'none' : dtype} for both`,
+    got:
+      `compression ${type} (${origin.describe(path, 'value')}), ` +
+      `communication_data_type ${dtype} (${origin.describe(['communication_data_type'], 'value')})`,
   };
 }
 

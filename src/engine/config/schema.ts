@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { nonEmptyText, positiveInteger } from '../../base/schema.js';
-import { communicationSchema, meshSchema } from '../../comm/config.js';
+import { communicationDataTypeSchema, communicationSchema, meshSchema } from '../../comm/config.js';
 import { dataSchema } from '../../data/config.js';
 import { modelSchema } from '../../models/config.js';
 import { gradientClippingSchema, optimizerSchema, schedulerSchema } from '../../optim/config.js';
@@ -31,6 +31,7 @@ export const configSchema = z.strictObject({
     ),
   mesh: meshSchema,
   communication: communicationSchema,
+  communication_data_type: communicationDataTypeSchema,
   train_batch_size: positiveInteger()
     .optional()
     .describe(

@@ -1,22 +1,21 @@
 import { formatPath, type JsonPath, type JsonValue } from '../../base/json-document.js';
 import { type JsonSchema, keysOf, schemaAt, valueBelow } from '../../base/json-schema.js';
-import { nearestNames } from '../../base/nearest-names.js';
+import { nearestNames, sameNameButForASlip } from '../../base/nearest-names.js';
 import type { ConfigIssue } from './issue.js';
 import type { KeySection, KeyTable } from './key-table.js';
 import type { KnownKeys } from './known-keys.js';
 
 /**
- * The issue of a key that nobody knows, with the nearest name: of the same section, of one that lives
- * elsewhere under exactly this name, or nearly.
+ * The issue of a key that nobody knows, with the nearest name: of the same section, or of one that lives
+ * elsewhere. A key that is refused is named only where it was surely meant: it would not help.
  */
 export function unknownKey(path: JsonPath, document: JsonValue, known: KnownKeys): ConfigIssue {
   const section = path.slice(0, -1);
   const name = String(path.at(-1));
   const acting = actingKeys(section, document, known);
   const refused = Object.keys(tableAt(known.table, section) ?? {});
-  const siblings = [...new Set([...acting, ...refused])];
   const shown = acting.length > 0 ? acting : refused;
-  const near = nearestNames(name, siblings, 1)[0] ?? elsewhere(name, known);
+  const near = nearest(name, acting, refused) ?? elsewhere(name, known);
   const named = formatPath(section);
   return {
     code: 'CONFIG_INVALID',
@@ -33,12 +32,17 @@ function actingKeys(section: JsonPath, document: JsonValue, known: KnownKeys): r
   return schema === undefined ? [] : keysOf(schema, valueAt(document, section));
 }
 
+function nearest(name: string, acting: readonly string[], refused: readonly string[]): string | undefined {
+  return sameNameButForASlip(name, [...acting, ...refused]) ?? nearestNames(name, acting, 1)[0];
+}
+
 function elsewhere(name: string, known: KnownKeys): string | undefined {
-  const paths = [...schemaPaths(known.schema, []), ...tablePaths(known.table, [])];
-  const exact = paths.find((path) => path.at(-1) === name);
-  if (exact !== undefined) return formatPath(exact);
-  const close = nearestNames(name, new Set(paths.map((path) => String(path.at(-1)))), 1)[0];
-  const found = close === undefined ? undefined : paths.find((path) => path.at(-1) === close);
+  const acting = schemaPaths(known.schema, []);
+  const refused = tablePaths(known.table, []);
+  const lastStep = (path: JsonPath): string => String(path.at(-1));
+  const close = nearest(name, acting.map(lastStep), refused.map(lastStep));
+  const found =
+    close === undefined ? undefined : [...acting, ...refused].find((path) => lastStep(path) === close);
   return found && formatPath(found);
 }
 

@@ -29,7 +29,12 @@ test('a resolved configuration is frozen all the way down, and its input is left
 });
 
 test('resolving what was resolved changes nothing', () => {
-  const first = resolveConfig({ train_batch_size: 12, steps: 9, scheduler: { type: 'WarmupCosineLR' } });
+  const first = resolveConfig({
+    train_batch_size: 12,
+    steps: 9,
+    scheduler: { type: 'WarmupCosineLR' },
+    zero_optimization: { stage: 3 },
+  });
   const { data_parallel_size: ranks, ...again } = first;
   assert.equal(ranks, 1);
   assert.deepEqual(resolveConfig(again), first);
@@ -47,6 +52,24 @@ test('a schedule over the whole run takes its length from steps, unless it has i
   };
   assert.equal(lengthOf({}), 50);
   assert.equal(lengthOf({ total_num_steps: 70 }), 70);
+});
+
+test('a cycle moves the momentum of an optimizer that has one', () => {
+  const movesMomentum = (optimizer: UserConfig['optimizer'], cycle_momentum?: boolean) => {
+    const params = { cycle_min_lr: 0, cycle_max_lr: 1, cycle_momentum };
+    const { scheduler } = resolveConfig({
+      train_batch_size: 1,
+      ...(optimizer && { optimizer }),
+      scheduler: { type: 'OneCycle', params },
+    });
+    assert.ok(scheduler?.type === 'OneCycle');
+    return scheduler.params.cycle_momentum;
+  };
+  assert.equal(movesMomentum(undefined), true);
+  assert.equal(movesMomentum({ type: 'SGD', params: { momentum: 0.9 } }), true);
+  assert.equal(movesMomentum({ type: 'SGD' }), false);
+  assert.equal(movesMomentum({ type: 'AdamW' }, false), false);
+  assert.throws(() => movesMomentum({ type: 'SGD' }, true), /cycle_momentum/);
 });
 
 test("DeepSpeed's defaults are ours, but for the two that docs/config.md names", () => {

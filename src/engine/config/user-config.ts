@@ -27,7 +27,10 @@ export interface UserConfig {
          * of the model folder.
          */
         readonly tokenizer?: string | undefined;
-        /** Tokens in a sequence. Left out: 1024, or the longest the model takes if that is less. */
+        /**
+         * Tokens in a sequence. Left out: 1024, or the longest the model takes if that is less; for ready
+         * `input_ids` the longest of them, up to what the model takes.
+         */
         readonly sequence_length?: number | undefined;
         /**
          * Visit the sequences in an order drawn from `seed`. Left out: true for text, false for ready
@@ -83,8 +86,30 @@ export interface UserConfig {
          * they accumulate. Default: `false`.
          */
         readonly deterministic?: boolean | undefined;
+        /**
+         * How gradients travel between data-parallel ranks: `none` (fp32), or in 16 bits and summed in fp32:
+         * `fp16`, `fp16-static` (times 65536, or a scale of your own), `fp16-dynamic` (times the largest power
+         * of two that fits, chosen anew for each bucket) or `bf16`. Left out: what `communication_data_type`
+         * says.
+         */
+        readonly compression?:
+          | 'none'
+          | 'fp16'
+          | 'fp16-static'
+          | 'fp16-dynamic'
+          | 'bf16'
+          | {
+              readonly type: 'fp16-static';
+              /**
+               * The factor on the gradient of the mean loss before it is rounded to fp16. Default: `65536`.
+               */
+              readonly scale?: number | undefined;
+            }
+          | undefined;
       }
     | undefined;
+  /** The dtype in which gradients travel: `communication.compression` none, fp16 or bf16. */
+  readonly communication_data_type?: 'fp32' | 'fp16' | 'bf16' | undefined;
   /**
    * Sequences per optimizer step, over all ranks: micro-batch × accumulation × data-parallel ranks.
    */
@@ -234,7 +259,10 @@ export interface UserConfig {
           readonly cycle_second_stair_count?: number | undefined;
           /** Steps per unit of decay after the cycle; 0 is no decay. Default: `0`. */
           readonly decay_step_size?: number | undefined;
-          /** Move the momentum (β₁) against the learning rate. Default: `true`. */
+          /**
+           * Move the momentum (β₁) against the learning rate. Left out: true where the optimizer has one, as in
+           * DeepSpeed.
+           */
           readonly cycle_momentum?: boolean | undefined;
           /** Momentum at the top of the cycle. Default: `0.8`. */
           readonly cycle_min_mom?: number | undefined;

@@ -32,7 +32,7 @@ export function oneCycle(parameters: Parameters): Schedule {
   return {
     at: (step) => ({
       learningRate: learningRateAt(step),
-      ...(parameters.cycle_momentum ? { momentum: momentumAt(step) } : {}),
+      ...((parameters.cycle_momentum ?? true) ? { momentum: momentumAt(step) } : {}),
     }),
   };
 }

@@ -9,7 +9,7 @@ export interface CollectiveSummary {
   readonly group: GroupName;
   readonly count: number;
   readonly elements: number;
-  /** What this rank sends, by the bandwidth-optimal algorithm: 2(N−1)/N of the bytes for an all-reduce. */
+  /** What this rank sends; where it is not said, by the bandwidth-optimal algorithm: 2(N−1)/N of an all-reduce. */
   readonly sentBytes: number;
 }
 
@@ -27,14 +27,15 @@ const SENT_SHARE: { readonly [Kind in Collective['kind']]: (ranks: number) => nu
 
 export function summarizeCollectives(program: Program): readonly CollectiveSummary[] {
   const summaries = new Map<string, CollectiveSummary>();
-  for (const { kind, group, elements, bytes } of occurrences(program)) {
+  for (const { kind, group, elements, bytes, sentBytes } of occurrences(program)) {
     const before = summaries.get(`${kind} ${group}`);
     summaries.set(`${kind} ${group}`, {
       kind,
       group,
       count: (before?.count ?? 0) + 1,
       elements: (before?.elements ?? 0) + elements,
-      sentBytes: (before?.sentBytes ?? 0) + SENT_SHARE[kind](program.groups[group].length) * bytes,
+      sentBytes:
+        (before?.sentBytes ?? 0) + (sentBytes ?? SENT_SHARE[kind](program.groups[group].length) * bytes),
     });
   }
   return [...summaries.values()];
@@ -68,7 +69,9 @@ function checkPair(first: Program, second: Program, group: GroupName): void {
 function fingerprint(occurrence: Occurrence | undefined): string {
   return occurrence === undefined
     ? 'none'
-    : `${occurrence.kind} ${occurrence.subject} ${occurrence.elements} ${occurrence.bytes}`;
+    : [occurrence.kind, occurrence.subject, occurrence.elements, occurrence.bytes, occurrence.codec].join(
+        ' ',
+      );
 }
 
 function occurrences(program: Program): readonly Occurrence[] {

@@ -1,6 +1,7 @@
 import { invariant } from '../../base/errors.js';
 import { normSquared } from '../../tensor/generated/functions.js';
 import type { Tensor } from '../../tensor/tensor.js';
+import { demandFinite } from '../demand-finite.js';
 import type { Handlers } from '../executor.js';
 import type { Program } from '../program.js';
 import type { Agreement, StepState } from './step-state.js';
@@ -11,7 +12,7 @@ const NORM_EPSILON = 1e-6;
 /**
  * `clip`: reads the tally, and with it turns the gradient of the scaled sum into that of the mean over all
  * target tokens; measures its norm; finds the factor that brings the norm down to the maximum. No gradient
- * is touched: the optimizer multiplies by the factor as it reads them.
+ * is touched: the optimizer multiplies by the factor as it reads them. Numbers that are not finite end the run here.
  */
 export function clip(program: Program, state: StepState): Handlers['clip'] {
   return ({ maximumNorm }) => {
@@ -28,6 +29,8 @@ export function clip(program: Program, state: StepState): Handlers['clip'] {
       gradientScale: meanScale * clipScale,
       stopVotes,
     };
+    const { update } = state.inputs;
+    if (program.goal === 'update' && update !== undefined) demandFinite(state.metrics, update.step);
   };
 }
 

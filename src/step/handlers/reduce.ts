@@ -1,17 +1,41 @@
 import { invariant } from '../../base/errors.js';
+import { createCodec } from '../../comm/codec.js';
+import { CompressedReductions } from '../../comm/compressed-reductions.js';
+import { gatheredSum } from '../../comm/gathered-sum.js';
+import { TALLY_ELEMENTS } from '../../nn/flat-layout.js';
 import { keep } from '../../tensor/tensor.js';
 import type { Handlers } from '../executor.js';
 import { startName } from '../instruction.js';
 import { bucketElements, type Program } from '../program.js';
 import type { StepState } from './step-state.js';
 
-/** `reduce`: starts the sum of one bucket, in place in the gradient buffer. */
+/**
+ * `reduce`: starts the sum of one bucket, in place in the gradient buffer. With compression the tally travels
+ * beside the gradients, as it is: tokens and votes are counted, not estimated.
+ */
 export function reduce(program: Program, state: StepState): Handlers['reduce'] {
   const { group } = state.resources;
+  const compressed = group && new CompressedReductions(group);
   return (instruction) => {
     const bucket = program.buckets[instruction.bucket];
-    invariant(group && bucket, `a program of one rank reduces bucket ${instruction.bucket}`);
-    const tensor = keep(state.gradients.buffer.narrow(0, bucket.start, bucketElements(bucket)));
-    state.started.put({ tensor, work: group.allReduce(tensor, 'sum') }, startName(instruction));
+    invariant(group && compressed && bucket, `a program of one rank reduces bucket ${instruction.bucket}`);
+    const { buffer } = state.gradients;
+    const { compression } = instruction;
+    const name = startName(instruction);
+    if (compression === undefined) {
+      const tensor = keep(buffer.narrow(0, bucket.start, bucketElements(bucket)));
+      state.started.put({ tensor, work: group.allReduce(tensor, 'sum') }, name);
+      return;
+    }
+    const tensor = keep(buffer.narrow(0, bucket.start, bucket.end - bucket.start));
+    const tally = bucket.carriesTally
+      ? gatheredSum(group, buffer.narrow(0, bucket.end, TALLY_ELEMENTS))
+      : undefined;
+    const values = compressed.allReduce(tensor, createCodec(compression));
+    const wait = () => {
+      tally?.wait();
+      values.wait();
+    };
+    state.started.put({ tensor, work: { wait } }, name);
   };
 }

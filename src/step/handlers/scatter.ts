@@ -1,6 +1,10 @@
 import { invariant } from '../../base/errors.js';
+import { createCodec } from '../../comm/codec.js';
+import { CompressedReductions } from '../../comm/compressed-reductions.js';
+import type { ActiveCompression } from '../../comm/config.js';
+import type { Work } from '../../comm/work.js';
 import { noGrad } from '../../tensor/autograd.js';
-import { keep } from '../../tensor/tensor.js';
+import { keep, type Tensor } from '../../tensor/tensor.js';
 import type { Handlers } from '../executor.js';
 import { startName } from '../instruction.js';
 import type { Program } from '../program.js';
@@ -12,20 +16,24 @@ import type { StepState } from './step-state.js';
  */
 export function scatter(program: Program, state: StepState): Handlers['scatter'] {
   const { group, parameters } = state.resources;
+  const compressed = group && new CompressedReductions(group);
+  const startSum = (rows: Tensor, own: Tensor, compression: ActiveCompression | undefined): Work => {
+    invariant(group && compressed, 'a program of one rank scatters gradients');
+    if (compression !== undefined) return compressed.reduceScatter(rows, createCodec(compression));
+    const inputs = program.groups.data.map((_, rank) => (rank === program.rank ? own : rows.select(0, rank)));
+    return group.reduceScatter(own, inputs, 'sum');
+  };
   return (instruction) => {
     const part = program.sharding?.parts[instruction.part];
     const shard = part && state.shards.gradients[part.block];
-    invariant(group && shard, `a program of one rank scatters part ${instruction.part}`);
+    invariant(shard, `a program of one rank scatters part ${instruction.part}`);
     const { start, end } = part;
     const { gradients } = parameters.memoryOf(part.block);
     invariant(gradients, 'gradients are reduced where none are wanted');
-    const inputs = program.groups.data.map((_, rank) =>
-      gradients.narrow(0, rank * shard.elements + start, end - start),
-    );
-    const own = inputs[program.rank];
-    invariant(own, `rank ${program.rank} is not among the ranks that reduce`);
-    const tensor = keep(own);
-    const work = group.reduceScatter(tensor, inputs, 'sum');
+    const ranks = program.groups.data.length;
+    const rows = gradients.view([ranks, shard.elements]).narrow(1, start, end - start);
+    const tensor = keep(rows.select(0, program.rank));
+    const work = startSum(rows, tensor, instruction.compression);
     const isKept = program.sharding?.gradients === 'kept';
     const finish = (): void => {
       work.wait();

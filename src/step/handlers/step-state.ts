@@ -1,4 +1,5 @@
 import { invariant } from '../../base/errors.js';
+import type { CompressedTransport } from '../../comm/compressed-reductions.js';
 import type { ProcessGroup } from '../../comm/process-group.js';
 import type { Work } from '../../comm/work.js';
 import type { Activations, Block, BlockParameters, MicroBatch } from '../../nn/block.js';
@@ -12,7 +13,7 @@ export interface StepResources {
   readonly blocks: readonly Block[];
   readonly parameters: FlatParameters;
   /** Absent in a world of one. */
-  readonly group?: Pick<ProcessGroup, 'allReduce' | 'allGather' | 'reduceScatter'>;
+  readonly group?: Pick<ProcessGroup, 'allReduce' | 'allGather' | 'reduceScatter'> & CompressedTransport;
   /** Absent where every rank has all of the training state. */
   readonly shards?: ShardMemory;
   /** Absent where programs have no update. */

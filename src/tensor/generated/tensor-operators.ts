@@ -59,6 +59,7 @@ const ATEN_MASKED_FILL_SCALAR = findOperator('aten::masked_fill', 'Scalar');
 const ATEN_SUM_DIM_INTLIST = findOperator('aten::sum', 'dim_IntList');
 const ATEN_MEAN_DIM = findOperator('aten::mean', 'dim');
 const ATEN_AMAX = findOperator('aten::amax', '');
+const ATEN_AMINMAX = findOperator('aten::aminmax', '');
 const ATEN_ARGMAX = findOperator('aten::argmax', '');
 const ATEN_ANY = findOperator('aten::any', '');
 const ATEN_ALL = findOperator('aten::all', '');
@@ -377,6 +378,17 @@ export abstract class TensorOperators {
   /** `aten::amax(Tensor self, int[1] dim=[], bool keepdim=False) -> Tensor` */
   amax(dim?: number | readonly number[], keepdim?: boolean): Tensor {
     return this.wrap(native.call(ATEN_AMAX, this.handle, dim, keepdim) as Handle);
+  }
+
+  /** `aten::aminmax(Tensor self, *, int? dim=None, bool keepdim=False) -> (Tensor min, Tensor max)` */
+  aminmax(options: { readonly dim?: number | null; readonly keepdim?: boolean } = {}): [Tensor, Tensor] {
+    const [result0, result1] = native.call(
+      ATEN_AMINMAX,
+      this.handle,
+      options.dim,
+      options.keepdim,
+    ) as Handle[] as [Handle, Handle];
+    return [this.wrap(result0), this.wrap(result1)];
   }
 
   /** `aten::argmax(Tensor self, int? dim=None, bool keepdim=False) -> Tensor` */

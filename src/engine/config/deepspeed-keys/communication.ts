@@ -6,7 +6,6 @@ const SEQUENCE = 'sequence parallelism comes later';
 
 /** Gradients on the wire, beside what `src/comm/config.ts` and `src/zero/config.ts` declare; file I/O. */
 export const communicationKeys: KeyTable = {
-  communication_data_type: off('fp32', 'gradients travel in fp32 so far'),
   prescale_gradients: off(false, 'gradients are scaled once, before the sum'),
   gradient_predivide_factor: off(1.0, 'gradients are scaled once, before the sum'),
   gradient_allreduce_op: off('mean', 'the loss is the mean over the global batch'),

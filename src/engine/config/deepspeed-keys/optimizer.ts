@@ -2,7 +2,7 @@ import type { KeyTable } from '../key-table.js';
 import { foreign, later, laterValues, off, removed, section } from '../key-table.js';
 
 const OTHER_OPTIMIZERS = 'only Adam, AdamW, SGD and Lion are here so far';
-const ONE_BIT = '1-bit optimizers come with gradient compression';
+const ONE_BIT = '1-bit optimizers are not here yet';
 const MUON = 'Muon is not here yet';
 const LAMB = 'LAMB is not here yet';
 const ONE_KIND = 'there is one implementation of each optimizer';

@@ -6,7 +6,7 @@ const OFFLOAD = 'offloading comes later';
 const OFFLOAD_OPTIMIZER = 'offloading of the optimizer comes later';
 const OFFLOAD_PARAM = 'offloading of parameters comes later';
 const ZENFLOW = 'ZenFlow is not here yet';
-const ZERO_PLUS_PLUS = 'ZeRO++ comes with gradient compression';
+const ZERO_PLUS_PLUS = 'ZeRO++ is not here yet';
 const GROUPS = 'sharding inside groups comes with redundancy';
 
 const stage3Keys: KeyTable = {

@@ -1,0 +1,127 @@
+import { show } from '../../base/explain-issues.js';
+import { formatPath, type JsonPath, type JsonValue } from '../../base/json-document.js';
+import { hasMomentum } from '../../optim/config.js';
+import type { ConfigRule, GivenValue } from './rules.js';
+import type { CheckedConfig } from './schema.js';
+
+/** Why nothing would come of a key in this configuration; undefined where it acts. */
+type IdleReason = (config: CheckedConfig) => string | undefined;
+
+/** A key that acts only beside certain others. */
+interface ConditionalKey {
+  readonly path: JsonPath;
+  /** A value that asks for nothing, and may stand anywhere. */
+  readonly inert?: JsonValue;
+  readonly idle: IdleReason;
+}
+
+const atLowStage: IdleReason = ({ zero_optimization: { stage } }) =>
+  stage === 3 ? undefined : `at stage ${stage}`;
+
+const withoutPrefetch: IdleReason = ({
+  zero_optimization: { overlap_comm, stage3_prefetch_bucket_size },
+}) => {
+  if (!overlap_comm) return 'while overlap_comm is false';
+  return stage3_prefetch_bucket_size === 0 ? 'while stage3_prefetch_bucket_size is 0' : undefined;
+};
+
+const withoutOverlap: IdleReason = ({ zero_optimization: { overlap_comm } }) =>
+  overlap_comm ? undefined : 'while overlap_comm is false';
+
+const withoutMomentum: IdleReason = ({ optimizer }) =>
+  hasMomentum(optimizer) ? undefined : 'while optimizer.params.momentum is 0';
+
+/** The cycle of momentum has nothing to move in an optimizer without momentum. */
+const withoutMovedMomentum: IdleReason = (config) => {
+  const { scheduler } = config;
+  if (scheduler?.type !== 'OneCycle') return undefined;
+  return scheduler.params.cycle_momentum === false
+    ? 'while cycle_momentum is false'
+    : withoutMomentum(config);
+};
+
+const withoutDecay: IdleReason = ({ scheduler }) =>
+  scheduler?.type === 'OneCycle' && scheduler.params.decay_step_size === 0
+    ? 'while decay_step_size is 0'
+    : undefined;
+
+const withoutDecayRates: IdleReason = ({ scheduler }) =>
+  scheduler?.type === 'OneCycle' &&
+  scheduler.params.decay_lr_rate === 0 &&
+  scheduler.params.decay_mom_rate === 0
+    ? 'while decay_lr_rate and decay_mom_rate are 0'
+    : undefined;
+
+const zero = (key: string): JsonPath => ['zero_optimization', key];
+const cycle = (key: string): JsonPath => ['scheduler', 'params', key];
+
+const CONDITIONAL_KEYS: readonly ConditionalKey[] = [
+  { path: zero('stage3_prefetch_bucket_size'), idle: either(atLowStage, withoutOverlap) },
+  { path: zero('stage3_max_live_parameters'), idle: either(atLowStage, withoutPrefetch) },
+  { path: zero('stage3_param_persistence_threshold'), idle: atLowStage },
+  { path: ['optimizer', 'params', 'dampening'], inert: 0, idle: withoutMomentum },
+  { path: cycle('cycle_momentum'), inert: false, idle: withoutMovedMomentum },
+  { path: cycle('cycle_min_mom'), idle: withoutMovedMomentum },
+  { path: cycle('cycle_max_mom'), idle: withoutMovedMomentum },
+  { path: cycle('decay_mom_rate'), inert: 0, idle: either(withoutMovedMomentum, withoutDecay) },
+  { path: cycle('decay_lr_rate'), inert: 0, idle: withoutDecay },
+  { path: cycle('decay_step_size'), inert: 0, idle: withoutDecayRates },
+];
+
+/** A key that DeepSpeed would accept and then pass over is refused, with what keeps it from acting. */
+export const idleKeyRules: readonly ConfigRule[] = CONDITIONAL_KEYS.map(({ path, inert, idle }) => ({
+  keys: path[0] === 'zero_optimization' ? ['zero_optimization'] : ['optimizer', 'scheduler'],
+  check(config, _surroundings, given) {
+    const value = given(path);
+    const reason = value === undefined || value === inert ? undefined : idle(config);
+    if (reason === undefined) return undefined;
+    return {
+      code: 'CONFIG_CONFLICT',
+      path,
+      part: 'key',
+      what: `${formatPath(path)} has no effect ${reason}.`,
+      got: show(value),
+      cure: 'Remove it.',
+    };
+  },
+}));
+
+/**
+ * What acts otherwise than it seems and is accepted all the same, because DeepSpeed's configurations commonly say
+ * it: a learning rate beside a schedule that brings its own.
+ */
+export function idleKeyNotes({ scheduler, optimizer }: CheckedConfig, given: GivenValue): readonly string[] {
+  const path = ['optimizer', 'params', 'lr'];
+  const { lr } = optimizer.params;
+  const rates = scheduler && ownRates(scheduler);
+  if (given(path) === undefined || rates === undefined || Object.values(rates).includes(lr)) return [];
+  const named = Object.entries(rates).map(([key, rate]) => `${key} ${rate}`);
+  return [
+    `${formatPath(path)} ${lr} has no effect: the schedule ${scheduler?.type} goes by ${named.join(' and ')}`,
+  ];
+}
+
+/** The learning rates that a schedule names itself; undefined where it goes by the optimizer's. */
+function ownRates({
+  type,
+  params,
+}: NonNullable<CheckedConfig['scheduler']>): Readonly<Record<string, number>> | undefined {
+  switch (type) {
+    case 'WarmupLR':
+      return params.warmup_max_lr === undefined ? undefined : { warmup_max_lr: params.warmup_max_lr };
+    case 'WarmupDecayLR':
+      return { warmup_max_lr: params.warmup_max_lr };
+    case 'OneCycle':
+      return { cycle_min_lr: params.cycle_min_lr, cycle_max_lr: params.cycle_max_lr };
+    case 'LRRangeTest':
+      return { lr_range_test_min_lr: params.lr_range_test_min_lr };
+    case 'WarmupCosineLR':
+      return undefined;
+    default:
+      return type satisfies never;
+  }
+}
+
+function either(first: IdleReason, second: IdleReason): IdleReason {
+  return (config) => first(config) ?? second(config);
+}

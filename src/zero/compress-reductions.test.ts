@@ -1,0 +1,180 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { ActiveCompression } from '../comm/config.js';
+import { planFlatLayout } from '../nn/flat-layout.js';
+import { checkPrograms } from '../step/checker.js';
+import { instructionText } from '../step/instruction.js';
+import { schedule } from '../step/passes/schedule.js';
+import { printProgram } from '../step/print.js';
+import type { Pass, Program } from '../step/program.js';
+import { compressReductions } from './compress-reductions.js';
+import { gatherParameters } from './gather-parameters.js';
+import { reduceGradients } from './reduce-gradients.js';
+import { scatterGradients } from './scatter-gradients.js';
+import { shardState } from './shard-state.js';
+
+const SEQUENCE_LENGTH = 100;
+
+interface Setting {
+  readonly ranks: number;
+  readonly stage?: 0 | 1 | 2;
+  readonly sizes?: readonly number[];
+}
+
+/** Blocks of so many values, of which 64 fill a bucket. */
+function programs(
+  compression: ActiveCompression | undefined,
+  { ranks, stage = 0, sizes = [32, 64] }: Setting,
+): readonly Program[] {
+  const initializer = { kind: 'constant', value: 0 } as const;
+  const blocks = sizes.map((size, index) => ({
+    name: `b${index}`,
+    parameters: [{ name: 'weight', shape: [size], initializer }],
+  }));
+  const layout = planFlatLayout(blocks, undefined, ranks);
+  const gradients = { bucketElements: 64, overlap: true };
+  const dataParallel: readonly Pass[] =
+    stage === 0
+      ? [reduceGradients(gradients)]
+      : [
+          shardState({ ...gradients, stage, ranges: layout.ranges, sameOrder: false }),
+          scatterGradients(gradients),
+          gatherParameters({
+            overlap: true,
+            persistenceThreshold: 0,
+            prefetchElements: 0,
+            mostLiveElements: 1,
+          }),
+        ];
+  const passes = [
+    schedule({}),
+    ...dataParallel,
+    ...(compression === undefined
+      ? []
+      : [compressReductions({ compression, sequenceLength: SEQUENCE_LENGTH })]),
+  ];
+  return Array.from({ length: ranks }, (_, rank) => {
+    const base: Program = {
+      rank,
+      worldSize: ranks,
+      goal: 'gradients',
+      features: [],
+      microBatches: 1,
+      blocks: blocks.map(({ name }, index) => ({
+        name,
+        parameters: layout.blocks[index] ?? [],
+        activationBytes: 0,
+        outputBytes: 0,
+      })),
+      trainableElements: layout.trainableElements,
+      bytesPerElement: 4,
+      batchBytes: 0,
+      optimizerBytes: 0,
+      groups: { data: Array.from({ length: ranks }, (__, other) => other) },
+      buckets: [],
+      instructions: [],
+    };
+    return passes.reduce((program, pass) => pass(program), base);
+  });
+}
+
+function text([program]: readonly Program[]): string {
+  assert.ok(program);
+  return printProgram(program);
+}
+
+test('a program of one rank stays as it is', () => {
+  assert.equal(text(programs({ type: 'fp16' }, { ranks: 1 })), text(programs(undefined, { ranks: 1 })));
+});
+
+test('a compressed program says so, sends half the bytes and the tally as it is', () => {
+  const compressed = programs({ type: 'fp16-dynamic' }, { ranks: 2 });
+  const [report] = checkPrograms(compressed);
+  assert.match(text(compressed), /data parallel 2 · gradients in fp16 dynamic\n/);
+  assert.match(text(compressed), /reduce +bucket\.0 +start +\(all-reduce, 67 elements, fp16 dynamic\)/);
+  assert.match(text(compressed), /reduce +bucket\.1 +start +\(all-reduce, 32 elements, fp16 dynamic\)/);
+  // Each bucket's maximum travels in fp32 too.
+  const bytes = 96 * 2 + 3 * 4 + 2 * 4;
+  assert.equal(report?.collectives[0]?.sentBytes, bytes);
+  const [plain] = checkPrograms(programs({ type: 'bf16' }, { ranks: 2 }));
+  assert.equal(plain?.collectives[0]?.sentBytes, bytes - 8);
+  // Both messages are under way at the end: 96 values in 16 bits, and a chunk of each bucket.
+  assert.equal(report?.peak.ledger.buckets, (96 + 32 + 16) * 2);
+});
+
+test('a rank with a larger chunk sends more: it tells its sum to all others', () => {
+  // 16 values of the flat buffer for 3 ranks: 5, 5 and 6.
+  const reports = checkPrograms(programs({ type: 'fp16' }, { ranks: 3, sizes: [16] }));
+  const tally = 2 * 12;
+  const trainable = programs({ type: 'fp16' }, { ranks: 3, sizes: [16] })[0]?.trainableElements ?? 0;
+  const ends = [0, 1, 2, 3].map((rank) => Math.floor((rank * trainable) / 3));
+  for (const [rank, { collectives }] of reports.entries()) {
+    const own = (ends[rank + 1] ?? 0) - (ends[rank] ?? 0);
+    assert.equal(collectives[0]?.sentBytes, (trainable + own) * 2 + tally);
+  }
+});
+
+test('at every stage of ZeRO reduce-scatters are compressed and all-gathers are not', () => {
+  for (const stage of [1, 2] as const) {
+    const compressed = programs({ type: 'fp16-dynamic' }, { ranks: 2, stage });
+    const [report] = checkPrograms(compressed);
+    assert.match(text(compressed), /ZeRO \d · gradients in fp16 dynamic\n/);
+    assert.match(
+      text(compressed),
+      /scatter +part\.1( micro 0)? +start +\(reduce-scatter, 64 elements, fp16 dynamic\)/,
+    );
+    const scatters = report?.collectives.find(({ kind }) => kind === 'reduce-scatter');
+    assert.equal(scatters?.sentBytes, (96 / 2) * 2 + 2 * 4);
+    const gathers = report?.collectives.find(({ kind }) => kind === 'all-gather');
+    assert.equal(gathers?.sentBytes, (96 / 2) * 4 + 4 * 8);
+    // Two parts are on their way: all values in 16 bits, and the own slices of the other rank.
+    assert.equal(report?.peak.ledger.buckets, (96 + 48) * 2);
+  }
+});
+
+test('at most three compressed buckets are on their way', () => {
+  const sizes = [64, 64, 64, 64, 64];
+  const [program] = programs({ type: 'bf16' }, { ranks: 2, sizes });
+  assert.ok(program);
+  checkPrograms(programs({ type: 'bf16' }, { ranks: 2, sizes }));
+  const lines = program.instructions
+    .filter(({ op }) => op === 'reduce' || op === 'wait')
+    .map((instruction) => instructionText(instruction).replace(/bucket\.| start/g, ''));
+  assert.deepEqual(lines, [
+    'reduce 0',
+    'reduce 1',
+    'reduce 2',
+    'wait reduce 0',
+    'reduce 3',
+    'wait reduce 1',
+    'reduce 4',
+    'wait reduce 2',
+    'wait reduce 3',
+    'wait reduce 4',
+  ]);
+});
+
+test('ranks whose messages would differ are refused', () => {
+  for (const [ours, theirs] of [
+    [{ type: 'fp16' }, { type: 'bf16' }],
+    [
+      { type: 'fp16-static', scale: 2 ** 16 },
+      { type: 'fp16-static', scale: 2 ** 24 },
+    ],
+  ] as const) {
+    const [first] = programs(ours, { ranks: 2 });
+    const [, second] = programs(theirs, { ranks: 2 });
+    assert.ok(first && second);
+    assert.throws(() => checkPrograms([first, second]), /reduce bucket\.0/);
+  }
+});
+
+test('a static scale is meant for the mean loss of a token, and stays a power of two', () => {
+  for (const stage of [0, 1] as const) {
+    const [program] = programs({ type: 'fp16-static', scale: 2 ** 24 }, { ranks: 2, stage });
+    const reduction = program?.instructions.find(({ op }) => op === 'reduce' || op === 'scatter');
+    assert.ok(reduction?.op === 'reduce' || reduction?.op === 'scatter');
+    assert.deepEqual(reduction.compression, { type: 'fp16-static', scale: 2 ** 24 / 128 });
+    assert.match(text([program as Program]), /fp16 static × 131072\)/);
+  }
+});

@@ -1,0 +1,69 @@
+import type { ActiveCompression } from '../comm/config.js';
+import { compressionName } from '../step/compressed-messages.js';
+import type { Instruction } from '../step/instruction.js';
+import type { Pass } from '../step/program.js';
+
+export interface CompressReductionsOptions {
+  readonly compression: ActiveCompression;
+  /** Target tokens of one sequence, roughly. */
+  readonly sequenceLength: number;
+}
+
+/**
+ * Gradients travel in 16 bits (DeepSpeed: communication_data_type): every `reduce` and every `scatter` that the
+ * program has by now. A program of one rank stays as it is.
+ */
+export function compressReductions({ compression, sequenceLength }: CompressReductionsOptions): Pass {
+  return (program) => {
+    if (!program.instructions.some(isReduction)) return program;
+    const inMemory = scaledForMemory(compression, sequenceLength);
+    return {
+      ...program,
+      instructions: withBoundedMemory(
+        program.instructions.map((instruction) => withCompression(instruction, inMemory)),
+      ),
+      features: [...program.features, `gradients in ${compressionName(inMemory)}`],
+    };
+  };
+}
+
+/**
+ * A static scale is meant for the gradient of the mean loss. In memory is that of the sum over tokens divided by
+ * the number of sequences (see `StepInputs.lossScale`), which is longer by the length of a sequence; as a power
+ * of two, so that a power of two as the scale stays one.
+ */
+export function scaledForMemory(compression: ActiveCompression, sequenceLength: number): ActiveCompression {
+  if (compression.type !== 'fp16-static') return compression;
+  return { ...compression, scale: compression.scale * 2 ** -Math.round(Math.log2(sequenceLength)) };
+}
+
+function isReduction(instruction: Instruction): instruction is Instruction<'reduce' | 'scatter'> {
+  return instruction.op === 'reduce' || instruction.op === 'scatter';
+}
+
+function withCompression(instruction: Instruction, compression: ActiveCompression): Instruction {
+  if (isReduction(instruction)) return { ...instruction, compression };
+  if (instruction.op !== 'wait' || !isReduction(instruction.started)) return instruction;
+  return { ...instruction, started: { ...instruction.started, compression } };
+}
+
+/** Buckets that are on their way at once: as many as a reduction has stages that can go on under backward. */
+const MOST_IN_FLIGHT = 3;
+
+/** A compressed bucket has messages of its own until it is waited for: waits move up where there are too many. */
+function withBoundedMemory(instructions: readonly Instruction[]): readonly Instruction[] {
+  const inFlight: Instruction<'reduce'>[] = [];
+  return instructions.flatMap((instruction): readonly Instruction[] => {
+    if (instruction.op === 'reduce') {
+      inFlight.push(instruction);
+      const waits = inFlight.splice(0, Math.max(0, inFlight.length - MOST_IN_FLIGHT));
+      return [...waits.map((started): Instruction => ({ op: 'wait', started })), instruction];
+    }
+    if (instruction.op !== 'wait' || instruction.started.op !== 'reduce') return [instruction];
+    const { bucket } = instruction.started;
+    const index = inFlight.findIndex((started) => started.bucket === bucket);
+    if (index === -1) return [];
+    inFlight.splice(index, 1);
+    return [instruction];
+  });
+}

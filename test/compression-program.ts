@@ -1,0 +1,206 @@
+import assert from 'node:assert/strict';
+import { type Codec, compress, createCodec, largestMagnitude, multiply } from '../src/comm/codec.js';
+import { CompressedReductions } from '../src/comm/compressed-reductions.js';
+import type { ActiveCompression } from '../src/comm/config.js';
+import type { ProcessGroup } from '../src/comm/process-group.js';
+import { rendezvous } from '../src/comm/rendezvous.js';
+import { sumCompressed } from '../src/engine/bench/compression.js';
+import { native } from '../src/native/native.js';
+import { compressedAllReduce, compressedReduceScatter } from '../src/step/compressed-messages.js';
+import { tensor } from '../src/tensor/create.js';
+import { DTYPES } from '../src/tensor/dtype.js';
+import { empty, zeros } from '../src/tensor/generated/functions.js';
+import { scope, type Tensor } from '../src/tensor/tensor.js';
+
+/** One rank of the tests of compressed reductions: `node compression-program.js RANK WORLD PORT`. */
+const [rank = 0, worldSize = 1, masterPort = 0] = process.argv.slice(2).map(Number);
+
+const SCHEMES: readonly (readonly [scheme: ActiveCompression, relativeError: number])[] = [
+  [{ type: 'fp16' }, 2 ** -11],
+  [{ type: 'fp16-static', scale: 2 ** 16 }, 2 ** -11],
+  [{ type: 'fp16-static', scale: 2 ** 24 }, 2 ** -11],
+  [{ type: 'fp16-static', scale: 1000 }, 2 ** -11 + 2 ** -22],
+  [{ type: 'fp16-dynamic' }, 2 ** -11],
+  [{ type: 'bf16' }, 2 ** -8],
+];
+const SIZES = [1, 2, 7, 96, 4099];
+
+const group = rendezvous({
+  rank,
+  worldSize,
+  masterAddress: '127.0.0.1',
+  masterPort,
+  storeIsHosted: false,
+  runId: 'compression/0',
+  networkInterface: 'lo',
+  timeoutMs: 20_000,
+});
+const before = native.liveHandles();
+for (const [scheme, error] of SCHEMES) {
+  const codec = createCodec(scheme);
+  for (const size of SIZES) {
+    scope(() => sumsWithinBounds(scheme, codec, size, error));
+    scope(() => scattersTheSum(codec, size));
+  }
+  scope(() => staysVisible(codec));
+  scope(() => manyAtOnce(codec));
+}
+scope(overflows);
+for (const elements of [0, 1, 600, 601]) scope(() => countsBytes(elements));
+group.barrier().wait();
+assert.equal(native.liveHandles(), before, 'tensors leaked');
+group.close();
+
+/** The values of a rank: of two magnitudes, and inside the range of every scheme. */
+function valuesOf(of: number, size: number): Tensor {
+  const values = Array.from(
+    { length: size },
+    (_, at) => Math.sin(at * 3 + of * 7 + 1) * (at % 3 === 0 ? 1e-3 : 2e-5),
+  );
+  return tensor(values);
+}
+
+function reduce(values: Tensor, codec: Codec): Tensor {
+  new CompressedReductions(group).allReduce(values, codec).wait();
+  return values;
+}
+
+function sumsWithinBounds(scheme: ActiveCompression, codec: Codec, size: number, error: number): void {
+  const name = `${JSON.stringify(scheme)} × ${size}`;
+  const parts = Array.from({ length: worldSize }, (_, other) => valuesOf(other, size));
+  const columns = parts.map((part) => part.toArray());
+  const result = reduce(valuesOf(rank, size), codec);
+  for (const [at, sum] of result.toArray().entries()) {
+    const exact = columns.reduce((total, column) => total + (column[at] ?? Number.NaN), 0);
+    const magnitude = columns.reduce((total, column) => total + Math.abs(column[at] ?? Number.NaN), 0);
+    // Every part is rounded once, and then their sum.
+    const bound = (2 * error + error * error + 2 ** -20) * magnitude + 2 ** -24;
+    assert.ok(Math.abs(sum - exact) <= bound, `${name}: ${sum} for ${exact}`);
+  }
+  assert.deepEqual(
+    result.toBytes(),
+    sumCompressed(parts, codec).toBytes(),
+    `${name} is not the sum in the order of ranks`,
+  );
+  sameEverywhere(result, name);
+}
+
+function sameEverywhere(values: Tensor, name: string): void {
+  const all = empty([worldSize * values.elements]);
+  group.allGather(all, values).wait();
+  for (let other = 0; other < worldSize; other += 1) {
+    const theirs = all.narrow(0, other * values.elements, values.elements).contiguous();
+    assert.deepEqual(theirs.toBytes(), values.toBytes(), `${name} differs on rank ${other}`);
+  }
+}
+
+/** Every rank gets its row of the sum over a matrix that lies in larger memory, which stays as it is. */
+function scattersTheSum(codec: Codec, size: number): void {
+  const margin = 3;
+  const wide = (of: number) => valuesOf(of, worldSize * (size + margin)).view([worldSize, size + margin]);
+  const rowsOf = (matrix: Tensor) => matrix.narrow(1, 1, size);
+  const values = wide(rank);
+  new CompressedReductions(group).reduceScatter(rowsOf(values), codec).wait();
+
+  const parts = Array.from({ length: worldSize }, (_, other) => rowsOf(wide(other)).contiguous());
+  const scale = codec.scaleFor(codec.usesMaximum ? Math.max(...parts.map(largestMagnitude)) : 0);
+  const expected = zeros([size]);
+  for (const part of parts) {
+    const message = empty(part.shape, { dtype: codec.dtype });
+    compress(part, scale, message);
+    expected.add_(message.select(0, rank));
+  }
+  multiply(expected, 1 / scale);
+  assert.deepEqual(rowsOf(values).select(0, rank).contiguous().toBytes(), expected.toBytes());
+  const outside = (matrix: Tensor) =>
+    matrix
+      .narrow(1, size + 1, margin - 1)
+      .contiguous()
+      .toBytes();
+  assert.deepEqual(outside(values), outside(wide(rank)), 'memory beside the rows was changed');
+}
+
+/** What is not finite on the last rank alone is not finite on any rank afterwards, and zero stays zero. */
+function staysVisible(codec: Codec): void {
+  for (const odd of [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]) {
+    const values = new Array<number>(50 * worldSize).fill(0);
+    if (rank === worldSize - 1)
+      for (let owner = 0; owner < worldSize; owner += 1) values[50 * owner + 31] = odd;
+    const expected = Array.from({ length: 50 }, (_, at) => (at === 31 ? odd : 0));
+    const everywhere = Array.from({ length: worldSize }, () => expected).flat();
+    assert.deepEqual(reduce(tensor(values), codec).toArray(), everywhere);
+    const matrix = tensor(values).view([worldSize, 50]);
+    new CompressedReductions(group).reduceScatter(matrix, codec).wait();
+    assert.deepEqual(matrix.select(0, rank).toArray(), expected);
+  }
+  assert.deepEqual(reduce(zeros([9]), codec).toArray(), new Array<number>(9).fill(0));
+}
+
+/** Several reductions started before the first is waited for, and waited for in the opposite order. */
+function manyAtOnce(codec: Codec): void {
+  const reductions = new CompressedReductions(group);
+  const tensors = [1, 2, 3, 4].map((power) => valuesOf(rank, 600).mul_(2 ** -power));
+  const works = tensors.map((each) => reductions.allReduce(each, codec));
+  for (const work of [...works].reverse()) work.wait();
+  for (const [at, each] of tensors.entries()) {
+    const parts = Array.from({ length: worldSize }, (_, other) => valuesOf(other, 600).mul_(2 ** -(at + 1)));
+    assert.deepEqual(each.toBytes(), sumCompressed(parts, codec).toBytes());
+  }
+}
+
+/** 40960 on every rank fits into fp16, and its sum does not; only a scale that the ranks agree on can know. */
+function overflows(): void {
+  const large = () => tensor(new Array<number>(5).fill(40_960));
+  const plain = reduce(large(), createCodec({ type: 'fp16' })).toArray();
+  assert.deepEqual(plain, new Array<number>(5).fill(Number.POSITIVE_INFINITY));
+  const dynamic = reduce(large(), createCodec({ type: 'fp16-dynamic' })).toArray();
+  assert.deepEqual(dynamic, new Array<number>(5).fill(40_960 * worldSize));
+  const matrix = tensor(new Array<number>(worldSize).fill(40_960)).view([worldSize, 1]);
+  new CompressedReductions(group).reduceScatter(matrix, createCodec({ type: 'fp16' })).wait();
+  assert.equal(matrix.select(0, rank).item(), 40_960 * worldSize, 'a sum that stays is not rounded again');
+  const tiny = () => tensor([2 ** -40, 0]);
+  assert.deepEqual(reduce(tiny(), createCodec({ type: 'fp16' })).toArray(), [0, 0]);
+  assert.deepEqual(reduce(tiny(), createCodec({ type: 'fp16-dynamic' })).toArray(), [
+    worldSize * 2 ** -40,
+    0,
+  ]);
+}
+
+/** What a rank sends is what the table of effects says, whatever the size. */
+function countsBytes(elements: number): void {
+  const program = { rank, groups: { data: Array.from({ length: worldSize }, (_, other) => other) } };
+  for (const [scheme] of SCHEMES) {
+    const codec = createCodec(scheme);
+    const counter = counting(group);
+    const reductions = new CompressedReductions(counter);
+    reductions.allReduce(valuesOf(rank, elements), codec).wait();
+    const reduced = compressedAllReduce({ start: 0, end: elements, carriesTally: false }, scheme, program);
+    assert.equal(counter.sentBytes, reduced.sentBytes, `all-reduce of ${elements}, ${scheme.type}`);
+
+    counter.sentBytes = 0;
+    reductions.reduceScatter(valuesOf(rank, worldSize * elements).view([worldSize, elements]), codec).wait();
+    const scattered = compressedReduceScatter({ start: 0, end: elements }, scheme, program);
+    assert.equal(counter.sentBytes, scattered.sentBytes, `reduce-scatter of ${elements}, ${scheme.type}`);
+  }
+}
+
+/** Counts what leaves this rank. */
+function counting(inner: ProcessGroup) {
+  const bytesOf = ({ elements, dtype }: Tensor): number => elements * DTYPES[dtype].bytes;
+  const transport = {
+    sentBytes: 0,
+    rank,
+    worldSize,
+    allGather: (...[output, input]: Parameters<ProcessGroup['allGather']>) => {
+      transport.sentBytes += (worldSize - 1) * bytesOf(input);
+      return inner.allGather(output, input);
+    },
+    send: (...[values, peer, tag]: Parameters<ProcessGroup['send']>) => {
+      transport.sentBytes += bytesOf(values);
+      return inner.send(values, peer, tag);
+    },
+    receive: (...[values, peer, tag]: Parameters<ProcessGroup['receive']>) =>
+      inner.receive(values, peer, tag),
+  };
+  return transport;
+}

@@ -1,0 +1,238 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { describe, test } from 'node:test';
+import { freePort } from '../src/launch/free-port.js';
+import { run } from './command-line.js';
+import { type Expected, readJson } from './models-harness.js';
+
+const PROGRAM = join(import.meta.dirname, 'compression-program.js');
+const ZERO_PROGRAM = join(import.meta.dirname, 'zero-program.js');
+const EMPTY = join(import.meta.dirname, '../../test/fixtures/empty-config.json');
+const MODELS = join(import.meta.dirname, '../../test/fixtures/models');
+
+for (const worldSize of [2, 3, 4]) {
+  test(`compressed sums on ${worldSize} ranks: bounds, bits, bytes, what is not finite`, async () => {
+    const port = await freePort('127.0.0.1');
+    const ranks = Array.from({ length: worldSize }, (_, rank) => rank);
+    await Promise.all(ranks.map((rank) => succeedAsRank(rank, worldSize, port)));
+  });
+}
+
+/** Runs one rank of a program and returns what it says. */
+async function succeedAsRank(
+  rank: number,
+  worldSize: number,
+  port: number,
+  program = PROGRAM,
+  ...further: readonly string[]
+): Promise<string> {
+  const args = ['--enable-source-maps', program, ...[rank, worldSize, port].map(String), ...further];
+  const env = { ...process.env, OMP_NUM_THREADS: '1' };
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'], env });
+  const [said, errors] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')]);
+  assert.equal(child.exitCode, 0, `rank ${rank} of ${worldSize}: ${errors}`);
+  return said;
+}
+
+interface Run {
+  readonly ranks: number;
+  readonly compression: string;
+  readonly zero: Readonly<Record<string, unknown>>;
+  readonly microBatches: number;
+}
+
+/** What a rank of `zero-program` says: bytes that it sent in a step, as counted and as predicted; its weights. */
+interface Outcome {
+  readonly sent: number;
+  readonly predicted: number;
+  readonly atEnd: string;
+}
+
+/** Trains a model of odd sizes, with tied embeddings, for three steps; sums are made in the order of ranks. */
+async function trainOdd({ ranks, compression, zero, microBatches }: Run): Promise<readonly Outcome[]> {
+  const config = {
+    model: {
+      architecture: 'llama',
+      vocab_size: 37,
+      hidden_size: 20,
+      intermediate_size: 27,
+      num_hidden_layers: 2,
+      num_attention_heads: 2,
+      num_key_value_heads: 1,
+      head_dim: 10,
+      tie_word_embeddings: true,
+    },
+    train_batch_size: 6 * microBatches,
+    gradient_accumulation_steps: microBatches,
+    gradient_clipping: 1,
+    optimizer: { type: 'AdamW', params: { lr: 0.01 } },
+    zero_optimization: { stage3_param_persistence_threshold: 0, ...zero },
+    communication: { deterministic: true, compression },
+  };
+  const port = await freePort('127.0.0.1');
+  return Promise.all(
+    Array.from({ length: ranks }, async (_, rank) => {
+      const said = await succeedAsRank(rank, ranks, port, ZERO_PROGRAM, JSON.stringify(config));
+      return JSON.parse(said) as Outcome;
+    }),
+  );
+}
+
+test('every rank sends the bytes that its program says, at every stage and bucket size', async () => {
+  const small = { reduce_bucket_size: 500 };
+  const cases: readonly Run[] = [
+    { ranks: 2, compression: 'fp16-dynamic', zero: { stage: 0, ...small }, microBatches: 2 },
+    { ranks: 3, compression: 'bf16', zero: { stage: 0, overlap_comm: false }, microBatches: 1 },
+    { ranks: 3, compression: 'fp16-dynamic', zero: { stage: 1 }, microBatches: 2 },
+    { ranks: 2, compression: 'fp16-dynamic', zero: { stage: 2, ...small }, microBatches: 2 },
+    { ranks: 3, compression: 'fp16', zero: { stage: 3 }, microBatches: 2 },
+  ];
+  for (const run of cases) {
+    for (const { sent, predicted } of await trainOdd(run)) {
+      assert.equal(sent, predicted, JSON.stringify(run));
+    }
+  }
+});
+
+test('compressed sums have the same bits at stages 1 to 3, for all bucket sizes, with overlap and without', async () => {
+  const weights = new Set<string>();
+  for (const zero of [
+    { stage: 1 },
+    { stage: 1, reduce_bucket_size: 1, overlap_comm: false },
+    { stage: 2, reduce_bucket_size: 2000 },
+    { stage: 3, reduce_bucket_size: 4000, overlap_comm: false },
+  ]) {
+    const outcomes = await trainOdd({ ranks: 3, compression: 'fp16-static', zero, microBatches: 2 });
+    for (const { atEnd } of outcomes) weights.add(atEnd);
+  }
+  assert.equal(weights.size, 1);
+  const dynamic = await Promise.all(
+    [1, 2, 3].map((stage) =>
+      trainOdd({ ranks: 2, compression: 'fp16-dynamic', zero: { stage }, microBatches: 2 }),
+    ),
+  );
+  assert.equal(new Set(dynamic.flat().map(({ atEnd }) => atEnd)).size, 1, 'one scale for the same buckets');
+});
+
+interface Step {
+  readonly event: string;
+  readonly loss: number;
+  readonly grad_norm: number;
+}
+
+interface End {
+  readonly predicted_peak_bytes: readonly number[];
+  readonly measured_peak_bytes: readonly number[];
+}
+
+test('messages take the memory that the ledger predicts, and are freed', async () => {
+  const model = {
+    architecture: 'llama',
+    vocab_size: 512,
+    hidden_size: 192,
+    intermediate_size: 576,
+    num_hidden_layers: 6,
+    num_attention_heads: 4,
+    num_key_value_heads: 4,
+  };
+  for (const stage of [0, 2]) {
+    const set = [
+      `model=${JSON.stringify(model)}`,
+      `data.path=${join(MODELS, 'llama-gqa-tied/batches.jsonl')}`,
+      'train_batch_size=2',
+      'steps=6',
+      'communication.compression=fp16-dynamic',
+      `zero_optimization=${JSON.stringify({ stage, reduce_bucket_size: 500_000 })}`,
+    ].flatMap((setting) => ['--set', setting]);
+    const { exitCode, stdout, stderr } = await run(['train', EMPTY, '--ranks', '2', ...set, '--json']);
+    assert.equal(exitCode, 0, stderr);
+    const end = JSON.parse(stdout.trim().split('\n').at(-1) ?? '') as End;
+    for (const [rank, measured] of end.measured_peak_bytes.entries()) {
+      const ratio = measured / (end.predicted_peak_bytes[rank] ?? 0);
+      assert.ok(ratio > 0.9 && ratio < 1.1, `rank ${rank}, stage ${stage}: ${ratio} times the ledger`);
+    }
+  }
+});
+
+// Relative, over 20 steps: AdamW divides by the gradient's size, so that a rounding of one in 2^11 (fp16) or
+// 2^8 (bf16) turns into a change of the update as large, and the losses follow.
+const TOLERANCES = {
+  fp16: 1e-3,
+  'fp16-static': 1e-3,
+  'fp16-dynamic': 1e-3,
+  bf16: 1e-2,
+} as const;
+
+describe('20 steps on 2 ranks', { concurrency: 1 }, () => {
+  for (const [name, shift] of [
+    ['llama-gqa-tied', 0],
+    ['gpt2-relu', 2],
+  ] as const) {
+    const folder = join(MODELS, name);
+    const expected = readJson<Expected>(folder, 'expected.json');
+    for (const [index, [type, tolerance]] of Object.entries(TOLERANCES).entries()) {
+      const stage = (index + shift) % 4;
+      test(`${name}, ${type}, ZeRO ${stage}: within ${tolerance} of the losses in fp32`, async () => {
+        const steps = await trainedSteps(folder, expected, [
+          `communication.compression=${type}`,
+          `zero_optimization.stage=${stage}`,
+        ]);
+        for (const [index, { loss }] of steps.entries()) {
+          const wanted = expected.train.losses[index] ?? Number.NaN;
+          const error = Math.abs(loss - wanted) / wanted;
+          assert.ok(error <= tolerance, `step ${index + 1}: ${loss} for ${wanted}, off by ${error}`);
+        }
+      });
+    }
+  }
+
+  const folder = join(MODELS, 'llama-gqa-tied');
+  const expected = readJson<Expected>(folder, 'expected.json');
+
+  test(`"none" is a run without compression, to the last bit, and the others are not`, async () => {
+    const plain = await trainedSteps(folder, expected, []);
+    assert.deepEqual(await trainedSteps(folder, expected, ['communication.compression=none']), plain);
+    assert.deepEqual(await trainedSteps(folder, expected, ['communication_data_type=fp32']), plain);
+    const cast = await trainedSteps(folder, expected, ['communication_data_type=bf16']);
+    assert.notDeepEqual(cast, plain);
+    assert.deepEqual(await trainedSteps(folder, expected, ['communication.compression=bf16']), cast);
+  });
+
+  test(`bucket sizes and overlap change no bit of a compressed sum`, async () => {
+    const compression = 'communication.compression=fp16';
+    const usual = await trainedSteps(folder, expected, [compression]);
+    const small = ['zero_optimization.reduce_bucket_size=500', 'zero_optimization.overlap_comm=false'];
+    assert.deepEqual(await trainedSteps(folder, expected, [compression, ...small]), usual);
+  });
+});
+
+/** Loss and gradient norm of every step. */
+async function trainedSteps(
+  folder: string,
+  { batch_size, train }: Expected,
+  settings: readonly string[],
+): Promise<readonly Pick<Step, 'loss' | 'grad_norm'>[]> {
+  const { lr, betas, eps, weight_decay } = train;
+  const set = [
+    `model=${folder}`,
+    `data.path=${join(folder, 'batches.jsonl')}`,
+    `steps=${train.losses.length}`,
+    `train_batch_size=${batch_size}`,
+    `gradient_clipping=${train.clip}`,
+    'optimizer.type=AdamW',
+    `optimizer.params=${JSON.stringify({ lr, betas, eps, weight_decay })}`,
+    ...settings,
+  ].flatMap((setting) => ['--set', setting]);
+  const { exitCode, stdout, stderr } = await run(['train', EMPTY, '--ranks', '2', ...set, '--json']);
+  assert.equal(exitCode, 0, stderr);
+  const events = stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Step);
+  const steps = events.filter(({ event }) => event === 'step');
+  assert.equal(steps.length, train.losses.length);
+  return steps.map(({ loss, grad_norm }) => ({ loss, grad_norm }));
+}

@@ -1,0 +1,418 @@
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Writable } from 'node:stream';
+import { text as textOf } from 'node:stream/consumers';
+import { after, before, describe, test } from 'node:test';
+import type { JsonObject, JsonValue } from '../src/base/json-document.js';
+import type { JsonSchema } from '../src/base/json-schema.js';
+import { PlainDisplay } from '../src/cli/progress/plain-display.js';
+import { compileStep } from '../src/engine/compile-step.js';
+import { knownKeys } from '../src/engine/config/known-keys.js';
+import { resolveConfig } from '../src/engine/config.js';
+import { deviceOf } from '../src/engine/device.js';
+import { measureBlocks } from '../src/engine/measure-blocks.js';
+import { openModel } from '../src/engine/model-source.js';
+import { runTraining } from '../src/engine/train.js';
+import { openTrainingData } from '../src/engine/training-data.js';
+import { initialize, TrainyardError, type UserConfig } from '../src/index.js';
+import { singleRank } from '../src/launch/environment.js';
+import { freePort } from '../src/launch/free-port.js';
+import { planFlatLayout } from '../src/nn/flat-layout.js';
+import { createSchedule } from '../src/optim/lr-schedules.js';
+import { printReport } from '../src/step/print.js';
+
+// Every key that a configuration may hold does something: for each there are two values between which
+// something outside of the configuration changes. A new key without a row here fails the first test.
+
+const FIXTURES = join(import.meta.dirname, '../../test/fixtures/models');
+const RANKS = 2;
+const LENGTH = 8;
+const VOCABULARY = 256;
+
+let root = '';
+before(() => {
+  root = mkdtempSync(join(tmpdir(), 'trainyard-keys-'));
+  for (const [name, field] of [
+    ['left', 'text'],
+    ['right', 'words'],
+  ] as const) {
+    const lines = Array.from({ length: 12 }, (_, row) =>
+      JSON.stringify({ text: `row ${row} of many`, words: `other words, ${row} of them`, field }),
+    );
+    writeFileSync(join(root, `${name}.jsonl`), `${lines.slice(name === 'left' ? 0 : 3).join('\n')}\n`);
+  }
+});
+after(() => rmSync(root, { recursive: true }));
+
+/** What shows the effect of a key: a text that depends on it. */
+type Observer = (config: UserConfig) => string | Promise<string>;
+
+interface Row {
+  readonly key: string;
+  readonly values: readonly [JsonValue, JsonValue];
+  readonly observe: Observer;
+  /** What stands beside the key. */
+  readonly beside: JsonObject;
+  /** The effect is that one of the two is refused. */
+  readonly refuses: boolean;
+}
+
+const MODEL = {
+  architecture: 'llama',
+  vocab_size: VOCABULARY,
+  hidden_size: 8,
+  intermediate_size: 12,
+  num_hidden_layers: 3,
+  num_attention_heads: 2,
+};
+
+function base(): JsonObject {
+  return { model: MODEL, train_batch_size: 8, gradient_clipping: 1 };
+}
+
+const schedule: Observer = (written) => {
+  const { scheduler, optimizer } = resolveConfig(written);
+  const { at } = createSchedule(scheduler, optimizer.params.lr);
+  return JSON.stringify(Array.from({ length: 80 }, (_, step) => at(step)));
+};
+
+const training: Observer = (config) => {
+  const engine = initialize({ config });
+  const inputIds = Array.from({ length: 8 }, (_, row) =>
+    Array.from({ length: LENGTH }, (_, i) => (row * 37 + i * 11) % VOCABULARY),
+  );
+  const steps = [1, 2, 3].map(() => engine.trainBatch({ inputIds }).loss);
+  engine.close();
+  return JSON.stringify(steps);
+};
+
+/** The programs of two ranks, with what they need and send. */
+const programs: Observer = (written) => {
+  const config = resolveConfig(written, { worldSize: RANKS, requires: ['model'] });
+  const { model } = openModel(config.model);
+  const layout = planFlatLayout(model.blocks, undefined, config.data_parallel_size);
+  const shape = { rows: config.train_micro_batch_size_per_gpu, length: LENGTH };
+  // Times that make no block a better choice than another, so that this depends on nothing else.
+  const measured = measureBlocks(model, shape).map((costs) => ({ ...costs, forwardMs: 1 }));
+  const step = { config, model, layout, goal: 'update', sequenceLength: LENGTH, measured } as const;
+  const compiled = compileStep(step);
+  return compiled.programs
+    .map((program, rank) => {
+      const report = compiled.reports[rank];
+      assert.ok(report);
+      return (
+        JSON.stringify(program.instructions) + JSON.stringify(program.buckets) + printReport(program, report)
+      );
+    })
+    .join('\n');
+};
+
+const data: Observer = async (written) => {
+  const config = resolveConfig(written, { requires: ['model', 'data'] });
+  const { batches } = await openTrainingData(config, openModel(config.model), { rank: 0, worldSize: 1 });
+  const first = [0, 1].map((step) => batches.microBatch(step, 0));
+  return JSON.stringify(first.map(({ inputIds }) => [...inputIds].map(Number)));
+};
+
+/** A whole run: its steps, the lines that it prints, the folders that it leaves. */
+const run: Observer = async (written) => {
+  const configPath = join(root, 'run.json');
+  writeFileSync(configPath, JSON.stringify(written));
+  const lines: string[] = [];
+  let steps = 0;
+  const stream = new Writable({
+    write(chunk: Buffer, _, done) {
+      lines.push(chunk.toString());
+      done();
+    },
+  });
+  const display = new PlainDisplay(stream, () => 0);
+  await runTraining({
+    configPath,
+    overrides: [],
+    environment: singleRank(),
+    sink: (event) => {
+      if (event.event === 'step') {
+        steps += 1;
+        display.event({ ...event, step_ms: 1, tokens_per_second: 1 });
+      }
+      if (event.event === 'start') display.event(event);
+    },
+    signal: new AbortController().signal,
+  });
+  const folders = ['one', 'other'].filter((name) => existsSync(join(root, name)));
+  for (const name of folders) rmSync(join(root, name), { recursive: true });
+  return JSON.stringify([lines.length, steps, folders]);
+};
+
+/** Where tensors are, or why they cannot be there. */
+const device: Observer = (written) => deviceOf(resolveConfig(written).device, 0);
+
+/** What a rank says that waits for another, in a process of its own: libtorch complains as well. */
+const meeting: Observer = (written) => {
+  const { stdout } = spawnSync(
+    process.execPath,
+    [
+      '--input-type=module',
+      '--eval',
+      MEETING,
+      join(import.meta.dirname, '../src/index.js'),
+      JSON.stringify(written),
+    ],
+    {
+      encoding: 'utf8',
+      env: { ...process.env, RANK: '1', WORLD_SIZE: '2', MASTER_ADDR: '127.0.0.1', MASTER_PORT: '1' },
+    },
+  );
+  assert.match(stdout, /RENDEZVOUS_FAILED/);
+  return stdout;
+};
+
+const MEETING = `
+  const [library, config] = process.argv.slice(1);
+  const { initialize } = await import(library);
+  try {
+    initialize({ config: JSON.parse(config) });
+  } catch (error) {
+    process.stdout.write(error.code + ' ' + error.message);
+  }
+`;
+
+/** What two ranks exchange by, in processes of their own. */
+const transport: Observer = async (written) => {
+  const port = await freePort('127.0.0.1');
+  const ranks = [0, 1].map((rank) =>
+    spawn(
+      process.execPath,
+      [
+        '--input-type=module',
+        '--eval',
+        TRANSPORT,
+        join(import.meta.dirname, '../src/engine'),
+        JSON.stringify(written),
+      ],
+      {
+        stdio: ['ignore', 'pipe', 'inherit'],
+        env: {
+          ...process.env,
+          RANK: `${rank}`,
+          WORLD_SIZE: '2',
+          MASTER_ADDR: '127.0.0.1',
+          MASTER_PORT: `${port}`,
+        },
+      },
+    ),
+  );
+  const outputs = await Promise.all(ranks.map(({ stdout }) => textOf(stdout)));
+  assert.match(outputs[0] ?? '', /Group/);
+  return outputs.join();
+};
+
+const TRANSPORT = `
+  const [engine, config] = process.argv.slice(1);
+  const { joinWorld } = await import(engine + '/initialize.js');
+  const { resolveConfig } = await import(engine + '/config.js');
+  const { rankEnvironment } = await import(engine + '/../launch/environment.js');
+  const { group } = joinWorld(resolveConfig(JSON.parse(config), { worldSize: 2 }), rankEnvironment(process.env));
+  process.stdout.write(group.constructor.name);
+  group.close();
+`;
+
+const resolution: Observer = (written) => JSON.stringify(resolveConfig(written, { worldSize: RANKS }));
+
+function rows(): readonly Row[] {
+  const row = (key: string, values: Row['values'], observe: Observer, beside: JsonObject = {}): Row => ({
+    key,
+    values,
+    observe,
+    beside,
+    refuses: false,
+  });
+  const refused = (key: string, values: Row['values'], observe: Observer, beside: JsonObject = {}): Row => ({
+    ...row(key, values, observe, beside),
+    refuses: true,
+  });
+  const optimizer = (type: string, name: string, values: Row['values'], params: JsonObject = {}): Row =>
+    row(`optimizer[${type}].params.${name}`, values, training, {
+      optimizer: { type, params: { lr: 0.01, ...params } },
+    });
+  const scheduler = (type: string, name: string, values: Row['values'], params: JsonObject = {}): Row =>
+    row(`scheduler[${type}].params.${name}`, values, schedule, { steps: 60, scheduler: { type, params } });
+  const zero = (name: string, values: Row['values'], beside: JsonObject = {}): Row =>
+    row(`zero_optimization.${name}`, values, programs, { zero_optimization: beside });
+  const text = { path: '', tokenizer: 'bytes', sequence_length: LENGTH };
+  const onText = (name: string, values: Row['values'], beside: JsonObject = {}): Row =>
+    row(`data.${name}`, values, data, { data: { ...text, path: join(root, 'left.jsonl'), ...beside } });
+  const aRun = { steps: 3, data: { ...text, path: join(root, 'left.jsonl') } };
+
+  const adam = (type: string): readonly Row[] => [
+    optimizer(type, 'lr', [0.01, 0.02]),
+    optimizer(type, 'betas', [
+      [0.9, 0.99],
+      [0.5, 0.9],
+    ]),
+    optimizer(type, 'eps', [1e-8, 1e-2]),
+    optimizer(type, 'weight_decay', [0, 0.5]),
+  ];
+  const warmUp = (type: string, params: JsonObject = {}): readonly Row[] => [
+    scheduler(type, 'warmup_num_steps', [10, 20], params),
+    scheduler(type, 'warmup_type', ['log', 'linear'], { warmup_num_steps: 10, ...params }),
+  ];
+  const cycle = { cycle_min_lr: 0.1, cycle_max_lr: 1, cycle_first_step_size: 12 };
+  const oneCycle = (name: string, values: Row['values'], params: JsonObject = {}): Row =>
+    scheduler('OneCycle', name, values, { ...cycle, ...params });
+  const rangeTest = (name: string, values: Row['values']): Row =>
+    scheduler('LRRangeTest', name, values, { lr_range_test_step_size: 10 });
+
+  return [
+    row('model', [join(FIXTURES, 'qwen3'), join(FIXTURES, 'gpt2-relu')], programs),
+    row('model.architecture', ['llama', 'qwen2'], programs, { model: { ...MODEL, num_key_value_heads: 2 } }),
+    onText('path', [join(root, 'left.jsonl'), join(root, 'right.jsonl')]),
+    { ...onText('tokenizer', ['bytes', join(root, 'none')]), refuses: true },
+    onText('sequence_length', [8, 9]),
+    onText('shuffle', [true, false]),
+    onText('pack', [true, false]),
+    onText('text_field', ['text', 'words']),
+    row('steps', [1, 3], run, aRun),
+    row('steps_per_print', [1, 2], run, { ...aRun, steps: 6 }),
+    row('output', [join(root, 'one'), join(root, 'other')], run, aRun),
+    row('seed', [1, 2], training),
+    refused('device', ['cpu', 'cuda'], device),
+    refused('mesh.pipeline', [1, 2], resolution),
+    refused('mesh.tensor', [1, 2], resolution),
+    row('communication.timeout_seconds', [0.2, 0.4], meeting),
+    row('communication.algorithm', ['shared-memory', 'backend'], transport),
+    row('communication.deterministic', [true, false], programs, { zero_optimization: { stage: 2 } }),
+    row('communication.compression', ['none', 'fp16'], programs),
+    row('communication.compression[fp16-static].scale', [65_536, 1024], programs, {
+      communication: { compression: { type: 'fp16-static' } },
+    }),
+    row('communication_data_type', ['fp32', 'bf16'], programs),
+    row('train_batch_size', [8, 16], programs, { train_micro_batch_size_per_gpu: 4 }),
+    row('train_micro_batch_size_per_gpu', [2, 4], programs),
+    row('gradient_accumulation_steps', [1, 2], programs),
+    row('gradient_clipping', [0, 1], programs),
+    ...adam('AdamW'),
+    ...adam('Adam'),
+    optimizer('Adam', 'adam_w_mode', [true, false], { weight_decay: 0.5 }),
+    optimizer('SGD', 'lr', [0.1, 0.2]),
+    optimizer('SGD', 'momentum', [0, 0.9]),
+    optimizer('SGD', 'dampening', [0, 0.5], { momentum: 0.9 }),
+    optimizer('SGD', 'nesterov', [true, false], { momentum: 0.9 }),
+    optimizer('SGD', 'weight_decay', [0, 0.5]),
+    optimizer('Lion', 'lr', [0.1, 0.2]),
+    optimizer('Lion', 'betas', [
+      [0.9, 0.99],
+      [0.1, 0.2],
+    ]),
+    optimizer('Lion', 'weight_decay', [0, 0.5]),
+    ...warmUp('WarmupLR'),
+    scheduler('WarmupLR', 'warmup_min_lr', [0, 1e-4], { warmup_num_steps: 10 }),
+    scheduler('WarmupLR', 'warmup_max_lr', [1, 2], { warmup_num_steps: 10 }),
+    ...warmUp('WarmupDecayLR'),
+    scheduler('WarmupDecayLR', 'total_num_steps', [50, 60], { warmup_num_steps: 10 }),
+    scheduler('WarmupDecayLR', 'warmup_min_lr', [0, 1e-4], { warmup_num_steps: 10 }),
+    scheduler('WarmupDecayLR', 'warmup_max_lr', [1, 2], { warmup_num_steps: 10 }),
+    ...warmUp('WarmupCosineLR'),
+    scheduler('WarmupCosineLR', 'total_num_steps', [50, 60], { warmup_num_steps: 10 }),
+    scheduler('WarmupCosineLR', 'warmup_min_ratio', [0, 0.1], { warmup_num_steps: 10 }),
+    scheduler('WarmupCosineLR', 'cos_min_ratio', [0, 0.1], { warmup_num_steps: 10 }),
+    oneCycle('cycle_min_lr', [0.1, 0.2]),
+    oneCycle('cycle_max_lr', [1, 2]),
+    oneCycle('cycle_first_step_size', [10, 12]),
+    oneCycle('cycle_second_step_size', [10, 20]),
+    oneCycle('cycle_first_stair_count', [0, 4]),
+    oneCycle('cycle_second_stair_count', [0, 4]),
+    oneCycle('decay_lr_rate', [0.2, 0.5], { decay_step_size: 5 }),
+    oneCycle('decay_step_size', [5, 6], { decay_lr_rate: 0.5 }),
+    oneCycle('cycle_momentum', [true, false]),
+    oneCycle('cycle_min_mom', [0.7, 0.8]),
+    oneCycle('cycle_max_mom', [0.9, 0.95]),
+    oneCycle('decay_mom_rate', [0.02, 0.01], { decay_step_size: 5 }),
+    rangeTest('lr_range_test_min_lr', [1, 2]),
+    rangeTest('lr_range_test_step_size', [10, 20]),
+    rangeTest('lr_range_test_step_rate', [1, 2]),
+    rangeTest('lr_range_test_staircase', [true, false]),
+    zero('stage', [1, 2]),
+    zero('reduce_bucket_size', [500, 5000]),
+    zero('overlap_comm', [true, false], { stage: 2 }),
+    zero('stage3_prefetch_bucket_size', [0, 10_000], { stage: 3 }),
+    zero('stage3_max_live_parameters', [1, 100_000], { stage: 3 }),
+    zero('stage3_param_persistence_threshold', [0, 10_000], { stage: 3 }),
+    row('recompute[selected].every', [1, 2], programs, { recompute: { policy: 'selected' } }),
+    row('recompute[selected].blocks', [['model.layers.1'], ['model.layers.*']], programs, {
+      recompute: { policy: 'selected' },
+    }),
+    row('recompute[on-demand].limit_bytes', [1, 10_000_000], programs, {
+      recompute: { policy: 'on-demand' },
+    }),
+    refused('recompute[budget].budget_bytes', [1, 10_000_000], programs, { recompute: { policy: 'budget' } }),
+    row('pipeline.activation_checkpoint_interval', [0, 1], programs),
+  ];
+}
+
+/** Keys for other programs. */
+const FOR_EDITORS = ['$schema'];
+
+describe('every key of a configuration acts', { concurrency: 1 }, () => {
+  test('every key has its row, and every row its key', () => {
+    const keys = leaves(knownKeys.schema, '');
+    assert.deepEqual(
+      rows()
+        .map(({ key }) => key)
+        .sort(),
+      keys.filter((key) => !FOR_EDITORS.includes(key)).sort(),
+    );
+  });
+
+  for (const [index, { key }] of rows().entries()) {
+    test(key, async () => {
+      // Made again: the folder is known only now.
+      const row = rows()[index];
+      assert.ok(row);
+      const [left, right] = row.values;
+      const one = await observed(row, left);
+      const other = await observed(row, right);
+      assert.notEqual(
+        one,
+        other,
+        `${JSON.stringify(left)} and ${JSON.stringify(right)} come to the same: ${one}`,
+      );
+      assert.equal(await observed(row, left), one, 'the same comes to the same');
+    });
+  }
+});
+
+async function observed({ key, observe, beside, refuses }: Row, value: JsonValue): Promise<string> {
+  const path = key.replaceAll(/\[[^\]]*\]/g, '').split('.');
+  try {
+    return await observe(withValue({ ...base(), ...beside }, path, value) as UserConfig);
+  } catch (error) {
+    if (refuses && error instanceof TrainyardError) return error.code;
+    throw error;
+  }
+}
+
+function withValue(object: JsonObject, [key = '', ...rest]: readonly string[], value: JsonValue): JsonObject {
+  if (rest.length === 0) return { ...object, [key]: value };
+  const inner = object[key];
+  return { ...object, [key]: withValue((inner ?? {}) as JsonObject, rest, value) };
+}
+
+/** The paths of all values; a choice of objects by the constant that tells it from the others. */
+function leaves(schema: JsonSchema, path: string): readonly string[] {
+  if (schema.properties !== undefined) {
+    return Object.entries(schema.properties).flatMap(([key, below]) =>
+      below.const === undefined ? leaves(below, path === '' ? key : `${path}.${key}`) : [],
+    );
+  }
+  const choices = schema.oneOf ?? schema.anyOf ?? [];
+  if (!choices.some(({ properties }) => properties)) return [path];
+  return choices.flatMap((choice) => {
+    const name = Object.values(choice.properties ?? {}).find((below) => below.const !== undefined)?.const;
+    return leaves(choice, name === undefined ? path : `${path}[${String(name)}]`);
+  });
+}
