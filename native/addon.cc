@@ -8,6 +8,7 @@
 #include "memory-count.h"
 #include "process-group.h"
 #include "rendezvous-store.h"
+#include "shared-memory/exports.h"
 #include "system.h"
 #include "tensor-memory.h"
 
@@ -26,6 +27,7 @@ static napi_value initialize(napi_env env, napi_value exports) {
   export_system(env, exports);
   export_rendezvous_store(env, exports);
   export_process_group(env, exports);
+  export_shared_memory(env, exports);
   return exports;
 }
 

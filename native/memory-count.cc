@@ -82,6 +82,8 @@ void count_memory() {
   c10::SetCPUAllocator(counting, UINT8_MAX);
 }
 
+void count_bytes(int64_t bytes) { count(bytes); }
+
 void export_memory_count(napi_env env, napi_value exports) {
   export_function(env, exports, "allocatedBytes", allocated_bytes);
   export_function(env, exports, "peakAllocatedBytes", peak_allocated_bytes);

@@ -103,6 +103,25 @@ napi_value store_wait(napi_env env, napi_callback_info info) {
   });
 }
 
+napi_value store_set(napi_env env, napi_callback_info info) {
+  return guarded(env, "storeSet", [&] {
+    const Arguments arguments(env, info);
+    const StoreHolder& holder = holder_of(env, arguments.value(0));
+    static_cast<c10d::Store&>(*holder.store).set(arguments.string(1), arguments.string(2));
+    return undefined_value(env);
+  });
+}
+
+napi_value store_get(napi_env env, napi_callback_info info) {
+  return guarded(env, "storeGet", [&] {
+    const Arguments arguments(env, info);
+    const StoreHolder& holder = holder_of(env, arguments.value(0));
+    const std::string key = arguments.string(1);
+    holder.store->wait({key}, Milliseconds(arguments.integer(2)));
+    return string_value(env, static_cast<c10d::Store&>(*holder.store).get_to_str(key));
+  });
+}
+
 napi_value close_store(napi_env env, napi_callback_info info) {
   return guarded(env, "closeStore", [&] {
     const Arguments arguments(env, info);
@@ -120,6 +139,8 @@ void export_rendezvous_store(napi_env env, napi_value exports) {
   export_function(env, exports, "storePort", store_port);
   export_function(env, exports, "storeAdd", store_add);
   export_function(env, exports, "storeWait", store_wait);
+  export_function(env, exports, "storeSet", store_set);
+  export_function(env, exports, "storeGet", store_get);
   export_function(env, exports, "closeStore", close_store);
 }
 

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
+import { text as textOf } from 'node:stream/consumers';
 import { after, before, describe, test } from 'node:test';
 import type { JsonObject, JsonValue } from '../src/base/json-document.js';
 import type { JsonSchema } from '../src/base/json-schema.js';
@@ -18,6 +19,7 @@ import { runTraining } from '../src/engine/train.js';
 import { openTrainingData } from '../src/engine/training-data.js';
 import { initialize, TrainyardError, type UserConfig } from '../src/index.js';
 import { singleRank } from '../src/launch/environment.js';
+import { freePort } from '../src/launch/free-port.js';
 import { planFlatLayout } from '../src/nn/flat-layout.js';
 import { createSchedule } from '../src/optim/lr-schedules.js';
 import { printReport } from '../src/step/print.js';
@@ -179,6 +181,46 @@ const MEETING = `
   }
 `;
 
+/** What two ranks exchange by, in processes of their own. */
+const transport: Observer = async (written) => {
+  const port = await freePort('127.0.0.1');
+  const ranks = [0, 1].map((rank) =>
+    spawn(
+      process.execPath,
+      [
+        '--input-type=module',
+        '--eval',
+        TRANSPORT,
+        join(import.meta.dirname, '../src/engine'),
+        JSON.stringify(written),
+      ],
+      {
+        stdio: ['ignore', 'pipe', 'inherit'],
+        env: {
+          ...process.env,
+          RANK: `${rank}`,
+          WORLD_SIZE: '2',
+          MASTER_ADDR: '127.0.0.1',
+          MASTER_PORT: `${port}`,
+        },
+      },
+    ),
+  );
+  const outputs = await Promise.all(ranks.map(({ stdout }) => textOf(stdout)));
+  assert.match(outputs[0] ?? '', /Group/);
+  return outputs.join();
+};
+
+const TRANSPORT = `
+  const [engine, config] = process.argv.slice(1);
+  const { joinWorld } = await import(engine + '/initialize.js');
+  const { resolveConfig } = await import(engine + '/config.js');
+  const { rankEnvironment } = await import(engine + '/../launch/environment.js');
+  const { group } = joinWorld(resolveConfig(JSON.parse(config), { worldSize: 2 }), rankEnvironment(process.env));
+  process.stdout.write(group.constructor.name);
+  group.close();
+`;
+
 const resolution: Observer = (written) => JSON.stringify(resolveConfig(written, { worldSize: RANKS }));
 
 function rows(): readonly Row[] {
@@ -242,6 +284,7 @@ function rows(): readonly Row[] {
     refused('mesh.pipeline', [1, 2], resolution),
     refused('mesh.tensor', [1, 2], resolution),
     row('communication.timeout_seconds', [0.2, 0.4], meeting),
+    row('communication.algorithm', ['shared-memory', 'backend'], transport),
     row('communication.deterministic', [true, false], programs, { zero_optimization: { stage: 2 } }),
     row('communication.compression', ['none', 'fp16'], programs),
     row('communication.compression[fp16-static].scale', [65_536, 1024], programs, {

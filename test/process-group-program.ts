@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { availableParallelism } from 'node:os';
 import { TrainyardError } from '../src/base/errors.js';
 import { GlooGroup } from '../src/comm/process-group/gloo.js';
 import { SingleGroup } from '../src/comm/process-group/single.js';
@@ -31,6 +32,11 @@ const options: RendezvousOptions = {
   timeoutMs: Number(timeoutMs),
 };
 
+const SHARED: RendezvousOptions = {
+  ...options,
+  sharedMemory: { isRequired: true, cores: availableParallelism(), threadsPerRank: 1 },
+};
+
 const FLOATING: readonly DType[] = ['float32', 'float64', 'float16', 'bfloat16'];
 const DTYPES: readonly DType[] = [...FLOATING, 'int64'];
 const SIZES = [0, 1, 7, 4099];
@@ -39,21 +45,31 @@ const scenarios: Readonly<Record<string, () => void>> = {
   single: () => conform(new SingleGroup()),
   gloo: () => conform(glooGroup()),
   rendezvous: () => conform(rendezvous(options)),
-  'dead peer': () => {
-    const group = rendezvous(options);
-    if (rank === worldSize - 1) process.kill(process.pid, 'SIGKILL');
-    group.allReduce(tensor(new Float32Array(1000)), 'sum').wait();
-  },
-  'absent peer': () => {
-    const group = rendezvous(options);
-    // The last rank is alive and connected, but does something else until its parent ends it.
-    if (rank === worldSize - 1) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
-    group.allReduce(tensor(new Float32Array(8)), 'mean').wait();
+  'shared memory': () => conform(rendezvous(SHARED)),
+  'dead peer': () => deadPeer(rendezvous(options)),
+  'dead peer in shared memory': () => deadPeer(rendezvous(SHARED)),
+  'absent peer': () => absentPeer(rendezvous(options)),
+  'absent peer in shared memory': () => absentPeer(rendezvous(SHARED)),
+  'other operation': () => {
+    const group = rendezvous(SHARED);
+    if (rank === 1) group.broadcast(zeros([8]), 0).wait();
+    else group.allReduce(zeros([9]), 'mean').wait();
   },
   meet: () => rendezvous(options).close(),
   'slow save': () => save(() => sleep(1.5 * options.timeoutMs)),
   'dead saver': () => save(() => process.kill(process.pid, 'SIGKILL')),
 };
+
+function deadPeer(group: ProcessGroup): void {
+  if (rank === worldSize - 1) process.kill(process.pid, 'SIGKILL');
+  group.allReduce(tensor(new Float32Array(1000)), 'sum').wait();
+}
+
+/** The last rank is alive and connected, but does something else until its parent ends it. */
+function absentPeer(group: ProcessGroup): void {
+  if (rank === worldSize - 1) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+  group.allReduce(tensor(new Float32Array(8)), 'mean').wait();
+}
 
 try {
   const body = scenarios[scenario];
@@ -115,6 +131,10 @@ function conform(group: ProcessGroup): void {
   for (const dtype of DTYPES) {
     for (const size of SIZES) scope(() => conformCollectives(group, dtype, size));
   }
+  // Past what any transport takes for a small message.
+  scope(() => conformCollectives(group, 'float32', 70_001));
+  scope(() => conformAllocated(group, 100));
+  scope(() => conformAllocated(group, 70_001));
   scope(() => conformMessages(group));
   scope(() => conformConcurrency(group));
   scope(() => conformGradients(group));
@@ -177,6 +197,25 @@ function conformCollectives(group: ProcessGroup, dtype: DType, size: number): vo
   own.copy_(valuesOf(rank, size, dtype));
   group.allGather(inPlace, own).wait();
   assert.deepEqual(inPlace.toArray(), gathered.toArray(), `gather in place of ${name}`);
+}
+
+/** In memory from the group itself, whose parts other ranks may read in place; again and again. */
+function conformAllocated(group: ProcessGroup, size: number): void {
+  const ranks = Array.from({ length: worldSize }, (_, other) => other);
+  const whole = group.allocate(worldSize * size, 'float32');
+  assert.deepEqual(whole.sum().item(), 0);
+  const slices = slicesOf(whole, size);
+  const own = slices[rank] ?? whole;
+  const sum = combine(ranks, worldSize * size, (left, right) => left + right);
+  for (let round = 0; round < 3; round += 1) {
+    whole.copy_(valuesOf(rank, worldSize * size, 'float32'));
+    group.reduceScatter(own, slices, 'sum').wait();
+    group.allGather(whole, own).wait();
+    assert.deepEqual(whole.toArray(), sum, 'scattered and gathered');
+    whole.copy_(valuesOf(rank, worldSize * size, 'float32'));
+    group.allReduce(whole, 'sum').wait();
+    assert.deepEqual(whole.toArray(), sum, 'reduced');
+  }
 }
 
 function slicesOf(whole: Tensor, size: number): readonly Tensor[] {

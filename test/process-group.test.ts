@@ -27,29 +27,51 @@ test('a world of one: the group that does nothing, and Gloo', async () => {
 test('two ranks conform', async () => {
   await passes('gloo', 2);
   await passes('rendezvous', 2);
+  await passes('shared memory', 2);
 });
 
 test('three ranks conform', async () => {
   await passes('rendezvous', 3);
+  await passes('shared memory', 3);
 });
 
-test('a dead peer fails the others long before the deadline', async () => {
-  const [first, second] = await Promise.all((await start('dead peer', 2, 2, 60_000)).map(ending));
-  assert.equal(second?.status, null);
-  const error = failure(first);
-  assert.equal(error.code, 'COLLECTIVE_FAILED');
-  assert.match(error.what ?? '', /^allReduce \(sum\) of float32 \[1000\] failed: a peer is gone/);
-  assert.equal(error.where, 'rank 0 of 2');
-  assert((first?.seconds ?? 0) < 30, `it took ${first?.seconds} s`);
+test('shared memory with more ranks than cores', async () => {
+  await passes('shared memory', 5);
 });
 
-test('a peer that does not take part fails the others at the deadline', async () => {
-  const [first, second] = await start('absent peer', 2, 2, 1_000);
-  assert(first !== undefined && second !== undefined);
-  const error = failure(await ending(first));
-  second.kill('SIGKILL');
-  assert.equal(error.code, 'COLLECTIVE_FAILED');
-  assert.match(error.what ?? '', /^allReduce \(mean\) of float32 \[8\] was not finished within 1 s/);
+for (const where of ['', ' in shared memory']) {
+  test(`a dead peer fails the others long before the deadline${where}`, async () => {
+    const [first, second] = await Promise.all((await start(`dead peer${where}`, 2, 2, 60_000)).map(ending));
+    assert.equal(second?.status, null);
+    const error = failure(first);
+    assert.equal(error.code, 'COLLECTIVE_FAILED');
+    assert.match(error.what ?? '', /^allReduce( \(sum\))? of float32 \[1000\] failed: a peer is gone/);
+    assert.equal(error.where, 'rank 0 of 2');
+    assert((first?.seconds ?? 0) < 30, `it took ${first?.seconds} s`);
+    if (where !== '') assert.equal(error.got, 'rank 1 is gone');
+  });
+
+  test(`a peer that does not take part fails the others at the deadline${where}`, async () => {
+    const [first, second] = await start(`absent peer${where}`, 2, 2, 1_000);
+    assert(first !== undefined && second !== undefined);
+    const error = failure(await ending(first));
+    second.kill('SIGKILL');
+    assert.equal(error.code, 'COLLECTIVE_FAILED');
+    assert.match(error.what ?? '', /^allReduce( \(mean\))? of float32 \[8\] was not finished within 1 s/);
+  });
+}
+
+test('ranks in different operations are told so, all of them', async () => {
+  const endings = await Promise.all((await start('other operation', 3, 3, 60_000)).map(ending));
+  const errors = endings.map(failure);
+  for (const { code, what } of errors) {
+    assert.equal(code, 'COLLECTIVE_FAILED');
+    assert.match(what ?? '', /the ranks are not in the same operation/);
+  }
+  assert.match(
+    errors[0]?.got ?? '',
+    /this rank is in all-reduce of Float × 9 .*, rank 1 in broadcast of Float × 8/,
+  );
 });
 
 test('a save that takes longer than the deadline is waited for', async () => {

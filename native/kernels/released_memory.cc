@@ -17,6 +17,7 @@ namespace trainyard {
 namespace {
 
 struct Buffer {
+  c10::Allocator* allocator;
   c10::DataPtr memory;
   size_t bytes;
 };
@@ -48,7 +49,7 @@ void allocate_memory_(const at::Tensor& flat) {
   auto& buffers = free_buffers();
   auto chosen = buffers.end();
   for (auto buffer = buffers.begin(); buffer != buffers.end(); ++buffer) {
-    if (buffer->memory.device() != flat.device()) continue;
+    if (buffer->allocator != storage.allocator() || buffer->memory.device() != flat.device()) continue;
     const bool fits = buffer->bytes >= storage.nbytes();
     const bool chosen_fits = chosen != buffers.end() && chosen->bytes >= storage.nbytes();
     if (chosen == buffers.end() || (fits && (!chosen_fits || buffer->bytes < chosen->bytes)) ||
@@ -79,7 +80,7 @@ void release_memory_(const at::Tensor& flat, bool reuse) {
   const std::lock_guard<std::mutex> lock(buffers_mutex);
   const auto length = lengths().find(memory.get());
   const size_t bytes = length == lengths().end() ? storage.nbytes() : length->second;
-  free_buffers().push_back({std::move(memory), bytes});
+  free_buffers().push_back({storage.allocator(), std::move(memory), bytes});
 }
 
 }  // namespace

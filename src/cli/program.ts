@@ -143,6 +143,17 @@ function addBench(program: Command): void {
       await benchStep(peer, options);
     });
   bench
+    .command('comms')
+    .description('What an all-reduce between ranks of this host takes, by each algorithm in turns.')
+    .option('--ranks <n>', 'processes to start', positiveInteger, 2)
+    .option('--bytes <n>', 'size of the message (repeatable)', collectSizes)
+    .option('--rounds <n>', 'turns of each algorithm', positiveInteger, 5)
+    .option('--json', JSON_HELP)
+    .action(async (options: BenchCommsOptions) => {
+      const { benchComms } = await import('./commands/bench-comms.js');
+      await benchComms(options);
+    });
+  bench
     .command('compression')
     .description('What each compression of gradients costs in accuracy, on a small run on 2 ranks.')
     .option('--steps <n>', 'optimizer steps of each run', positiveInteger, 100)
@@ -260,6 +271,12 @@ export interface BenchStepOptions extends ConfigOptions, BenchComparison {
   readonly steps: number;
 }
 
+export interface BenchCommsOptions extends JsonOption {
+  readonly ranks: number;
+  readonly rounds: number;
+  readonly bytes?: readonly number[];
+}
+
 export interface BenchCompressionOptions extends JsonOption {
   readonly steps: number;
 }
@@ -285,6 +302,13 @@ function positiveInteger(text: string): number {
   const value = wholeNumber(text);
   if (value === 0) throw new InvalidArgumentError('Expected at least 1.');
   return value;
+}
+
+/** Bytes of fp32 numbers. */
+function collectSizes(text: string, before: readonly number[] = []): readonly number[] {
+  const bytes = positiveInteger(text);
+  if (bytes % 4 !== 0) throw new InvalidArgumentError('Expected a multiple of 4.');
+  return [...before, bytes];
 }
 
 function temperature(text: string): number {

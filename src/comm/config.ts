@@ -67,6 +67,13 @@ export const communicationSchema = z
     timeout_seconds: positiveNumber()
       .default(60)
       .describe('A collective that takes longer ends the run, with the rank that is missing named.'),
+    algorithm: z
+      .enum(['auto', 'backend', 'shared-memory'])
+      .default('auto')
+      .describe(
+        'How collectives are done: "shared-memory" between ranks of one host, which read each other\'s memory; ' +
+          '"backend": what Gloo does; "auto": shared memory where all ranks can have it.',
+      ),
     deterministic: z
       .boolean()
       .default(false)

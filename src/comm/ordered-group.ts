@@ -1,3 +1,4 @@
+import type { DType } from '../tensor/dtype.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { directAllReduce } from './direct-exchange.js';
 import { MessageBuffers } from './message-buffers.js';
@@ -8,6 +9,7 @@ import type { Work } from './work.js';
 export class OrderedGroup implements ProcessGroup {
   readonly #group: ProcessGroup;
   readonly #buffers = new MessageBuffers();
+  readonly sumsInOrder = true;
 
   constructor(group: ProcessGroup) {
     this.#group = group;
@@ -19,6 +21,10 @@ export class OrderedGroup implements ProcessGroup {
 
   get worldSize(): number {
     return this.#group.worldSize;
+  }
+
+  allocate(elements: number, dtype: DType): Tensor {
+    return this.#group.allocate(elements, dtype);
   }
 
   allReduce(tensor: Tensor, reduction: Reduction): Work {

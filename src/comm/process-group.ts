@@ -1,3 +1,4 @@
+import type { DType } from '../tensor/dtype.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { Work } from './work.js';
 
@@ -14,6 +15,10 @@ export type Reduction = 'sum' | 'mean' | 'max';
 export interface ProcessGroup {
   readonly rank: number;
   readonly worldSize: number;
+  /** Whether sums are made in the order of ranks, whatever the message and the timing. */
+  readonly sumsInOrder: boolean;
+  /** A flat tensor of zeros in the host memory from which this group exchanges fastest. */
+  allocate(elements: number, dtype: DType): Tensor;
   /** Every rank gets the reduction of all tensors. */
   allReduce(tensor: Tensor, reduction: Reduction): Work;
   /** Every rank gets the tensor of `root`. */

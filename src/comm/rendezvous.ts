@@ -1,6 +1,7 @@
 import { TrainyardError } from '../base/errors.js';
 import type { NativeObject } from '../native/binding.js';
 import { native } from '../native/native.js';
+import { connectSharedMemory } from './connect-shared-memory.js';
 import { GlooGroup } from './process-group/gloo.js';
 import { SingleGroup } from './process-group/single.js';
 import type { ProcessGroup } from './process-group.js';
@@ -17,8 +18,18 @@ export interface RendezvousOptions {
   /** Distinct for every start of every run: the prefix of all keys. */
   readonly runId: string;
   readonly networkInterface: string;
+  /** Whether ranks may, or must, exchange in shared memory; left out: the transport does everything. */
+  readonly sharedMemory?: SharedMemoryWish | undefined;
   /** The deadline for all ranks to come, and for every collective after that. */
   readonly timeoutMs: number;
+}
+
+export interface SharedMemoryWish {
+  readonly isRequired: boolean;
+  /** Cores that this process may use. */
+  readonly cores: number;
+  /** Threads that each rank computes with. */
+  readonly threadsPerRank: number;
 }
 
 /**
@@ -32,11 +43,31 @@ export function rendezvous(options: RendezvousOptions): ProcessGroup {
   const deadlineMs = performance.now() + options.timeoutMs;
   const store = openStore(options);
   meet(store, options, deadlineMs);
+  const gloo = connectGloo(store, options);
+  const { sharedMemory: wish } = options;
+  if (wish === undefined) return gloo;
+  const shared = connectSharedMemory(store, `${options.runId}/shared-memory`, { ...options, ...wish }, gloo);
+  if (typeof shared !== 'string') return shared;
+  if (!wish.isRequired) return gloo;
+  gloo.close();
+  throw unshared(options, shared);
+}
+
+function connectGloo(store: NativeObject, options: RendezvousOptions): GlooGroup {
   try {
     return new GlooGroup(store, `${options.runId}/gloo`, options, () => native.closeStore(store));
   } catch (error) {
     throw failed(options, 'The ranks met but could not connect to each other.', error, CURE_INTERFACE);
   }
+}
+
+function unshared(options: RendezvousOptions, reason: string): TrainyardError {
+  return new TrainyardError('RENDEZVOUS_FAILED', {
+    what: 'The ranks cannot share memory, as communication.algorithm asks.',
+    where: placeOf(options),
+    got: reason,
+    cure: 'start all ranks on one host, in one container and as one user, or set communication.algorithm to "auto"',
+  });
 }
 
 const CURE_INTERFACE =

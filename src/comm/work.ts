@@ -52,6 +52,9 @@ export class NativeWork implements Work {
   }
 }
 
+/** How the add-on begins to say that ranks differ in what they do. */
+const MISMATCH = 'mismatch: ';
+
 /** The transport's complaint as an error that names the operation, the rank and what to look at. */
 export function collectiveFailure(
   cause: unknown,
@@ -59,6 +62,18 @@ export function collectiveFailure(
   waitedMs: number,
 ): TrainyardError {
   const reason = transportReason(cause);
+  if (reason.startsWith(MISMATCH)) {
+    return new TrainyardError(
+      'COLLECTIVE_FAILED',
+      {
+        what: `${operation} failed: the ranks are not in the same operation.`,
+        where: place,
+        got: reason.slice(MISMATCH.length),
+        cure: 'let every rank do the same steps in the same order; it is a bug of Trainyard if no code of yours runs collectives',
+      },
+      { cause },
+    );
+  }
   const isLate = waitedMs >= timeoutMs || /timed? ?out/i.test(reason);
   return new TrainyardError(
     'COLLECTIVE_FAILED',

@@ -76,11 +76,15 @@ export interface World {
  * @throws TrainyardError RENDEZVOUS_FAILED, or CONFIG_CONFLICT without a device for this rank.
  */
 export function joinWorld(config: ResolvedConfig, place: RankEnvironment): World {
-  setThreads(threadBudget(place.localWorldSize, env.variables).threadsPerRank);
+  const { cores, threadsPerRank } = threadBudget(place.localWorldSize, env.variables);
+  setThreads(threadsPerRank);
   const device = deviceOf(config.device, place.localRank);
   const timeoutMs = config.communication.timeout_seconds * 1000;
-  const group = rendezvous({ ...place, timeoutMs });
-  return { group: config.communication.deterministic ? new OrderedGroup(group) : group, device };
+  const { algorithm, deterministic } = config.communication;
+  const sharedMemory = { isRequired: algorithm === 'shared-memory', cores, threadsPerRank };
+  const wishes = algorithm === 'backend' || device !== 'cpu' ? {} : { sharedMemory };
+  const group = rendezvous({ ...place, timeoutMs, ...wishes });
+  return { group: deterministic && !group.sumsInOrder ? new OrderedGroup(group) : group, device };
 }
 
 /** What an engine is built from. */

@@ -44,13 +44,15 @@ export class TrainingMemory {
       values: sharding?.parameters !== 'released',
       gradients: sharding?.gradients !== 'released',
     };
+    const allocate = (elements: number): Tensor =>
+      device === 'cpu' ? group.allocate(elements, dtype) : zeros([elements], { dtype, device });
     const byBlock = { values: !isWhole.values, gradients: !isWhole.gradients };
-    this.parameters = new FlatParameters(layout, { dtype, device, gradients: true, byBlock });
+    this.parameters = new FlatParameters(layout, { dtype, device, allocate, gradients: true, byBlock });
     this.partition = planPartition(layout, sharding === undefined ? 1 : group.worldSize);
     const slicesOf = (kind: 'values' | 'gradients'): readonly Tensor[] =>
       this.partition.ranges.map((_, index) => {
         const { start, end } = sliceOf(this.partition, index, this.#rank);
-        if (!isWhole[kind]) return keep(zeros([end - start], { dtype, device }));
+        if (!isWhole[kind]) return keep(allocate(end - start));
         const whole = kind === 'values' ? this.parameters.values : this.parameters.gradients?.values;
         invariant(whole, 'parameters to train have gradients');
         return keep(noGrad(() => whole.narrow(0, start, end - start)));

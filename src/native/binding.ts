@@ -146,6 +146,9 @@ export interface CommunicationBinding {
   storeAdd(store: NativeObject, key: string, amount: number): number;
   /** Blocks until the key is there; false after the deadline. */
   storeWait(store: NativeObject, key: string, timeoutMs: number): boolean;
+  storeSet(store: NativeObject, key: string, value: string): void;
+  /** Blocks until the key is there; throws after the deadline. */
+  storeGet(store: NativeObject, key: string, timeoutMs: number): string;
   /** Disconnects, and ends the server if it is ours. A store that is only dropped stays. */
   closeStore(store: NativeObject): void;
   createGlooGroup(options: {
@@ -171,6 +174,39 @@ export interface CommunicationBinding {
   waitWork(work: NativeObject, timeoutMs: number): void;
 }
 
+/** Collectives between the ranks of one host in memory that they share (native/shared-memory). */
+export interface SharedMemoryBinding {
+  /** Rank 0 makes the memory; the others map it by the address it gives, or throw COLLECTIVE_FAILED. */
+  createSharedGroup(options: {
+    readonly rank: number;
+    readonly worldSize: number;
+    readonly timeoutMs: number;
+    /** How often a rank looks for the others before it sleeps. */
+    readonly looks: number;
+    /** Whether it offers its core to others in between. */
+    readonly yields: boolean;
+    readonly address: string;
+  }): NativeObject;
+  sharedGroupAddress(group: NativeObject): string;
+  /** Waits until every rank has come; before anything else. */
+  meetSharedGroup(group: NativeObject): void;
+  /** A group that is only dropped stays. */
+  closeSharedGroup(group: NativeObject): void;
+  /** A tensor in memory that other processes can map. */
+  sharedTensor(shape: readonly number[], dtype: number): Handle;
+  /** Queues an operation and returns its ticket; without inputs the output is the input. */
+  startShared(
+    group: NativeObject,
+    kind: number,
+    detail: number,
+    besideCaller: boolean,
+    output?: Handle,
+    inputs?: readonly Handle[],
+  ): number;
+  /** Returns when the operation and all before it are done; throws COLLECTIVE_FAILED. */
+  waitShared(group: NativeObject, ticket: number): void;
+}
+
 /** Everything the add-on exports. */
 export interface NativeBinding
   extends OperatorBinding,
@@ -179,4 +215,5 @@ export interface NativeBinding
     AutogradBinding,
     RandomBinding,
     EnvironmentBinding,
-    CommunicationBinding {}
+    CommunicationBinding,
+    SharedMemoryBinding {}

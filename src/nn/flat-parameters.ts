@@ -10,6 +10,8 @@ import type { Parameter } from './parameter.js';
 export interface FlatParametersOptions {
   readonly dtype: DType;
   readonly device: Device;
+  /** Where memory comes from that ranks exchange; left out: from libtorch. */
+  readonly allocate?: (elements: number) => Tensor;
   /** Whether gradients are wanted; evaluation and generation do without. */
   readonly gradients: boolean;
   /**
@@ -61,9 +63,11 @@ export class FlatParameters {
 
   constructor(
     readonly layout: FlatLayout,
-    { dtype, device, gradients, byBlock = { values: false, gradients: false } }: FlatParametersOptions,
+    options: FlatParametersOptions,
   ) {
-    const allocate = (elements: number) => keep(zeros([elements], { dtype, device }));
+    const { dtype, device, gradients, byBlock = { values: false, gradients: false } } = options;
+    const { allocate: allocateFlat = (elements) => zeros([elements], { dtype, device }) } = options;
+    const allocate = (elements: number): Tensor => keep(allocateFlat(elements));
     this.values = allocate(byBlock.values ? 0 : layout.trainableElements);
     this.frozenValues = allocate(layout.frozenElements);
     this.gradients = gradients

@@ -3,17 +3,16 @@ import type { NativeObject } from '../../native/binding.js';
 import { native } from '../../native/native.js';
 import { noGrad } from '../../tensor/autograd.js';
 import type { DType } from '../../tensor/dtype.js';
+import { zeros } from '../../tensor/generated/functions.js';
 import type { Tensor } from '../../tensor/tensor.js';
 import { directAllGather, directReduceScatter } from '../direct-exchange.js';
 import { MessageBuffers } from '../message-buffers.js';
 import type { ProcessGroup, Reduction } from '../process-group.js';
 import { collectiveFailure, finishedWork, NativeWork, type Work } from '../work.js';
-import { describeTensor, requireLayout } from './layout.js';
+import { describeTensor, requireDivisible, requireInputs, requireLayout } from './layout.js';
 
 /** The add-on's numbers for what Gloo reduces by; it knows no mean. */
 const REDUCTIONS = { sum: 0, mean: 0, max: 1 } as const satisfies Record<Reduction, number>;
-
-const FLOATING: readonly DType[] = ['float32', 'float64', 'float16', 'bfloat16'];
 
 /** How long a rank that closes waits for the others before it leaves all the same. */
 const LONGEST_FAREWELL_MS = 5_000;
@@ -32,6 +31,7 @@ export interface GlooOptions {
 export class GlooGroup implements ProcessGroup {
   readonly rank: number;
   readonly worldSize: number;
+  readonly sumsInOrder = false;
   readonly #store: NativeObject;
   readonly #prefix: string;
   readonly #options: GlooOptions;
@@ -58,6 +58,10 @@ export class GlooGroup implements ProcessGroup {
     this.#group = native.createGlooGroup({ store, prefix, ...options });
   }
 
+  allocate(elements: number, dtype: DType): Tensor {
+    return zeros([elements], { dtype });
+  }
+
   allReduce(tensor: Tensor, reduction: Reduction): Work {
     if (tensor.elements === 0) return finishedWork;
     return this.#start(
@@ -80,15 +84,8 @@ export class GlooGroup implements ProcessGroup {
   }
 
   reduceScatter(output: Tensor, inputs: readonly Tensor[], reduction: Reduction): Work {
-    for (const input of inputs) requireLayout('reduceScatter', input, output, 1);
-    if (inputs.length !== this.worldSize) {
-      throw new TrainyardError('TENSOR_OPERATOR', {
-        what: 'reduceScatter needs one input for each rank.',
-        expected: `${this.worldSize} inputs`,
-        got: `${inputs.length} inputs`,
-      });
-    }
-    this.#requireDivisible(output, reduction);
+    requireInputs(output, inputs, this.worldSize);
+    requireDivisible(output, reduction);
     return output.elements === 0
       ? finishedWork
       : directReduceScatter(this, this.#buffers, output, inputs, reduction);
@@ -163,15 +160,7 @@ export class GlooGroup implements ProcessGroup {
 
   #finisher(tensor: Tensor, reduction: Reduction): (() => void) | undefined {
     if (reduction !== 'mean' || this.worldSize === 1) return undefined;
-    this.#requireDivisible(tensor, reduction);
+    requireDivisible(tensor, reduction);
     return () => void noGrad(() => tensor.div_(this.worldSize));
-  }
-
-  #requireDivisible(tensor: Tensor, reduction: Reduction): void {
-    if (reduction !== 'mean' || FLOATING.includes(tensor.dtype)) return;
-    throw new TrainyardError('TENSOR_OPERATOR', {
-      what: 'The mean over ranks needs a floating-point tensor.',
-      got: describeTensor(tensor),
-    });
   }
 }

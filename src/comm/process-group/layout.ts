@@ -1,5 +1,7 @@
 import { TrainyardError } from '../../base/errors.js';
+import type { DType } from '../../tensor/dtype.js';
 import type { Tensor } from '../../tensor/tensor.js';
+import type { Reduction } from '../process-group.js';
 
 /**
  * Refuses a pair of tensors whose sizes do not make one whole and its parts. Gloo would read past the end of
@@ -14,6 +16,36 @@ export function requireLayout(operation: string, whole: Tensor, part: Tensor, pa
     what: `The tensors of ${operation} do not fit each other.`,
     expected: `one dtype, and ${parts} × the elements of the small tensor in the large one`,
     got: `${describeTensor(whole)} and ${describeTensor(part)}`,
+  });
+}
+
+/**
+ * Refuses a list of inputs that is not one per rank, each like the output.
+ *
+ * @throws TrainyardError TENSOR_OPERATOR
+ */
+export function requireInputs(output: Tensor, inputs: readonly Tensor[], worldSize: number): void {
+  for (const input of inputs) requireLayout('reduceScatter', input, output, 1);
+  if (inputs.length === worldSize) return;
+  throw new TrainyardError('TENSOR_OPERATOR', {
+    what: 'reduceScatter needs one input for each rank.',
+    expected: `${worldSize} inputs`,
+    got: `${inputs.length} inputs`,
+  });
+}
+
+const FLOATING: readonly DType[] = ['float32', 'float64', 'float16', 'bfloat16'];
+
+/**
+ * Refuses the mean of whole numbers.
+ *
+ * @throws TrainyardError TENSOR_OPERATOR
+ */
+export function requireDivisible(tensor: Tensor, reduction: Reduction): void {
+  if (reduction !== 'mean' || FLOATING.includes(tensor.dtype)) return;
+  throw new TrainyardError('TENSOR_OPERATOR', {
+    what: 'The mean over ranks needs a floating-point tensor.',
+    got: describeTensor(tensor),
   });
 }
 

@@ -1,5 +1,7 @@
 import { invariant } from '../../base/errors.js';
 import { noGrad } from '../../tensor/autograd.js';
+import type { DType } from '../../tensor/dtype.js';
+import { zeros } from '../../tensor/generated/functions.js';
 import { scope, type Tensor } from '../../tensor/tensor.js';
 import type { ProcessGroup } from '../process-group.js';
 import { finishedWork, type Work } from '../work.js';
@@ -9,6 +11,11 @@ import { requireLayout } from './layout.js';
 export class SingleGroup implements ProcessGroup {
   readonly rank = 0;
   readonly worldSize = 1;
+  readonly sumsInOrder = true;
+
+  allocate(elements: number, dtype: DType): Tensor {
+    return zeros([elements], { dtype });
+  }
 
   allReduce(): Work {
     return finishedWork;

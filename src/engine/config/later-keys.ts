@@ -1,5 +1,5 @@
 import type { KeyTable } from './key-table.js';
-import { later, laterValues, off, section } from './key-table.js';
+import { later, laterValues, section } from './key-table.js';
 
 const ADAPTERS = 'adapters (LoRA) come later';
 
@@ -18,7 +18,10 @@ export const laterKeys: KeyTable = {
     tensor: laterValues({ above: 1 }, 'tensor parallelism comes later'),
   }),
   communication: section({
-    algorithm: off('backend', 'our own collective algorithms come later'),
+    algorithm: laterValues(
+      ['ring', 'bidirectional-ring', 'hierarchical', 'halving-doubling'],
+      'our own collective algorithms come later',
+    ),
     topology: later(null, 'our own collective algorithms come later'),
   }),
 };

@@ -76,6 +76,11 @@ export interface UserConfig {
          */
         readonly timeout_seconds?: number | undefined;
         /**
+         * How collectives are done: "shared-memory" between ranks of one host, which read each other's memory;
+         * "backend": what Gloo does; "auto": shared memory where all ranks can have it. Default: `"auto"`.
+         */
+        readonly algorithm?: 'auto' | 'backend' | 'shared-memory' | undefined;
+        /**
          * Sum gradients in one fixed order, so that runs of one world size end with the same bits whatever the
          * ZeRO stage, the bucket sizes and the timing. Slower at stage 0; stages 2 and 3 keep gradients while
          * they accumulate. Default: `false`.

@@ -1,0 +1,57 @@
+import { env } from '../../base/env.js';
+import type { CommunicationTimes } from '../../engine/bench/comms.js';
+import { rankEnvironment } from '../../launch/environment.js';
+import { openRankChannel } from '../../launch/rank-channel.js';
+import { formatBytes } from '../format.js';
+import type { BenchCommsOptions } from '../program.js';
+import { createDisplay } from '../progress/create-display.js';
+import { runAsRank } from './run-as-rank.js';
+import { superviseRanks } from './supervise-ranks.js';
+
+/** What is measured where no sizes are given: where latency counts, where bandwidth does, and between. */
+const USUAL_SIZES = [4096, 65_536, 1 << 20, 1 << 24, 1 << 26];
+
+interface Answer {
+  readonly all_reduce: readonly CommunicationTimes[];
+}
+
+/** Measures an fp32 all-reduce between ranks of this host by each algorithm, in turns. */
+export async function benchComms(options: BenchCommsOptions): Promise<void> {
+  const sizes = options.bytes ?? USUAL_SIZES;
+  const channel = openRankChannel(env.variables);
+  const environment = rankEnvironment(env.variables);
+  if (environment !== undefined && channel !== undefined) {
+    await runAsRank(environment, channel, async () => {
+      const { benchComms: measure } = await import('../../engine/bench/comms.js');
+      const times = measure(environment, sizes, options.rounds);
+      if (environment.rank === 0) channel({ event: 'answer', answer: { all_reduce: times } });
+    });
+  }
+  const { ranks, rounds } = options;
+  process.exitCode = await superviseRanks({
+    command: ['bench', 'comms', '--rounds', `${rounds}`, ...sizes.flatMap((size) => ['--bytes', `${size}`])],
+    ranks,
+    display: createDisplay(false),
+    onEvent: (event) => {
+      if (event.event === 'answer') print(event.answer as Answer, options);
+    },
+  });
+}
+
+function print({ all_reduce: times }: Answer, { ranks, json }: BenchCommsOptions): void {
+  if (json === true) {
+    process.stdout.write(`${JSON.stringify({ ranks, all_reduce: times })}\n`);
+    return;
+  }
+  const algorithms = Object.keys(times[0]?.median_us ?? {});
+  const rows = times.map(({ bytes, median_us, times_backend }) => [
+    formatBytes(bytes),
+    ...algorithms.map((name) => {
+      const us = (median_us[name] ?? Number.NaN).toPrecision(3);
+      const ratio = times_backend[name] ?? Number.NaN;
+      return `${Number(us)} µs${name === 'backend' ? '' : ` (${Number(ratio.toPrecision(3))}×)`}`;
+    }),
+  ]);
+  const lines = [['all-reduce', ...algorithms], ['---', ...algorithms.map(() => '---')], ...rows];
+  process.stdout.write(lines.map((cells) => `| ${cells.join(' | ')} |\n`).join(''));
+}

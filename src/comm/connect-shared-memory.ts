@@ -1,0 +1,73 @@
+import { TrainyardError } from '../base/errors.js';
+import type { NativeObject } from '../native/binding.js';
+import { native } from '../native/native.js';
+import { SharedMemoryGroup } from './process-group/shared-memory.js';
+import type { ProcessGroup } from './process-group.js';
+
+export interface SharedMemoryPlace {
+  readonly rank: number;
+  readonly worldSize: number;
+  readonly timeoutMs: number;
+  /** Cores that this process may use. */
+  readonly cores: number;
+  /** Threads that each rank computes with. */
+  readonly threadsPerRank: number;
+}
+
+/** From here on an operation is worth waking a thread for. */
+const BESIDE_FROM_BYTES = 1 << 18;
+
+/**
+ * Tries to share memory with every other rank, all of which try at the same time. They agree: where one rank
+ * cannot reach the memory of rank 0, because it is on another host or in a container of its own, none uses it.
+ *
+ * @param prefix for the keys in the store; no two groups share one
+ * @param transport what carries everything else; it is closed with the group
+ * @returns the group, or why there is none
+ */
+export function connectSharedMemory(
+  store: NativeObject,
+  prefix: string,
+  place: SharedMemoryPlace,
+  transport: ProcessGroup,
+): SharedMemoryGroup | string {
+  const { rank, worldSize, timeoutMs, cores, threadsPerRank } = place;
+  const attempt = open(store, `${prefix}/address`, place);
+  native.storeSet(store, `${prefix}/outcome/${rank}`, typeof attempt === 'string' ? attempt : '');
+  const outcomes = Array.from({ length: worldSize }, (_, other) =>
+    native.storeGet(store, `${prefix}/outcome/${other}`, timeoutMs),
+  );
+  const refusal = outcomes.findIndex((reason) => reason !== '');
+  if (typeof attempt === 'string' || refusal >= 0) {
+    if (typeof attempt !== 'string') native.closeSharedGroup(attempt);
+    return `rank ${refusal}: ${outcomes[refusal]}`;
+  }
+  native.meetSharedGroup(attempt);
+  const besideFromBytes = cores > worldSize * threadsPerRank ? BESIDE_FROM_BYTES : Number.POSITIVE_INFINITY;
+  return new SharedMemoryGroup(attempt, { rank, worldSize, timeoutMs, besideFromBytes }, transport);
+}
+
+/** How often a rank looks for the others before it sleeps: some 20 µs, or a few turns of the scheduler. */
+const LOOKS = { ownCore: 1000, sharedCore: 10 } as const;
+
+function open(
+  store: NativeObject,
+  addressKey: string,
+  { rank, worldSize, timeoutMs, cores }: SharedMemoryPlace,
+): NativeObject | string {
+  const yields = worldSize > cores;
+  const looks = yields ? LOOKS.sharedCore : LOOKS.ownCore;
+  const options = { rank, worldSize, timeoutMs, looks, yields };
+  try {
+    if (rank > 0) {
+      const address = native.storeGet(store, addressKey, timeoutMs);
+      return address === '' ? 'rank 0 shares no memory' : native.createSharedGroup({ ...options, address });
+    }
+    const group = native.createSharedGroup({ ...options, address: '' });
+    native.storeSet(store, addressKey, native.sharedGroupAddress(group));
+    return group;
+  } catch (error) {
+    if (rank === 0) native.storeSet(store, addressKey, '');
+    return error instanceof TrainyardError ? error.report.what : String(error);
+  }
+}
