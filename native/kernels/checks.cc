@@ -5,6 +5,7 @@
 namespace trainyard {
 
 void Checks::memory(const char* argument, const at::Tensor& tensor) const {
+  if (!tensor.defined()) return;
   TORCH_CHECK(tensor.layout() == at::kStrided, operator_, ": ", argument, " must be dense, got ", tensor.layout());
   if (!tensor.is_cpu() || tensor.numel() == 0) return;
   TORCH_CHECK(tensor.storage().data() != nullptr, operator_, ": ", argument,
@@ -16,9 +17,13 @@ void Checks::device(const char* argument, const at::Tensor& tensor, const at::Te
               tensor.device());
 }
 
-void Checks::numbers(const char* argument, const at::Tensor& tensor) const {
+void Checks::floating(const char* argument, const at::Tensor& tensor) const {
   TORCH_CHECK(at::isFloatingType(tensor.scalar_type()), operator_, ": ", argument, " must be floating-point, got ",
               tensor.scalar_type());
+}
+
+void Checks::numbers(const char* argument, const at::Tensor& tensor) const {
+  floating(argument, tensor);
   memory(argument, tensor);
 }
 
@@ -57,7 +62,7 @@ void Checks::features(const char* argument, const at::Tensor& tensor, int64_t ex
 
 void Checks::gradient(const char* argument, const std::optional<at::Tensor>& tensor, const at::Tensor& weight) const {
   if (!tensor.has_value() || !tensor->defined()) return;
-  numbers(argument, *tensor);
+  floating(argument, *tensor);
   device(argument, *tensor, weight);
   sizes(argument, *tensor, weight.sizes());
 }

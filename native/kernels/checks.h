@@ -30,8 +30,12 @@ class Checks {
   // Any rows of this many features.
   void features(const char* argument, const at::Tensor& tensor, int64_t expected) const;
 
-  // Where a weight's gradient accumulates: of its sizes and on its device, in a dtype of its own.
+  // Where a weight's gradient accumulates: of its sizes and on its device, in a dtype of its own. Its memory may come
+  // only before backward, which asks for it.
   void gradient(const char* argument, const std::optional<at::Tensor>& tensor, const at::Tensor& weight) const;
+
+  // Dense memory that is there; an undefined tensor needs none.
+  void memory(const char* argument, const at::Tensor& tensor) const;
 
   // Integers in [0, limit), or `exception`. On other devices than the CPU they are not looked at: that would wait.
   void range(const char* argument, const at::Tensor& tensor, int64_t limit,
@@ -44,7 +48,7 @@ class Checks {
   void number(bool fits, const char* argument, int64_t value, const char* expected) const;
 
  private:
-  void memory(const char* argument, const at::Tensor& tensor) const;
+  void floating(const char* argument, const at::Tensor& tensor) const;
   void device(const char* argument, const at::Tensor& tensor, const at::Tensor& other) const;
 
   const char* operator_;

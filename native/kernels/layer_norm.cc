@@ -131,6 +131,8 @@ struct LayerNorm : torch::autograd::Function<LayerNorm> {
     at::Tensor weight_gradient = context->saved_data["weight_gradient"].toTensor();
     at::Tensor bias_gradient = context->saved_data["bias_gradient"].toTensor();
     check_operands(x, saved[1], weight_gradient, bias_gradient);
+    checks.memory("weight_gradient", weight_gradient);
+    checks.memory("bias_gradient", bias_gradient);
     checks.alike("dy", dy, x);
     checks.sizes("dy", dy, x.sizes());
     const int64_t features = x.size(-1);

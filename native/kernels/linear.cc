@@ -79,7 +79,7 @@ void check_forward(const at::Tensor& x, const at::Tensor& weight, const Optional
   }
   checks.gradient("weight_gradient", weight_gradient, weight);
   if (bias_gradient.has_value()) {
-    checks.numbers("bias_gradient", *bias_gradient);
+    checks.shape(bias_gradient->is_floating_point(), "bias_gradient", *bias_gradient, "floating-point");
     checks.sizes("bias_gradient", *bias_gradient, {outputs});
   }
 }
@@ -92,6 +92,8 @@ void check_backward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor&
   checks.features("dy", dy, weight.size(0));
   checks.gradient("weight_gradient", weight_gradient, weight);
   if (bias_gradient.defined()) checks.sizes("bias_gradient", bias_gradient, {weight.size(0)});
+  checks.memory("weight_gradient", weight_gradient);
+  checks.memory("bias_gradient", bias_gradient);
   if (!x.defined()) return;
   checks.alike("x", x, dy);
   checks.rows("x", x, dy.sizes(), weight.size(1));

@@ -172,6 +172,7 @@ struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
     const at::Tensor& targets = saved[2];
     at::Tensor weight_gradient = context->saved_data["weight_gradient"].toTensor();
     check_operands(hidden, weight, weight_gradient, targets);
+    checks.memory("weight_gradient", weight_gradient);
     checks.alike("logits", logits, hidden);
     checks.sizes("logits", logits, {hidden.size(0), weight.size(0)});
     const double scale = context->saved_data["scale"].toDouble();

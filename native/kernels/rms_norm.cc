@@ -131,6 +131,7 @@ struct RmsNorm : torch::autograd::Function<RmsNorm> {
     at::Tensor weight_gradient = context->saved_data["weight_gradient"].toTensor();
     constexpr Checks checks("rms_norm backward");
     check_operands(checks, x, saved[1], weight_gradient);
+    checks.memory("weight_gradient", weight_gradient);
     for (const at::Tensor& incoming : gradients) {
       if (!incoming.defined()) continue;
       checks.alike("dy", incoming, x);

@@ -301,6 +301,32 @@ const SPOILED: readonly (readonly [message: string, spoil: (kept: Tensor) => voi
     ],
   ];
 
+test('a gradient may get its memory between forward and backward, and must', () => {
+  const forwards: readonly ((gradient: Tensor) => Tensor)[] = [
+    (gradient) => fusedLinear(wanted(2, 3), f(3, 3), null, gradient),
+    (gradient) => fusedEmbedding(f(3, 3), ids(1), gradient),
+    (gradient) => fusedLinearCrossEntropy(wanted(2, 3), f(3, 3), gradient, ids(1, 2), 1)[0],
+  ];
+  for (const forward of forwards) {
+    scope(() => {
+      const gradient = released(3, 3);
+      const loss = forward(gradient).sum();
+      assert.throws(
+        () => backward([loss], [null], { retainGraph: true }),
+        /weight_gradient must have memory/,
+      );
+    });
+    scope(() => {
+      const gradient = released(3, 3);
+      const loss = forward(gradient).sum();
+      allocateMemory_(gradient);
+      gradient.zero_();
+      backward([loss]);
+      assert.ok(gradient.abs().sum().item() > 0);
+    });
+  }
+});
+
 describe('a backward refuses what no longer is as forward found it', () => {
   for (const [message, spoil, start] of SPOILED) {
     test(message, () => {
