@@ -14,12 +14,15 @@ namespace trainyard {
 
 class Arguments {
  public:
-  static constexpr size_t kMost = 24;
-
   Arguments(napi_env env, napi_callback_info info) : env_(env), environment_(Environment::of(env)) {
-    count_ = kMost;
-    napi_get_cb_info(env, info, &count_, values_, nullptr, nullptr);
+    count_ = kUsual;
+    napi_get_cb_info(env, info, &count_, usual_, nullptr, nullptr);
+    if (count_ <= kUsual) return;
+    many_.resize(count_);
+    napi_get_cb_info(env, info, &count_, many_.data(), nullptr, nullptr);
+    values_ = many_.data();
   }
+  Arguments(const Arguments&) = delete;
 
   napi_env env() const { return env_; }
   Environment& environment() const { return environment_; }
@@ -49,7 +52,12 @@ class Arguments {
     return result;
   }
   std::string string(size_t index) const { return string_of(values_[index], index); }
-  at::Tensor& tensor(size_t index) const { return environment_.tensors.get(static_cast<Handle>(integer(index))); }
+  at::Tensor& tensor(size_t index) const { return environment_.tensors.get(handle(index)); }
+  Handle handle(size_t index) const {
+    const int64_t number = integer(index);
+    if (number != static_cast<Handle>(number)) throw FreedHandle();
+    return static_cast<Handle>(number);
+  }
 
   std::vector<int64_t> integers(size_t index) const {
     std::vector<int64_t> result;
@@ -73,6 +81,14 @@ class Arguments {
       }
     });
     return result;
+  }
+
+  // A JavaScript function, held until the reference is deleted or buried.
+  napi_ref function(size_t index) const {
+    check(is(index, napi_function) ? napi_ok : napi_function_expected, index, "a function");
+    napi_ref reference;
+    check(napi_create_reference(env_, values_[index], 1, &reference), index, "a function");
+    return reference;
   }
 
   struct Bytes {
@@ -135,7 +151,11 @@ class Arguments {
   napi_env env_;
   Environment& environment_;
   size_t count_;
-  napi_value values_[kMost];
+  // Operators with more arguments are rare, and each value that is asked for costs time.
+  static constexpr size_t kUsual = 16;
+  napi_value usual_[kUsual];
+  std::vector<napi_value> many_;
+  const napi_value* values_ = usual_;
 };
 
 inline napi_value undefined_value(napi_env env) {

@@ -6,6 +6,8 @@
 #include <torch/csrc/autograd/variable.h>
 
 #include "args.h"
+#include "javascript-thread.h"
+#include "native-object.h"
 #include "typescript-function.h"
 
 namespace trainyard {
@@ -17,13 +19,13 @@ using torch::autograd::variable_list;
 using NodePointer = decltype(torch::autograd::Edge::function);
 
 template <typename Pointer>
-auto make_node(Environment& environment, napi_ref backward) {
+auto make_node(Environment& environment, std::shared_ptr<Callback> backward) {
   if constexpr (std::is_same_v<Pointer, std::shared_ptr<torch::autograd::Node>>) {
     // Found by argument-dependent look-up, because newer libtorch does not declare it.
-    return std::shared_ptr<TypeScriptFunction>(new TypeScriptFunction(environment, backward),
+    return std::shared_ptr<TypeScriptFunction>(new TypeScriptFunction(environment, std::move(backward)),
                                                [](auto* node) { deleteNode(node); });
   } else {
-    return c10::make_intrusive<TypeScriptFunction>(environment, backward);
+    return c10::make_intrusive<TypeScriptFunction>(environment, std::move(backward));
   }
 }
 
@@ -34,7 +36,7 @@ void run_backward(Environment& environment, const variable_list& outputs, const 
   if (on_cpu) {
     work();
   } else {
-    environment.hooks->thread.serve_while(work);
+    environment.javascript_thread->serve_while(work);
   }
 }
 
@@ -115,25 +117,27 @@ napi_value add_hook(napi_env env, napi_callback_info info) {
   return guarded(env, "addHook", [&] {
     const Arguments arguments(env, info);
     Environment& environment = arguments.environment();
-    napi_ref callback;
-    napi_create_reference(env, arguments.value(1), 1, &callback);
-    const unsigned position =
-        arguments.tensor(0).register_hook([&environment, callback](const at::Tensor& gradient) -> at::Tensor {
-          std::vector<at::Tensor> result;
-          environment.hooks->thread.run([&] { result = call_with_tensors(environment, callback, {{gradient}}); });
-          return result.empty() || !result[0].defined() ? gradient : result[0];
-        });
-    return number_value(env, static_cast<double>(environment.hooks->add({callback, position})));
+    at::Tensor& tensor = arguments.tensor(0);
+    const auto callback = std::make_shared<Callback>(environment, arguments.function(1));
+    tensor.register_hook([&environment, callback](const at::Tensor& gradient) -> at::Tensor {
+      std::vector<at::Tensor> result;
+      environment.javascript_thread->run([&] {
+        if (callback->function() == nullptr) return;
+        result = call_with_tensors(environment, callback->function(), {{gradient}});
+      });
+      return result.empty() || !result[0].defined() ? gradient : result[0];
+    });
+    // The tensor owns the hook: JavaScript only knows it while it is there.
+    return object_value(env, std::weak_ptr<Callback>(callback));
   });
 }
 
 napi_value remove_hook(napi_env env, napi_callback_info info) {
   return guarded(env, "removeHook", [&] {
     const Arguments arguments(env, info);
-    const HookTable::Hook hook = arguments.environment().hooks->take(arguments.integer(1));
-    if (!hook.callback) return undefined_value(env);
-    arguments.tensor(0).remove_hook(hook.position);
-    napi_delete_reference(env, hook.callback);
+    const auto callback = object_of<std::weak_ptr<Callback>>(env, arguments.value(0)).lock();
+    if (callback) callback->release();
+    arguments.environment().graveyard->collect(env);
     return undefined_value(env);
   });
 }
@@ -145,9 +149,8 @@ napi_value custom_function(napi_env env, napi_callback_info info) {
     const variable_list inputs = arguments.tensors(0);
     const variable_list outputs = arguments.tensors(1);
     const variable_list saved = arguments.tensors(2);
-    napi_ref callback;
-    napi_create_reference(env, arguments.value(3), 1, &callback);
-    const auto node = make_node<NodePointer>(environment, callback);
+    const auto node =
+        make_node<NodePointer>(environment, std::make_shared<Callback>(environment, arguments.function(3)));
     const bool recording = c10::GradMode::is_enabled() && torch::autograd::any_variable_requires_grad(inputs);
     if (recording) node->set_next_edges(torch::autograd::collect_next_edges(inputs));
     napi_value results;

@@ -1,17 +1,16 @@
 #include "environment.h"
 
-#include "autograd.h"
 #include "dispatch.h"
+#include "javascript-thread.h"
 
 namespace trainyard {
 
 Environment::Environment(napi_env env)
     : env(env),
-      javascript_thread(std::this_thread::get_id()),
       operators(std::make_unique<OperatorTable>()),
-      hooks(std::make_unique<HookTable>()) {}
+      javascript_thread(std::make_unique<JavaScriptThread>()) {}
 
-Environment::~Environment() = default;
+Environment::~Environment() { graveyard->close(); }
 
 Environment& Environment::of(napi_env env) {
   void* data = nullptr;
@@ -19,19 +18,25 @@ Environment& Environment::of(napi_env env) {
   return *static_cast<Environment*>(data);
 }
 
-void Environment::bury(napi_ref reference) {
-  std::lock_guard<std::mutex> lock(buried_mutex_);
-  buried_.push_back(reference);
+void Graveyard::bury(napi_ref reference) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (open_) buried_.push_back(reference);
 }
 
-void Environment::collect_buried() {
+void Graveyard::collect(napi_env env) {
   std::vector<napi_ref> references;
   {
-    std::lock_guard<std::mutex> lock(buried_mutex_);
+    std::lock_guard<std::mutex> lock(mutex_);
     if (buried_.empty()) return;
     references.swap(buried_);
   }
   for (napi_ref reference : references) napi_delete_reference(env, reference);
+}
+
+void Graveyard::close() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  open_ = false;
+  buried_.clear();
 }
 
 }  // namespace trainyard

@@ -6,25 +6,40 @@
 
 #include <memory>
 #include <mutex>
-#include <thread>
 #include <vector>
 
 #include "tensor-table.h"
 
 namespace trainyard {
 
+class JavaScriptThread;
 class OperatorTable;
-class HookTable;
+
+// References to JavaScript values that native objects held. They may only be deleted on the JavaScript thread, but
+// tensors and graphs die anywhere, some after their environment: each holder keeps the graveyard.
+class Graveyard {
+ public:
+  void bury(napi_ref reference);
+  // Deletes what was buried. Call on the JavaScript thread.
+  void collect(napi_env env);
+  // The environment goes, and its references with it.
+  void close();
+
+ private:
+  std::mutex mutex_;
+  std::vector<napi_ref> buried_;
+  bool open_ = true;
+};
 
 struct Environment {
   explicit Environment(napi_env env);
   ~Environment();
 
   napi_env env;
-  std::thread::id javascript_thread;
   TensorTable tensors;
   std::unique_ptr<OperatorTable> operators;
-  std::unique_ptr<HookTable> hooks;
+  // Where hooks and backward functions written in TypeScript run.
+  std::unique_ptr<JavaScriptThread> javascript_thread;
   bool debug = false;
 
   // Makes the error object: (code, what, where, got, stack) -> Error. Set once by src/native/load.ts.
@@ -34,13 +49,7 @@ struct Environment {
 
   static Environment& of(napi_env env);
 
-  // A reference may only be deleted on the JavaScript thread, but tensors over JavaScript memory die anywhere.
-  void bury(napi_ref reference);
-  void collect_buried();
-
- private:
-  std::mutex buried_mutex_;
-  std::vector<napi_ref> buried_;
+  const std::shared_ptr<Graveyard> graveyard = std::make_shared<Graveyard>();
 };
 
 }  // namespace trainyard

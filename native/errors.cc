@@ -32,6 +32,8 @@ Description describe_current_exception() {
     return {"TENSOR_OPERATOR", first_paragraph(error.what_without_backtrace()), error.what()};
   } catch (const std::exception& error) {
     return {"TENSOR_OPERATOR", first_paragraph(error.what()), error.what()};
+  } catch (...) {
+    return {"TENSOR_OPERATOR", "Something that is not an exception was thrown.", ""};
   }
 }
 

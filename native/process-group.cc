@@ -83,6 +83,14 @@ at::Tensor flat(const Arguments& arguments, size_t index) {
   return arguments.tensor(index).detach().view({-1});
 }
 
+// Gloo looks a rank's connection up without looking whether there is such a rank.
+int rank_of(const c10d::Backend& backend, const Arguments& arguments, size_t index) {
+  const int64_t rank = arguments.integer(index);
+  if (rank >= 0 && rank < backend.getSize()) return static_cast<int>(rank);
+  throw CodedError("TENSOR_OPERATOR", "There is no rank " + std::to_string(rank) + " in a group of " +
+                                          std::to_string(backend.getSize()) + ".");
+}
+
 // Starts a collective. What c10d finds wrong with the tensors stays an operator's error; what its transport
 // throws, such as a connection that is gone, is a failed collective.
 template <typename Start>
@@ -117,7 +125,7 @@ napi_value broadcast(napi_env env, napi_callback_info info) {
   return start(env, "broadcast", info, [](c10d::Backend& backend, const Arguments& arguments) {
     std::vector<at::Tensor> tensors{flat(arguments, 1)};
     c10d::BroadcastOptions options;
-    options.rootRank = arguments.integer(2);
+    options.rootRank = rank_of(backend, arguments, 2);
     return backend.broadcast(tensors, options);
   });
 }
@@ -141,14 +149,14 @@ napi_value reduce_scatter(napi_env env, napi_callback_info info) {
 napi_value send(napi_env env, napi_callback_info info) {
   return start(env, "send", info, [](c10d::Backend& backend, const Arguments& arguments) {
     std::vector<at::Tensor> tensors{flat(arguments, 1)};
-    return backend.send(tensors, static_cast<int>(arguments.integer(2)), static_cast<int>(arguments.integer(3)));
+    return backend.send(tensors, rank_of(backend, arguments, 2), static_cast<int>(arguments.integer(3)));
   });
 }
 
 napi_value receive(napi_env env, napi_callback_info info) {
   return start(env, "receive", info, [](c10d::Backend& backend, const Arguments& arguments) {
     std::vector<at::Tensor> tensors{flat(arguments, 1)};
-    return backend.recv(tensors, static_cast<int>(arguments.integer(2)), static_cast<int>(arguments.integer(3)));
+    return backend.recv(tensors, rank_of(backend, arguments, 2), static_cast<int>(arguments.integer(3)));
   });
 }
 

@@ -101,7 +101,7 @@ napi_value set_debug(napi_env env, napi_callback_info info) {
 napi_value set_error_factory(napi_env env, napi_callback_info info) {
   return guarded(env, "setErrorFactory", [&] {
     const Arguments arguments(env, info);
-    napi_create_reference(env, arguments.value(0), 1, &arguments.environment().error_factory);
+    arguments.environment().error_factory = arguments.function(0);
     return undefined_value(env);
   });
 }

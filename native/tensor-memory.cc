@@ -3,16 +3,28 @@
 #include <ATen/ATen.h>
 
 #include <cstring>
+#include <sstream>
 
 #include "args.h"
 
 namespace trainyard {
 namespace {
 
+at::ScalarType dtype_of_code(int64_t code) {
+  if (code < 0 || code >= static_cast<int64_t>(at::ScalarType::NumOptions)) {
+    throw CodedError("TENSOR_OPERATOR", "There is no dtype " + std::to_string(code) + ".");
+  }
+  return static_cast<at::ScalarType>(code);
+}
+
 int64_t byte_length(const std::vector<int64_t>& shape, at::ScalarType dtype) {
-  int64_t elements = 1;
-  for (int64_t size : shape) elements *= size;
-  return elements * static_cast<int64_t>(c10::elementSize(dtype));
+  int64_t bytes = static_cast<int64_t>(c10::elementSize(dtype));
+  bool fits = true;
+  for (int64_t size : shape) fits = fits && size >= 0 && !__builtin_mul_overflow(bytes, size, &bytes);
+  if (fits) return bytes;
+  std::ostringstream text;
+  text << "A shape has sizes from 0 on, and bytes that can be counted, got " << c10::IntArrayRef(shape) << ".";
+  throw CodedError("TENSOR_OPERATOR", text.str());
 }
 
 void check_length(size_t given, int64_t needed) {
@@ -26,10 +38,10 @@ napi_value from_bytes(napi_env env, napi_callback_info info) {
     const Arguments arguments(env, info);
     const Arguments::Bytes bytes = arguments.bytes(0);
     const std::vector<int64_t> shape = arguments.integers(1);
-    const auto dtype = static_cast<at::ScalarType>(arguments.integer(2));
+    const at::ScalarType dtype = dtype_of_code(arguments.integer(2));
     check_length(bytes.length, byte_length(shape, dtype));
     at::Tensor tensor = at::empty(shape, dtype);
-    std::memcpy(tensor.data_ptr(), bytes.data, bytes.length);
+    if (bytes.length > 0) std::memcpy(tensor.data_ptr(), bytes.data, bytes.length);
     return tensor_value(arguments.environment(), std::move(tensor));
   });
 }
@@ -39,15 +51,18 @@ napi_value from_external(napi_env env, napi_callback_info info) {
     const Arguments arguments(env, info);
     const Arguments::Bytes bytes = arguments.bytes(0);
     const std::vector<int64_t> shape = arguments.integers(1);
-    const auto dtype = static_cast<at::ScalarType>(arguments.integer(2));
+    const at::ScalarType dtype = dtype_of_code(arguments.integer(2));
     check_length(bytes.length, byte_length(shape, dtype));
-    Environment& environment = arguments.environment();
+    if (reinterpret_cast<uintptr_t>(bytes.data) % c10::elementSize(dtype) != 0) {
+      throw CodedError("TENSOR_OPERATOR", "The bytes do not begin where an element may.");
+    }
     napi_ref reference;
     napi_create_reference(env, bytes.buffer, 1, &reference);
+    const auto graveyard = arguments.environment().graveyard;
     at::Tensor tensor = at::from_blob(
-        bytes.data, shape, [&environment, reference](void*) { environment.bury(reference); },
+        bytes.data, shape, [graveyard, reference](void*) { graveyard->bury(reference); },
         at::TensorOptions().dtype(dtype));
-    return tensor_value(environment, std::move(tensor));
+    return tensor_value(arguments.environment(), std::move(tensor));
   });
 }
 
@@ -57,7 +72,7 @@ napi_value copy_to_bytes(napi_env env, napi_callback_info info) {
     const at::Tensor host = arguments.tensor(0).detach().to(at::kCPU).contiguous();
     const Arguments::Bytes target = arguments.bytes(1);
     check_length(target.length, static_cast<int64_t>(host.nbytes()));
-    std::memcpy(target.data, host.data_ptr(), target.length);
+    if (target.length > 0) std::memcpy(target.data, host.data_ptr(), target.length);
     return undefined_value(env);
   });
 }
@@ -109,8 +124,8 @@ napi_value address_of(napi_env env, napi_callback_info info) {
 napi_value free_tensor(napi_env env, napi_callback_info info) {
   return guarded(env, "free", [&] {
     const Arguments arguments(env, info);
-    arguments.environment().tensors.free(static_cast<Handle>(arguments.integer(0)));
-    arguments.environment().collect_buried();
+    arguments.environment().tensors.free(arguments.handle(0));
+    arguments.environment().graveyard->collect(env);
     return undefined_value(env);
   });
 }
@@ -122,14 +137,15 @@ napi_value free_many(napi_env env, napi_callback_info info) {
     size_t length, offset;
     void* data;
     napi_value buffer;
-    napi_get_typedarray_info(env, arguments.value(0), &type, &length, &data, &buffer, &offset);
+    const napi_status status =
+        napi_get_typedarray_info(env, arguments.value(0), &type, &length, &data, &buffer, &offset);
     const size_t count = static_cast<size_t>(arguments.integer(1));
-    if (type != napi_int32_array || count > length) {
+    if (status != napi_ok || type != napi_int32_array || count > length) {
       throw CodedError("TENSOR_OPERATOR", "freeMany takes an Int32Array and a count within it.");
     }
     const Handle* handles = static_cast<const Handle*>(data);
     for (size_t i = 0; i < count; ++i) arguments.environment().tensors.free(handles[i]);
-    arguments.environment().collect_buried();
+    arguments.environment().graveyard->collect(env);
     return undefined_value(env);
   });
 }

@@ -1,10 +1,22 @@
 #include "typescript-function.h"
 
 #include "args.h"
-#include "autograd.h"
+#include "javascript-thread.h"
 
 namespace trainyard {
 namespace {
+
+// Node ends the process where a scope stays open, so that an exception must not pass one by.
+class HandleScope {
+ public:
+  explicit HandleScope(napi_env env) : env_(env) { napi_open_handle_scope(env, &scope_); }
+  HandleScope(const HandleScope&) = delete;
+  ~HandleScope() { napi_close_handle_scope(env_, scope_); }
+
+ private:
+  napi_env env_;
+  napi_handle_scope scope_;
+};
 
 napi_value handles_value(Environment& environment, const std::vector<at::Tensor>& tensors) {
   napi_value result;
@@ -47,8 +59,7 @@ void keep_exception(Environment& environment) {
 std::vector<at::Tensor> call_with_tensors(Environment& environment, napi_ref callback,
                                           const std::vector<std::vector<at::Tensor>>& lists) {
   napi_env env = environment.env;
-  napi_handle_scope scope;
-  napi_open_handle_scope(env, &scope);
+  const HandleScope scope(env);
   std::vector<napi_value> arguments;
   for (const auto& list : lists) arguments.push_back(handles_value(environment, list));
   napi_value function, result;
@@ -57,26 +68,21 @@ std::vector<at::Tensor> call_with_tensors(Environment& environment, napi_ref cal
       napi_call_function(env, undefined_value(env), function, arguments.size(), arguments.data(), &result);
   if (status != napi_ok) {
     keep_exception(environment);
-    napi_close_handle_scope(env, scope);
     throw JavaScriptException();
   }
-  std::vector<at::Tensor> tensors = take_handles(environment, result);
-  napi_close_handle_scope(env, scope);
-  return tensors;
+  return take_handles(environment, result);
 }
-
-TypeScriptFunction::~TypeScriptFunction() { environment_.bury(backward_); }
 
 torch::autograd::variable_list TypeScriptFunction::call_backward(const torch::autograd::variable_list& gradients) {
   std::vector<at::Tensor> saved;
   const auto self = getptr();
   for (const auto& variable : saved_) saved.push_back(variable.unpack(self));
-  return call_with_tensors(environment_, backward_, {saved, gradients});
+  return call_with_tensors(environment_, backward_->function(), {saved, gradients});
 }
 
 torch::autograd::variable_list TypeScriptFunction::apply(torch::autograd::variable_list&& gradients) {
   torch::autograd::variable_list results;
-  environment_.hooks->thread.run([&] { results = call_backward(gradients); });
+  environment_.javascript_thread->run([&] { results = call_backward(gradients); });
   if (results.size() != num_outputs()) {
     throw CodedError("TENSOR_OPERATOR", "A custom backward returned " + std::to_string(results.size()) +
                                             " gradients for " + std::to_string(num_outputs()) + " inputs.");

@@ -5,16 +5,39 @@
 #include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/saved_variable.h>
 
+#include <memory>
 #include <vector>
+
+#include "environment.h"
 
 namespace trainyard {
 
-struct Environment;
+// A TypeScript function held from native code. Its reference is released with the last holder, on whichever thread
+// that dies, or before that.
+class Callback {
+ public:
+  Callback(const Environment& environment, napi_ref function)
+      : graveyard_(environment.graveyard), function_(function) {}
+  Callback(const Callback&) = delete;
+  ~Callback() { release(); }
+
+  // Null once released. Ask on the JavaScript thread.
+  napi_ref function() const { return function_; }
+
+  void release() {
+    if (function_ != nullptr) graveyard_->bury(function_);
+    function_ = nullptr;
+  }
+
+ private:
+  std::shared_ptr<Graveyard> graveyard_;
+  napi_ref function_;
+};
 
 class TypeScriptFunction : public torch::autograd::Node {
  public:
-  TypeScriptFunction(Environment& environment, napi_ref backward) : environment_(environment), backward_(backward) {}
-  ~TypeScriptFunction() override;
+  TypeScriptFunction(Environment& environment, std::shared_ptr<Callback> backward)
+      : environment_(environment), backward_(std::move(backward)) {}
 
   // Keeps a tensor for backward; an output of this node is kept without a reference cycle.
   void save(const at::Tensor& tensor, bool is_output) { saved_.emplace_back(tensor, is_output); }
@@ -27,7 +50,7 @@ class TypeScriptFunction : public torch::autograd::Node {
   torch::autograd::variable_list call_backward(const torch::autograd::variable_list& gradients);
 
   Environment& environment_;
-  napi_ref backward_;
+  std::shared_ptr<Callback> backward_;
   std::vector<torch::autograd::SavedVariable> saved_;
 };
 

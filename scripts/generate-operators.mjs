@@ -9,6 +9,13 @@ const root = join(import.meta.dirname, '..');
 const folder = join(root, 'src/tensor/generated');
 const native = createRequire(import.meta.url)(join(root, 'build/native/trainyard.node'));
 
+/** Operators that give a tensor another shape in place (libtorch's tag "inplace_view"). */
+const RESHAPING = new Set(
+  'set_ resize_ resize_as_ t_ transpose_ swapaxes_ swapdims_ squeeze_ unsqueeze_ as_strided_'
+    .split(' ')
+    .map((name) => `aten::${name}`),
+);
+
 const operators = readOperators(readFileSync(join(root, 'src/tensor/operators.txt'), 'utf8'));
 const groups = groupBy(operators, (operator) => operator.typeScriptName);
 const methods = [...groups].filter(([, group]) => isMethod(group[0]));
@@ -155,7 +162,10 @@ function resultOf(operator, isMethodCall) {
   const wrap = isMethodCall ? (handle) => `this.wrap(${handle})` : (handle) => `new Tensor(${handle})`;
   if (operator.returns.length === 0) return { type: 'void', make: (call) => `${call};` };
   if (operator.returns.every((type) => type.includes('!'))) {
-    if (isMethodCall) return { type: 'this', make: (call) => `${call};\nreturn this;` };
+    if (isMethodCall) {
+      const forget = RESHAPING.has(operator.name) ? '\nthis.forgetMetadata();' : '';
+      return { type: 'this', make: (call) => `${call};${forget}\nreturn this;` };
+    }
     return { type: 'void', make: (call) => `${call};` };
   }
   if (operator.returns.length > 1) {
@@ -252,6 +262,8 @@ export abstract class TensorOperators {
 /** The native handle. */
 abstract get handle(): Handle;
 protected abstract wrap(handle: Handle): Tensor;
+/** Called after an operator that may have changed shape, dtype or device in place. */
+abstract forgetMetadata(): void;
 
 ${body}
 }

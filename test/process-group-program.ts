@@ -270,6 +270,12 @@ function conformRefusals(group: ProcessGroup): void {
     refuses(() => group.allGather(zeros([worldSize * 3 + 1]), zeros([3])));
     refuses(() => group.allGather(zeros([worldSize * 3], { dtype: 'float64' }), zeros([3])));
     refuses(() => group.reduceScatter(zeros([3]), slicesOf(zeros([worldSize * 2]), 2), 'sum'));
+    if (!(group instanceof GlooGroup)) return;
+    for (const absent of [-1, worldSize]) {
+      refuses(() => group.broadcast(zeros([3]), absent));
+      refuses(() => group.send(zeros([3]), absent));
+      refuses(() => group.receive(zeros([3]), absent));
+    }
   });
 }
 

@@ -41,9 +41,13 @@ TRAINYARD_CLONES void update_range(int64_t begin, int64_t end, float* parameters
 void adam_(const at::Tensor& parameters, const at::Tensor& gradients, const at::Tensor& exp_avg,
            const at::Tensor& exp_avg_sq, double lr, double beta1, double beta2, double eps, double weight_decay,
            bool adam_w_mode, int64_t step, double gradient_scale) {
+  constexpr Checks checks("adam_");
+  const bool fused = updates_on_cpu(
+      checks, parameters, {{"gradients", gradients}, {"exp_avg", exp_avg}, {"exp_avg_sq", exp_avg_sq}});
+  checks.number(step > 0, "step", step, "counted from 1");
   const double correction1 = 1 - std::pow(beta1, static_cast<double>(step));
   const double correction2 = 1 - std::pow(beta2, static_cast<double>(step));
-  if (!updates_on_cpu({parameters, gradients, exp_avg, exp_avg_sq})) {
+  if (!fused) {
     at::Tensor g = gradients * gradient_scale;
     if (adam_w_mode) {
       parameters.mul_(1 - lr * weight_decay);

@@ -7,6 +7,7 @@
 
 #include "attention_core.h"
 #include "autograd.h"
+#include "checks.h"
 
 namespace trainyard {
 namespace {
@@ -29,6 +30,22 @@ AttentionShape shape_of(const at::Tensor& query, const at::Tensor& key, int64_t 
   return {query.size(0), query.size(1), query.size(2), key.size(2), query.size(3), window, static_cast<float>(scale)};
 }
 
+void check_window(const Checks& checks, std::optional<int64_t> window) {
+  if (window.has_value()) checks.number(*window > 0, "window", *window, "positive");
+}
+
+// Forward and backward ask the same, for what was kept may have been resized since.
+void check_heads(const Checks& checks, const at::Tensor& query, const at::Tensor& key, const at::Tensor& value) {
+  checks.numbers("query", query);
+  checks.alike("key", key, query);
+  checks.alike("value", value, query);
+  checks.shape(query.dim() == 4 && query.size(3) > 0, "query", query, "[batch, length, heads, head size]");
+  checks.shape(key.dim() == 4 && key.size(2) > 0 && query.size(2) % key.size(2) == 0, "key", key,
+               "[batch, length, key_value_heads, head size], with key_value_heads that divide the query's");
+  checks.sizes("key", key, {query.size(0), query.size(1), key.size(2), query.size(3)});
+  checks.sizes("value", value, key.sizes());
+}
+
 struct Attention : torch::autograd::Function<Attention> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& query, const at::Tensor& key,
                             const at::Tensor& value, int64_t window, double scale) {
@@ -48,6 +65,11 @@ struct Attention : torch::autograd::Function<Attention> {
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     if (!gradients[0].defined()) return variable_list(5);
     const auto saved = context->get_saved_variables();
+    constexpr Checks checks("attention backward");
+    check_heads(checks, saved[0], saved[1], saved[2]);
+    checks.sizes("out", saved[4], saved[0].sizes());
+    checks.alike("dy", gradients[0], saved[0]);
+    checks.sizes("dy", gradients[0], saved[0].sizes());
     const at::Tensor d_out = dense_heads(gradients[0]);
     at::Tensor dq = at::empty(saved[0].sizes(), d_out.options());
     at::Tensor dk = at::empty(saved[1].sizes(), d_out.options());
@@ -77,6 +99,24 @@ struct Parts {
   }
 };
 
+// Forward and backward ask the same, for what was kept may have been resized since.
+void check_projected(const Checks& checks, const at::Tensor& projected, const at::Tensor& cosines,
+                     const at::Tensor& sines, int64_t heads, int64_t shared) {
+  checks.number(heads > 0, "heads", heads, "positive");
+  checks.number(shared > 0 && heads % shared == 0, "key_value_heads", shared, "positive and divide the heads");
+  checks.numbers("projected", projected);
+  const int64_t total = heads + 2 * shared;
+  checks.shape(projected.dim() == 3 && projected.size(2) > 0 && projected.size(2) % (2 * total) == 0, "projected",
+               projected, "[batch, length, (heads + 2 key_value_heads) head size], with an even head size");
+  checks.numbers("cosines", cosines);
+  checks.shape(cosines.dim() == 2 && cosines.size(0) >= projected.size(1) &&
+                   cosines.size(1) == projected.size(2) / (2 * total),
+               "cosines", cosines, "[length or more, head size / 2]");
+  checks.shape(cosines.device() == projected.device(), "cosines", cosines, "on the device of projected");
+  checks.alike("sines", sines, cosines);
+  checks.sizes("sines", sines, cosines.sizes());
+}
+
 struct RotaryAttention : torch::autograd::Function<RotaryAttention> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& projected, const Untracked& cosines,
                             const Untracked& sines, int64_t heads, int64_t shared, int64_t window, double scale) {
@@ -102,7 +142,12 @@ struct RotaryAttention : torch::autograd::Function<RotaryAttention> {
     const auto saved = context->get_saved_variables();
     const int64_t heads = context->saved_data["heads"].toInt();
     const int64_t shared = context->saved_data["shared"].toInt();
+    constexpr Checks checks("rotary_attention backward");
+    check_projected(checks, saved[0], saved[1], saved[2], heads, shared);
     const Parts parts(saved[0], heads, shared);
+    checks.alike("dy", gradients[0], saved[0]);
+    checks.sizes("dy", gradients[0], saved[4].sizes());
+    checks.rows("out", saved[4], saved[0].sizes(), parts.query.size(2) * parts.query.size(3));
     at::Tensor d_projected = at::empty_like(saved[0]);
     const Parts d_parts(d_projected, heads, shared);
     const at::Tensor d_out = gradients[0].contiguous().view(parts.query.sizes());
@@ -142,24 +187,18 @@ int64_t reach(std::optional<int64_t> window) { return window.value_or(std::numer
 
 at::Tensor attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
                      std::optional<int64_t> window, double scale) {
-  TORCH_CHECK(query.dim() == 4 && key.dim() == 4 && value.sizes() == key.sizes() && query.size(1) == key.size(1) &&
-                  query.size(2) % key.size(2) == 0,
-              "attention: [batch, length, heads, head size] wanted, got ", query.sizes(), ", ", key.sizes(), " and ",
-              value.sizes());
+  constexpr Checks checks("attention");
+  check_heads(checks, query, key, value);
+  check_window(checks, window);
   if (!on_cpu_in_float(query) || !attention_supported()) return attention_with_aten(query, key, value, window, scale);
   return Attention::apply(query, key, value, reach(window), scale).flatten(2);
 }
 
 at::Tensor rotary_attention(const at::Tensor& projected, const at::Tensor& cosines, const at::Tensor& sines,
                             int64_t heads, int64_t key_value_heads, std::optional<int64_t> window, double scale) {
-  TORCH_CHECK(projected.dim() == 3 && projected.size(2) % (heads + 2 * key_value_heads) == 0 &&
-                  heads % key_value_heads == 0,
-              "rotary_attention: [batch, length, (heads + 2 key_value_heads) head size] wanted, got ",
-              projected.sizes(), " for ", heads, " and ", key_value_heads, " heads");
-  const int64_t half = projected.size(2) / (heads + 2 * key_value_heads) / 2;
-  TORCH_CHECK(cosines.dim() == 2 && cosines.size(0) >= projected.size(1) && cosines.size(1) == half &&
-                  sines.sizes() == cosines.sizes(),
-              "rotary_attention: angles [length, head size / 2] wanted, got ", cosines.sizes(), " and ", sines.sizes());
+  constexpr Checks checks("rotary_attention");
+  check_projected(checks, projected, cosines, sines, heads, key_value_heads);
+  check_window(checks, window);
   if (!on_cpu_in_float(projected) || !on_cpu_in_float(cosines) || !attention_supported()) {
     const Parts parts(projected.contiguous(), heads, key_value_heads);
     const at::Tensor cosine = cosines.narrow(0, 0, projected.size(1));

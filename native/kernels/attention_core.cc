@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <new>
 
 #include "attention_rows.h"
 #include "gemm_kernel.h"
@@ -21,7 +22,9 @@ class Workspace {
  public:
   explicit Workspace(int64_t elements)
       : memory_(static_cast<float*>(std::aligned_alloc(64, round_up(elements, alignment) * sizeof(float)))),
-        next_(memory_.get()) {}
+        next_(memory_.get()) {
+    if (next_ == nullptr) throw std::bad_alloc();
+  }
 
   float* take(int64_t elements) {
     float* piece = next_;

@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 
 #include "autograd.h"
+#include "checks.h"
 
 namespace trainyard {
 namespace {
@@ -28,6 +29,8 @@ void add_rows(const at::Tensor& dy, const at::Tensor& ids, int64_t padding_index
   });
 }
 
+constexpr Checks checks("embedding");
+
 struct Embedding : torch::autograd::Function<Embedding> {
   static at::Tensor forward(AutogradContext* context, const OptionalTensor& /*anchor*/, const Untracked& weight,
                             const Untracked& weight_gradient, const at::Tensor& ids, int64_t padding_index) {
@@ -43,6 +46,12 @@ struct Embedding : torch::autograd::Function<Embedding> {
     if (!gradients[0].defined() || !gradient.defined()) return variable_list(5);
     const at::Tensor ids = context->get_saved_variables()[0].contiguous();
     const at::Tensor dy = gradients[0].contiguous();
+    // Ids and gradient may have been written to and resized since.
+    checks.numbers("weight_gradient", gradient);
+    checks.shape(gradient.dim() == 2, "weight_gradient", gradient, "[rows, features]");
+    checks.range("ids", ids, gradient.size(0));
+    checks.features("dy", dy, gradient.size(1));
+    checks.shape(dy.sizes().slice(0, dy.dim() - 1) == ids.sizes(), "dy", dy, "of the ids' sizes, with features");
     if (on_cpu_in_float(dy) && gradient.scalar_type() == at::kFloat && gradient.stride(1) == 1 &&
         ids.scalar_type() == at::kLong) {
       add_rows(dy, ids, padding_index, gradient);
@@ -56,6 +65,11 @@ struct Embedding : torch::autograd::Function<Embedding> {
 
 at::Tensor embedding(const at::Tensor& weight, const at::Tensor& ids, const OptionalTensor& weight_gradient,
                      int64_t padding_index) {
+  checks.numbers("weight", weight);
+  checks.shape(weight.dim() == 2, "weight", weight, "[rows, features]");
+  checks.gradient("weight_gradient", weight_gradient, weight);
+  checks.integers("ids", ids, weight);
+  checks.range("ids", ids, weight.size(0));
   return Embedding::apply(gradient_anchor(weight_gradient.has_value()), untracked(weight), untracked(weight_gradient),
                           ids, padding_index);
 }

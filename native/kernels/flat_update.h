@@ -6,18 +6,30 @@
 
 #include <initializer_list>
 
+#include "checks.h"
 #include "simd.h"
 
 namespace trainyard {
 
-// Whether the fused pass applies: float32 on the CPU. Refuses memory that is not flat and of one length.
-inline bool updates_on_cpu(std::initializer_list<at::Tensor> tensors) {
-  const int64_t elements = tensors.begin()->numel();
-  bool fused = true;
-  for (const at::Tensor& tensor : tensors) {
-    TORCH_CHECK(tensor.is_contiguous() && tensor.numel() == elements,
-                "an optimizer updates contiguous tensors of equal length, got ", tensor.sizes());
-    fused = fused && tensor.is_cpu() && tensor.scalar_type() == at::kFloat;
+// An argument by its name.
+struct FlatArgument {
+  const char* name;
+  const at::Tensor& tensor;
+};
+
+// Whether the fused pass applies: float32 on the CPU. Refuses memory that is not flat, or unlike the parameters'.
+inline bool updates_on_cpu(const Checks& checks, const at::Tensor& parameters,
+                           std::initializer_list<FlatArgument> others) {
+  const auto check = [&](const char* name, const at::Tensor& tensor) {
+    checks.numbers(name, tensor);
+    checks.shape(tensor.is_contiguous(), name, tensor, "contiguous");
+    return tensor.is_cpu() && tensor.scalar_type() == at::kFloat;
+  };
+  bool fused = check("parameters", parameters);
+  for (const auto& [name, tensor] : others) {
+    fused = check(name, tensor) && fused;
+    checks.shape(tensor.numel() == parameters.numel(), name, tensor, "as many elements as the parameters");
+    checks.shape(tensor.device() == parameters.device(), name, tensor, "on the device of the parameters");
   }
   return fused;
 }

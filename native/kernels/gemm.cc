@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <new>
 
 #include "gemm_few_rows.h"
 #include "gemm_kernel.h"
@@ -46,7 +47,9 @@ float* scratch(int64_t elements, int which) {
   thread_local Buffer buffers[2];
   Buffer& buffer = buffers[which];
   if (buffer.size < elements) {
+    buffer.size = 0;
     buffer.data.reset(static_cast<float*>(std::aligned_alloc(64, round_up(elements * sizeof(float), 64))));
+    if (buffer.data == nullptr) throw std::bad_alloc();
     buffer.size = elements;
   }
   return buffer.data.get();

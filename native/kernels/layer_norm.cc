@@ -2,6 +2,7 @@
 #include <ATen/ATen.h>
 
 #include "autograd.h"
+#include "checks.h"
 #include "row_blocks.h"
 #include "simd.h"
 
@@ -71,6 +72,19 @@ TRAINYARD_CLONES void backward_rows(int64_t begin, int64_t end, int64_t features
   }
 }
 
+constexpr Checks checks("layer_norm");
+
+// Forward and backward ask the same, for what was kept may have been resized since.
+void check_operands(const at::Tensor& x, const at::Tensor& weight, const OptionalTensor& weight_gradient,
+                    const OptionalTensor& bias_gradient) {
+  checks.numbers("x", x);
+  checks.shape(x.dim() > 0, "x", x, "[..., features]");
+  checks.alike("weight", weight, x);
+  checks.sizes("weight", weight, {x.size(-1)});
+  checks.gradient("weight_gradient", weight_gradient, weight);
+  checks.gradient("bias_gradient", bias_gradient, weight);
+}
+
 struct LayerNorm : torch::autograd::Function<LayerNorm> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& input, const OptionalTensor& /*anchor*/,
                             const Untracked& weight, const Untracked& bias, const Untracked& weight_gradient,
@@ -114,6 +128,13 @@ struct LayerNorm : torch::autograd::Function<LayerNorm> {
     if (!gradients[0].defined()) return result;
     const at::Tensor& x = saved[0];
     const at::Tensor dy = gradients[0].contiguous();
+    at::Tensor weight_gradient = context->saved_data["weight_gradient"].toTensor();
+    at::Tensor bias_gradient = context->saved_data["bias_gradient"].toTensor();
+    check_operands(x, saved[1], weight_gradient, bias_gradient);
+    checks.memory("weight_gradient", weight_gradient);
+    checks.memory("bias_gradient", bias_gradient);
+    checks.alike("dy", dy, x);
+    checks.sizes("dy", dy, x.sizes());
     const int64_t features = x.size(-1);
     at::Tensor d_weight;
     at::Tensor d_bias;
@@ -140,8 +161,6 @@ struct LayerNorm : torch::autograd::Function<LayerNorm> {
       d_bias = d.flatten(0, -2).sum(0);
       result[0] = ((g - g.mean(-1, true) - unit * (g * unit).mean(-1, true)) * saved[3]).to(x.scalar_type());
     }
-    at::Tensor weight_gradient = context->saved_data["weight_gradient"].toTensor();
-    at::Tensor bias_gradient = context->saved_data["bias_gradient"].toTensor();
     if (weight_gradient.defined()) weight_gradient.add_(d_weight);
     if (bias_gradient.defined()) bias_gradient.add_(d_bias);
     return result;
@@ -150,6 +169,9 @@ struct LayerNorm : torch::autograd::Function<LayerNorm> {
 
 at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                       const OptionalTensor& weight_gradient, const OptionalTensor& bias_gradient, double epsilon) {
+  check_operands(x, weight, weight_gradient, bias_gradient);
+  checks.alike("bias", bias, x);
+  checks.sizes("bias", bias, {x.size(-1)});
   return LayerNorm::apply(x, gradient_anchor(weight_gradient.has_value() || bias_gradient.has_value()),
                           untracked(weight), untracked(bias), untracked(weight_gradient), untracked(bias_gradient),
                           epsilon);

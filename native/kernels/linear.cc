@@ -2,6 +2,7 @@
 #include <ATen/ATen.h>
 
 #include "autograd.h"
+#include "checks.h"
 #include "gemm.h"
 
 namespace trainyard {
@@ -9,6 +10,8 @@ namespace {
 
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
+
+constexpr Checks checks("linear");
 
 at::Tensor as_matrix(const at::Tensor& tensor) { return tensor.reshape({-1, tensor.size(-1)}); }
 
@@ -58,6 +61,44 @@ void accumulate_weight(const at::Tensor& gradient, const at::Tensor& dy, const a
   gemm(dy.size(1), x.size(1), x.size(0), operand(dy, 1), operand(x, 1), {data, stride, data, stride});
 }
 
+void check_forward(const at::Tensor& x, const at::Tensor& weight, const OptionalTensor& bias,
+                   const OptionalTensor& weight_gradient, const OptionalTensor& bias_gradient,
+                   const OptionalTensor& residual) {
+  checks.numbers("x", x);
+  checks.alike("weight", weight, x);
+  checks.shape(weight.dim() == 2, "weight", weight, "[outputs, inputs]");
+  checks.features("x", x, weight.size(1));
+  const int64_t outputs = weight.size(0);
+  if (bias.has_value()) {
+    checks.alike("bias", *bias, x);
+    checks.sizes("bias", *bias, {outputs});
+  }
+  if (residual.has_value()) {
+    checks.alike("residual", *residual, x);
+    checks.rows("residual", *residual, x.sizes(), outputs);
+  }
+  checks.gradient("weight_gradient", weight_gradient, weight);
+  if (bias_gradient.has_value()) {
+    checks.shape(bias_gradient->is_floating_point(), "bias_gradient", *bias_gradient, "floating-point");
+    checks.sizes("bias_gradient", *bias_gradient, {outputs});
+  }
+}
+
+// `x` is kept where the weight wants a gradient. What was kept may have been resized since.
+void check_backward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& weight,
+                    const at::Tensor& weight_gradient, const at::Tensor& bias_gradient) {
+  checks.shape(weight.dim() == 2, "weight", weight, "[outputs, inputs]");
+  checks.alike("weight", weight, dy);
+  checks.features("dy", dy, weight.size(0));
+  checks.gradient("weight_gradient", weight_gradient, weight);
+  if (bias_gradient.defined()) checks.sizes("bias_gradient", bias_gradient, {weight.size(0)});
+  checks.memory("weight_gradient", weight_gradient);
+  checks.memory("bias_gradient", bias_gradient);
+  if (!x.defined()) return;
+  checks.alike("x", x, dy);
+  checks.rows("x", x, dy.sizes(), weight.size(1));
+}
+
 struct Linear : torch::autograd::Function<Linear> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const OptionalTensor& residual,
                             const OptionalTensor& /*anchor*/, const Untracked& weight, const Untracked& bias,
@@ -75,9 +116,10 @@ struct Linear : torch::autograd::Function<Linear> {
     const at::Tensor& dy = gradients[0];
     variable_list result(7);
     if (!dy.defined()) return result;
-    const at::Tensor rows = as_matrix(dy).contiguous();
     const at::Tensor weight_gradient = context->saved_data["weight_gradient"].toTensor();
     at::Tensor bias_gradient = context->saved_data["bias_gradient"].toTensor();
+    check_backward(dy, saved[0], saved[1], weight_gradient, bias_gradient);
+    const at::Tensor rows = as_matrix(dy).contiguous();
     if (context->needs_input_grad(0)) {
       std::vector<int64_t> shape = dy.sizes().vec();
       shape.back() = saved[1].size(1);
@@ -93,6 +135,7 @@ struct Linear : torch::autograd::Function<Linear> {
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const OptionalTensor& bias,
                   const OptionalTensor& weight_gradient, const OptionalTensor& bias_gradient,
                   const OptionalTensor& residual) {
+  check_forward(x, weight, bias, weight_gradient, bias_gradient, residual);
   const bool wanted = weight_gradient.has_value() || bias_gradient.has_value();
   return Linear::apply(x, residual, gradient_anchor(wanted), untracked(weight), untracked(bias),
                        untracked(weight_gradient), untracked(bias_gradient));

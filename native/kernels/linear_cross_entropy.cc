@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "autograd.h"
+#include "checks.h"
 #include "gemm.h"
 #include "simd.h"
 
@@ -15,6 +16,7 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
+constexpr Checks checks("linear_cross_entropy");
 constexpr int64_t ignored = -100;
 // Rows of logits between their making and their next use.
 constexpr int64_t chunk_rows = 1024;
@@ -56,14 +58,6 @@ TRAINYARD_CLONES void turn_into_gradient(int64_t begin, int64_t end, int64_t cla
       store_part(values + i, exponential(load_part(values + i, count) - log_sums[row]) * scale, count);
     }
     if (counts) values[targets[row]] -= factor;
-  }
-}
-
-void check_targets(const at::Tensor& targets, int64_t classes) {
-  const int64_t* target = targets.const_data_ptr<int64_t>();
-  for (int64_t row = 0; row < targets.numel(); ++row) {
-    TORCH_CHECK_INDEX(target[row] == ignored || (target[row] >= 0 && target[row] < classes), "linear_cross_entropy: target ",
-                      target[row], " of row ", row, " is not below ", classes);
   }
 }
 
@@ -123,6 +117,20 @@ at::Tensor backward_by_rows(const at::Tensor& hidden, const at::Tensor& weight, 
   return d_hidden;
 }
 
+// Forward and backward ask the same, for what was kept may have been written to since.
+void check_operands(const at::Tensor& hidden, const at::Tensor& weight, const OptionalTensor& weight_gradient,
+                    const at::Tensor& targets) {
+  checks.numbers("hidden", hidden);
+  checks.alike("weight", weight, hidden);
+  checks.shape(hidden.dim() == 2, "hidden", hidden, "[n, features]");
+  checks.shape(weight.dim() == 2 && weight.size(0) > 0, "weight", weight, "[classes, features]");
+  checks.features("hidden", hidden, weight.size(1));
+  checks.gradient("weight_gradient", weight_gradient, weight);
+  checks.integers("targets", targets, hidden);
+  checks.sizes("targets", targets, {hidden.size(0)});
+  checks.range("targets", targets, weight.size(0), ignored);
+}
+
 struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
   static variable_list forward(AutogradContext* context, const at::Tensor& input, const OptionalTensor& /*anchor*/,
                                const Untracked& weight_tensor, const Untracked& weight_gradient,
@@ -134,7 +142,6 @@ struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
     at::Tensor log_sums;
     at::Tensor loss;
     if (on_cpu_in_float(hidden)) {
-      check_targets(targets, weight.size(0));
       logits = at::empty({hidden.size(0), weight.size(0)}, hidden.options());
       log_sums = at::empty({hidden.size(0)}, hidden.options());
       loss = at::scalar_tensor(losses_by_rows(hidden, weight, targets, logits, log_sums) * scale, hidden.options());
@@ -164,6 +171,10 @@ struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
     const at::Tensor& weight = saved[1];
     const at::Tensor& targets = saved[2];
     at::Tensor weight_gradient = context->saved_data["weight_gradient"].toTensor();
+    check_operands(hidden, weight, weight_gradient, targets);
+    checks.memory("weight_gradient", weight_gradient);
+    checks.alike("logits", logits, hidden);
+    checks.sizes("logits", logits, {hidden.size(0), weight.size(0)});
     const double scale = context->saved_data["scale"].toDouble();
     const bool fits = !weight_gradient.defined() ||
                       (weight_gradient.scalar_type() == at::kFloat && weight_gradient.is_contiguous());
@@ -187,11 +198,9 @@ struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
 std::tuple<at::Tensor, at::Tensor> linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& weight,
                                                         const OptionalTensor& weight_gradient,
                                                         const at::Tensor& targets, double scale) {
-  TORCH_CHECK(hidden.dim() == 2 && targets.dim() == 1 && targets.size(0) == hidden.size(0),
-              "linear_cross_entropy: hidden [n, features] and targets [n] wanted, got ", hidden.sizes(), " and ",
-              targets.sizes());
+  check_operands(hidden, weight, weight_gradient, targets);
   const auto both = LinearCrossEntropy::apply(hidden, gradient_anchor(weight_gradient.has_value()), untracked(weight),
-                                              untracked(weight_gradient), targets, scale);
+                                              untracked(weight_gradient), targets.to(at::kLong), scale);
   return {both[0], both[1]};
 }
 

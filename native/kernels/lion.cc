@@ -32,7 +32,7 @@ TRAINYARD_CLONES void update(int64_t begin, int64_t end, const LionFactors& f, f
 
 void lion_(const at::Tensor& parameters, const at::Tensor& gradients, const at::Tensor& exp_avg, double lr, double beta1,
            double beta2, double weight_decay, double gradient_scale) {
-  if (!updates_on_cpu({parameters, gradients, exp_avg})) {
+  if (!updates_on_cpu(Checks("lion_"), parameters, {{"gradients", gradients}, {"exp_avg", exp_avg}})) {
     const at::Tensor g = gradients * gradient_scale;
     parameters.mul_(1 - lr * weight_decay);
     parameters.add_((exp_avg * beta1).add_(g, 1 - beta1).sign_(), -lr);

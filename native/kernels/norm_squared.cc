@@ -6,6 +6,7 @@
 
 #include <vector>
 
+#include "checks.h"
 #include "simd.h"
 
 namespace trainyard {
@@ -27,6 +28,7 @@ TRAINYARD_CLONES void sum_blocks(int64_t begin, int64_t end, int64_t elements, c
 }
 
 at::Tensor norm_squared(const at::Tensor& flat) {
+  Checks("norm_squared").numbers("flat", flat);
   if (!flat.is_cpu() || flat.scalar_type() != at::kFloat || !flat.is_contiguous()) {
     return flat.to(at::kDouble).square().sum();
   }

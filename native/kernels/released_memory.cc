@@ -9,8 +9,8 @@
 #include <ATen/ATen.h>
 #include <torch/library.h>
 
+#include <algorithm>
 #include <mutex>
-#include <unordered_map>
 #include <vector>
 
 namespace trainyard {
@@ -22,6 +22,14 @@ struct Buffer {
   size_t bytes;
 };
 
+// A buffer in use: a storage may be shorter than the buffer under it, and does not know. The weak pointer keeps the
+// storage's address from being another's, as that of its memory is sooner or later.
+struct Loan {
+  c10::weak_intrusive_ptr<c10::StorageImpl> storage;
+  const void* data;
+  size_t bytes;
+};
+
 std::mutex buffers_mutex;
 
 std::vector<Buffer>& free_buffers() {
@@ -30,21 +38,37 @@ std::vector<Buffer>& free_buffers() {
   return *buffers;
 }
 
-// Of the buffers, in use or free: a tensor may be shorter than the buffer under it.
-std::unordered_map<void*, size_t>& lengths() {
-  static auto* known = new std::unordered_map<void*, size_t>();
-  return *known;
+std::vector<Loan>& loans() {
+  static auto* lent = new std::vector<Loan>();
+  return *lent;
 }
 
-c10::StorageImpl& own_storage(const at::Tensor& flat) {
-  c10::StorageImpl* storage = flat.storage().unsafeGetStorageImpl();
-  TORCH_CHECK(storage->allocator() != nullptr, "this memory has another owner");
-  return *storage;
+void lend(const c10::Storage& storage, Buffer buffer) {
+  std::erase_if(loans(), [](const Loan& loan) { return loan.storage.expired(); });
+  loans().push_back({storage.getWeakStorageImpl(), buffer.memory.get(), buffer.bytes});
+  storage.set_data_ptr(std::move(buffer.memory));
+}
+
+// How much memory there is under a storage from which it is being taken.
+size_t end_loan(const c10::StorageImpl* storage, const void* data) {
+  const auto loan = std::find_if(loans().begin(), loans().end(), [&](const Loan& each) {
+    return each.storage._unsafe_get_target() == storage && each.data == data;
+  });
+  if (loan == loans().end()) return storage->nbytes();
+  const size_t bytes = loan->bytes;
+  loans().erase(loan);
+  return bytes;
+}
+
+const c10::Storage& own_storage(const at::Tensor& flat) {
+  const c10::Storage& storage = flat.storage();
+  TORCH_CHECK(storage.allocator() != nullptr, "this memory has another owner");
+  return storage;
 }
 
 // The shortest that is long enough; else the longest, which the new one then replaces.
 void allocate_memory_(const at::Tensor& flat) {
-  c10::StorageImpl& storage = own_storage(flat);
+  const c10::Storage& storage = own_storage(flat);
   const std::lock_guard<std::mutex> lock(buffers_mutex);
   auto& buffers = free_buffers();
   auto chosen = buffers.end();
@@ -57,30 +81,21 @@ void allocate_memory_(const at::Tensor& flat) {
       chosen = buffer;
     }
   }
-  c10::DataPtr memory;
+  Buffer buffer{};
   if (chosen != buffers.end()) {
-    if (chosen->bytes >= storage.nbytes()) {
-      memory = std::move(chosen->memory);
-    } else {
-      lengths().erase(chosen->memory.get());
-    }
+    if (chosen->bytes >= storage.nbytes()) buffer = std::move(*chosen);
     buffers.erase(chosen);
   }
-  if (!memory) {
-    memory = storage.allocator()->allocate(storage.nbytes());
-    lengths()[memory.get()] = storage.nbytes();
-  }
-  storage.set_data_ptr(std::move(memory));
+  if (!buffer.memory) buffer = {storage.allocator(), storage.allocator()->allocate(storage.nbytes()), storage.nbytes()};
+  lend(storage, std::move(buffer));
 }
 
 void release_memory_(const at::Tensor& flat, bool reuse) {
-  c10::StorageImpl& storage = own_storage(flat);
-  c10::DataPtr memory = storage.set_data_ptr(c10::DataPtr(nullptr, flat.device()));
-  if (!memory || !reuse) return;
+  const c10::Storage& storage = own_storage(flat);
   const std::lock_guard<std::mutex> lock(buffers_mutex);
-  const auto length = lengths().find(memory.get());
-  const size_t bytes = length == lengths().end() ? storage.nbytes() : length->second;
-  free_buffers().push_back({storage.allocator(), std::move(memory), bytes});
+  const size_t bytes = end_loan(storage.unsafeGetStorageImpl(), storage.data());
+  c10::DataPtr memory = storage.set_data_ptr(c10::DataPtr(nullptr, flat.device()));
+  if (memory && reuse) free_buffers().push_back({storage.allocator(), std::move(memory), bytes});
 }
 
 }  // namespace

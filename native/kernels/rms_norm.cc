@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 
 #include "autograd.h"
+#include "checks.h"
 #include "row_blocks.h"
 #include "simd.h"
 
@@ -74,6 +75,15 @@ at::Tensor backward_with_aten(const at::Tensor& x, const at::Tensor& weight, con
   return ((weighted - unit * (weighted * unit).mean(-1, true)) * rstd).to(x.scalar_type());
 }
 
+void check_operands(const Checks& checks, const at::Tensor& x, const at::Tensor& weight,
+                    const OptionalTensor& weight_gradient) {
+  checks.numbers("x", x);
+  checks.shape(x.dim() > 0, "x", x, "[..., features]");
+  checks.alike("weight", weight, x);
+  checks.sizes("weight", weight, {x.size(-1)});
+  checks.gradient("weight_gradient", weight_gradient, weight);
+}
+
 struct RmsNorm : torch::autograd::Function<RmsNorm> {
   // Returns the normalised rows, after the sum when there is a delta or `both`.
   static variable_list forward(AutogradContext* context, const at::Tensor& input, const OptionalTensor& delta,
@@ -119,6 +129,14 @@ struct RmsNorm : torch::autograd::Function<RmsNorm> {
     const at::Tensor& dy = gradients.back();
     const at::Tensor d_sum = gradients.size() > 1 ? gradients[0] : at::Tensor();
     at::Tensor weight_gradient = context->saved_data["weight_gradient"].toTensor();
+    constexpr Checks checks("rms_norm backward");
+    check_operands(checks, x, saved[1], weight_gradient);
+    checks.memory("weight_gradient", weight_gradient);
+    for (const at::Tensor& incoming : gradients) {
+      if (!incoming.defined()) continue;
+      checks.alike("dy", incoming, x);
+      checks.sizes("dy", incoming, x.sizes());
+    }
     at::Tensor dx = d_sum;
     if (dy.defined() && on_cpu_in_float(x)) {
       dx = at::empty_like(x);
@@ -150,6 +168,7 @@ struct RmsNorm : torch::autograd::Function<RmsNorm> {
 
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, const OptionalTensor& weight_gradient,
                     double epsilon) {
+  check_operands(Checks("rms_norm"), x, weight, weight_gradient);
   return RmsNorm::apply(x, std::nullopt, gradient_anchor(weight_gradient.has_value()), untracked(weight),
                         untracked(weight_gradient), epsilon, false)[0];
 }
@@ -157,6 +176,12 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, const Optiona
 std::tuple<at::Tensor, at::Tensor> add_rms_norm(const at::Tensor& x, const OptionalTensor& delta,
                                                 const at::Tensor& weight, const OptionalTensor& weight_gradient,
                                                 double epsilon) {
+  constexpr Checks checks("add_rms_norm");
+  check_operands(checks, x, weight, weight_gradient);
+  if (delta.has_value()) {
+    checks.alike("delta", *delta, x);
+    checks.sizes("delta", *delta, x.sizes());
+  }
   const auto both = RmsNorm::apply(x, delta, gradient_anchor(weight_gradient.has_value()), untracked(weight),
                                    untracked(weight_gradient), epsilon, true);
   return {both[0], both[1]};

@@ -39,8 +39,10 @@ void sgd_(const at::Tensor& parameters, const at::Tensor& gradients, const std::
   // torch.optim.SGD starts the buffer as the first gradient, undamped.
   const double keep = step <= 1 ? 1 : 1 - dampening;
   const at::Tensor velocity = momentum_buffer.value_or(at::Tensor());
+  const bool fused = updates_on_cpu(
+      Checks("sgd_"), parameters, {{"gradients", gradients}, {"momentum_buffer", momentum_buffer.value_or(parameters)}});
   if (step <= 1 && velocity.defined()) velocity.zero_();
-  if (!updates_on_cpu({parameters, gradients, momentum_buffer.value_or(parameters)})) {
+  if (!fused) {
     at::Tensor g = (gradients * gradient_scale).add_(parameters, weight_decay);
     if (velocity.defined()) {
       velocity.mul_(momentum).add_(g, keep);

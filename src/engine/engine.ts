@@ -140,7 +140,7 @@ export class Engine {
    */
   trainBatch(batch: Batch): StepResult {
     const { train_micro_batch_size_per_gpu: rows, gradient_accumulation_steps: micros } = this.config;
-    const data = cutBatch(batch, rows, micros);
+    const data = cutBatch(batch, this.#parts.source.model, rows, micros);
     return this.trainStep((micro) => data[micro] as MicroBatchData);
   }
 
@@ -269,10 +269,11 @@ export class Engine {
 
   /** Leaves the other ranks and frees the memory. */
   close(): void {
-    const { group, memory, optimizer } = this.#parts;
+    const { group, memory, optimizer, source } = this.#parts;
     group.close();
     optimizer.dispose();
     memory.dispose();
+    source.model.dispose?.();
   }
 
   /** The same, for `using`. */

@@ -49,6 +49,7 @@ export function* generateText(options: GenerateOptions): Generator<string, void,
   } finally {
     continuation.dispose();
     parameters.dispose();
+    model.dispose?.();
   }
 }
 

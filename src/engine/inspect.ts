@@ -68,6 +68,7 @@ export async function inspectModel({
   fillParameters(source, memory, config.seed);
   const found = runOnce({ config, model: source.model, program, memory, batches, world });
   memory.dispose();
+  source.model.dispose?.();
   world.group.close();
   return found;
 }

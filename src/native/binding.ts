@@ -26,7 +26,7 @@ export type NativeResult = Handle | boolean | string | null | undefined | readon
  */
 export type NativeHook = (gradients: readonly [Handle]) => readonly (Handle | null)[];
 
-/** An opaque native object held by JavaScript until it is collected (store, process group, work). */
+/** An opaque native object held by JavaScript until it is collected (store, process group, work, hook). */
 export interface NativeObject {
   readonly native: unique symbol;
 }
@@ -88,9 +88,10 @@ export interface AutogradBinding {
     retainGraph: boolean,
     allowUnused: boolean,
   ): (Handle | null)[];
-  /** Calls `hook` with the gradient of `tensor` when it is known; returns an identifier for `removeHook`. */
-  addHook(tensor: Handle, hook: NativeHook): number;
-  removeHook(tensor: Handle, hook: number): void;
+  /** Calls `hook` with the gradient of `tensor` when it is known. The hook goes with the tensor, or by `removeHook`. */
+  addHook(tensor: Handle, hook: NativeHook): NativeObject;
+  /** Does nothing when the hook has gone already. */
+  removeHook(hook: NativeObject): void;
   /**
    * Records a function written in TypeScript: `outputs` (made without grad) come back with a node whose backward
    * is `backward`. `saved` tensors live as long as the graph and are handed to it.

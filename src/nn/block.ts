@@ -59,4 +59,6 @@ export interface Model {
   readonly blocks: readonly Block[];
   /** What the blocks were made from, to be written as `config.json` beside saved weights. */
   readonly config?: Readonly<Record<string, unknown>>;
+  /** Frees what the blocks have made and share beside their parameters (tables). They make it again when they run. */
+  dispose?(): void;
 }

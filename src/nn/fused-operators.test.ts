@@ -217,7 +217,7 @@ test('linearCrossEntropy refuses a second backward, and a label beyond the vocab
     const beyond = tensor(BigInt64Array.of(0n, 1n, 2n, 3n, 4n, 20n));
     assert.throws(
       () => linearCrossEntropy(hidden, weight, { ...options, labels: beyond }),
-      /target 20 of row 5/,
+      /targets must be in \[0, 20\), got 20 at 5/,
     );
   });
 });

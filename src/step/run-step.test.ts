@@ -4,7 +4,7 @@ import type { Work } from '../comm/work.js';
 import type { Activations, Block, MicroBatch } from '../nn/block.js';
 import { planFlatLayout, TALLY_ELEMENTS } from '../nn/flat-layout.js';
 import { FlatParameters } from '../nn/flat-parameters.js';
-import { gradientsOf, noGrad } from '../tensor/autograd.js';
+import { gradientsOf, noGrad, onGradient } from '../tensor/autograd.js';
 import { tensor } from '../tensor/create.js';
 import { keep, liveTensors, scope, type Tensor } from '../tensor/tensor.js';
 import { checkPrograms } from './checker.js';
@@ -222,6 +222,47 @@ test('steps leave no tensor behind, whatever they compute', () => {
   }
   assert.equal(liveTensors(), before);
   assert.deepEqual(seen[2], ['loss', 'logits']);
+  parameters.dispose();
+});
+
+test('a step that fails leaves no tensor behind, wherever it fails', () => {
+  const parameters = makeParameters();
+  const compiled = program(2);
+  const { optimizer } = recorder();
+  const run = (blocks: readonly Block[], inputs = INPUTS) =>
+    runStep(compiled, { blocks, parameters, optimizer }, inputs, { step: 0 });
+  run(BLOCKS);
+  const before = liveTensors();
+  for (const block of BLOCKS) {
+    for (const failsIn of ['forward', 'backward'] as const) {
+      for (const micro of [0, 1]) {
+        let runs = 0;
+        const failing: Block = {
+          ...block,
+          forward: (...given) => {
+            const output = block.forward(...given);
+            runs += 1;
+            if (runs !== micro + 1) return output;
+            if (failsIn === 'forward') throw new RangeError('mine');
+            const [[name, tensor] = []] = Object.entries(output);
+            assert.ok(name && tensor);
+            onGradient(tensor, () => {
+              throw new RangeError('mine');
+            });
+            return output;
+          },
+        };
+        assert.throws(() => run(BLOCKS.map((each) => (each === block ? failing : each))), {
+          code: 'STEP_FAILED',
+          message: /mine/,
+        });
+        assert.equal(liveTensors(), before, `${failsIn} of ${block.name}, micro-batch ${micro}`);
+      }
+    }
+  }
+  const nextBatch = (micro: number) => (micro === 0 ? batchOf(0) : assert.fail('no more'));
+  assert.throws(() => run(BLOCKS, { ...INPUTS, nextBatch }), { code: 'STEP_FAILED' });
+  assert.equal(liveTensors(), before);
   parameters.dispose();
 });
 

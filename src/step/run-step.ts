@@ -8,8 +8,8 @@ import type { Program } from './program.js';
 /**
  * Runs one step of a checked program on this rank.
  *
- * @throws TrainyardError as `executeProgram`. What the step holds is then lost, and so is the rank's training
- * state: a step that failed half way cannot be resumed.
+ * @throws TrainyardError as `executeProgram`. What the step holds is then freed, and the rank's training state is
+ * lost: a step that failed half way cannot be resumed.
  */
 export function runStep(
   program: Program,
@@ -18,7 +18,11 @@ export function runStep(
   options: Omit<ExecutionOptions, 'runScoped'>,
 ): StepMetrics {
   const state = new StepState(resources, inputs);
-  executeProgram(program, createHandlers(program, state), { ...options, runScoped: scope });
+  try {
+    executeProgram(program, createHandlers(program, state), { ...options, runScoped: scope });
+  } finally {
+    state.dispose();
+  }
   invariant(state.metrics, 'a step ended without its metrics');
   return state.metrics;
 }

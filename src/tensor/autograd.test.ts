@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import {
   applyFunction,
   backward,
@@ -71,6 +73,79 @@ test('hooks run in TypeScript, may replace the gradient, and can be removed', ()
     assert.deepEqual(x.grad?.toArray(), [12, 12]);
   });
 });
+
+test('removing a hook twice, or after its tensor is gone, does nothing', () => {
+  const removers: (() => void)[] = [];
+  scope(() => {
+    const x = leaf([1]);
+    removers.push(onGradient(x, () => assert.fail('removed')));
+    const [remove] = removers;
+    remove?.();
+    remove?.();
+    backward([x.mul(2)]);
+    removers.push(onGradient(x, () => undefined));
+  });
+  for (const remove of removers) remove();
+});
+
+test('a removed hook stays removed when the tensor has been changed in place since', () => {
+  scope(() => {
+    const x = leaf([1, 2]);
+    const y = x.mul(3);
+    const remove = onGradient(y, () => assert.fail('removed'));
+    y.mul_(2);
+    const seen: number[][] = [];
+    onGradient(y, (gradient) => {
+      seen.push(gradient.toArray());
+      return undefined;
+    });
+    remove();
+    backward([y.sum()]);
+    assert.deepEqual(seen, [[1, 1]]);
+    assert.deepEqual(x.grad?.toArray(), [6, 6]);
+  });
+});
+
+test('a hook goes with its tensor or with its removal', async () => {
+  const removers: (() => void)[] = [];
+  const hook = () => {
+    const captured = { values: new Array<number>(1000).fill(0) };
+    return { captured: new WeakRef(captured), call: () => void captured.values.length };
+  };
+  const captured = scope(() => {
+    const x = leaf([1]);
+    const [died, removed] = [hook(), hook()];
+    removers.push(
+      onGradient(x, () => {
+        died.call();
+        return undefined;
+      }),
+    );
+    onGradient(x, () => {
+      removed.call();
+      return undefined;
+    })();
+    backward([x.mul(2)]);
+    return [died.captured, removed.captured];
+  });
+  await collectGarbage();
+  assert.deepEqual(
+    captured.map((each) => each.deref()),
+    [undefined, undefined],
+  );
+  for (const remove of removers) remove();
+});
+
+/** Several turns: references that native code held are deleted between two of them. */
+async function collectGarbage(): Promise<void> {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  for (let turn = 0; turn < 3; turn += 1) {
+    scope(() => tensor([0]));
+    collect();
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}
 
 const cube: CustomFunction<readonly [Tensor]> = {
   forward: ([x]) => ({ outputs: [x.pow(3)], saved: [x] }),

@@ -1,4 +1,4 @@
-import type { Handle } from '../native/binding.js';
+import type { Handle, NativeObject } from '../native/binding.js';
 import { native } from '../native/native.js';
 import { findOperator } from './operator.js';
 import { Scope } from './scope.js';
@@ -56,16 +56,22 @@ export function gradientsOf(
 
 /**
  * Calls `hook` with the gradient of `tensor` as soon as backward knows it. What the hook returns replaces the
- * gradient. The gradient is the hook's only until it returns. Returns a function that removes the hook.
+ * gradient. The gradient is the hook's only until it returns. Returns a function that removes the hook, and does
+ * nothing once the tensor is gone.
  */
 export function onGradient(tensor: Tensor, hook: (gradient: Tensor) => Tensor | undefined): () => void {
-  const identifier = native.addHook(tensor.handle, ([handle]) =>
+  const added = native.addHook(tensor.handle, ([handle]) =>
     inScope(() => {
       const replacement = hook(new Tensor(handle));
       return replacement === undefined ? [] : [handOver(replacement)];
     }),
   );
-  return () => native.removeHook(tensor.handle, identifier);
+  return removerOf(added);
+}
+
+/** A function of its own, so that whoever keeps it does not keep the hook with all that it sees. */
+function removerOf(added: NativeObject): () => void {
+  return () => native.removeHook(added);
 }
 
 /** A differentiable function written in TypeScript. */

@@ -35,8 +35,9 @@ export function callOperator(name: string, ...values: readonly OperatorArgument[
   const [operator = '', overload = ''] = name.split('.');
   const number = native.findOperator(operator, overload);
   // Which numbers are handles only the schema knows.
-  const kinds = resultKinds(native.operatorSchema(number));
-  const result = native.call(number, ...values.map(toNative));
+  const schema = native.operatorSchema(number);
+  const kinds = resultKinds(schema);
+  const result = call(number, values, schema.includes('!'));
   if (kinds.length <= 1) return fromNative(result, kinds[0] ?? '');
   return (result as readonly NativeResult[]).map((each, index) => fromNative(each, kinds[index] ?? ''));
 }
@@ -44,6 +45,19 @@ export function callOperator(name: string, ...values: readonly OperatorArgument[
 /** The names of every operator that this libtorch has, as "namespace::name.overload". */
 export function operatorNames(): readonly string[] {
   return native.listOperators();
+}
+
+/** An operator that writes to its arguments may give them another shape (`unsqueeze_`) or dtype (`set_data`). */
+function call(number: number, values: readonly OperatorArgument[], writes: boolean): NativeResult {
+  try {
+    return native.call(number, ...values.map(toNative));
+  } finally {
+    if (writes) {
+      for (const value of values.flat()) {
+        if (value instanceof Tensor) value.forgetMetadata();
+      }
+    }
+  }
 }
 
 function toNative(value: OperatorArgument): NativeArgument {

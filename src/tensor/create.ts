@@ -1,3 +1,4 @@
+import { markAsUntransferable } from 'node:worker_threads';
 import { native } from '../native/native.js';
 import { DTYPES, type DType } from './dtype.js';
 import { Tensor } from './tensor.js';
@@ -26,9 +27,11 @@ export function fromBytes(bytes: Uint8Array, shape: readonly number[], dtype: DT
 
 /**
  * A tensor over the bytes themselves, without a copy; writing to one writes to the other. The buffer stays
- * alive as long as the tensor's memory is in use.
+ * alive as long as the tensor's memory is in use, and is copied where it would be transferred to another thread: so
+ * its memory stays where it is. Not for memory that others may resize or transfer by other means.
  */
 export function viewBytes(bytes: Uint8Array, shape: readonly number[], dtype: DType): Tensor {
+  markAsUntransferable(bytes.buffer);
   return new Tensor(native.fromExternal(bytes, shape, DTYPES[dtype].code));
 }
 

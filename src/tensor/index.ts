@@ -9,7 +9,7 @@ export {
   onGradient,
 } from './autograd.js';
 export { callOperator, type OperatorArgument, type OperatorResult, operatorNames } from './call-operator.js';
-export { fromBytes, tensor, viewBytes } from './create.js';
+export { fromBytes, tensor } from './create.js';
 export type { Device, DType } from './dtype.js';
 export * from './generated/functions.js';
 export { manualSeed, randomState, setRandomState } from './random.js';

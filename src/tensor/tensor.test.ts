@@ -49,6 +49,35 @@ describe('values', () => {
     });
   });
 
+  test('bytes under a tensor stay where they are', () => {
+    scope(() => {
+      const bytes = new Uint8Array(Float32Array.of(1, 2).buffer);
+      const view = viewBytes(bytes, [2], 'float32');
+      const moved = () => structuredClone(bytes, { transfer: [bytes.buffer] });
+      try {
+        moved();
+      } catch (error) {
+        assert.equal((error as Error).name, 'DataCloneError');
+      }
+      assert.equal(bytes.buffer.byteLength, 8);
+      assert.deepEqual(view.toArray(), [1, 2]);
+    });
+  });
+
+  test('a shape is refused that its bytes do not fit', () => {
+    const bytes = new Uint8Array(16);
+    for (const make of [fromBytes, viewBytes]) {
+      assert.throws(() => make(bytes, [-1, -4], 'float32'), { message: /sizes from 0 on/ });
+      assert.throws(() => make(bytes.subarray(0, 0), [2 ** 32, 2 ** 30], 'float32'), {
+        message: /can be counted/,
+      });
+      assert.throws(() => make(bytes, [3], 'float32'), { message: /has 16 bytes, the tensor needs 12/ });
+    }
+    assert.throws(() => viewBytes(bytes.subarray(1, 5), [1], 'float32'), {
+      message: /begin where an element may/,
+    });
+  });
+
   test('scalars and ranks 0 work, and item reads them', () => {
     scope(() => {
       assert.equal(tensor([2.5]).sum().item(), 2.5);

@@ -41,6 +41,13 @@ export class Tensor extends TensorOperators implements ScopedTensor {
     return this.#shape;
   }
 
+  /** Forgets the shape, dtype and device that were read before: an operator may have changed them in place. */
+  override forgetMetadata(): void {
+    this.#shape = undefined;
+    this.#dtype = undefined;
+    this.#device = undefined;
+  }
+
   /** Elements between neighbours along each dimension. */
   get strides(): readonly number[] {
     return native.stridesOf(this.handle);

@@ -17,7 +17,7 @@ export function agree(program: Program, state: StepState): Handlers['agree'] {
     invariant(group, 'a program of one rank has nobody to agree with');
     const squares = sumOfSquares(state);
     const own = Float64Array.of(...state.gradients.tally.toArray(), squares);
-    const tensor = keep(zeros([program.groups.data.length * own.length], { dtype: 'float64' }));
+    const tensor = zeros([program.groups.data.length * own.length], { dtype: 'float64' });
     const work = group.allGather(tensor, makeTensor(own));
     const finish = (): void => {
       work.wait();
@@ -26,7 +26,7 @@ export function agree(program: Program, state: StepState): Handlers['agree'] {
         all.reduce((sum, value, index) => (index % own.length === item ? sum + value : sum), 0);
       state.agreed = { lossSum: sumOf(0), tokens: sumOf(1), stopVotes: sumOf(2), squares: sumOf(3) };
     };
-    state.started.put({ tensor, work: { wait: finish } }, startName(instruction));
+    state.started.put({ tensor: keep(tensor), work: { wait: finish } }, startName(instruction));
   };
 }
 

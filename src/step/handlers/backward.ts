@@ -2,7 +2,7 @@ import type { Activations } from '../../nn/block.js';
 import { backward as runBackward } from '../../tensor/autograd.js';
 import { keep } from '../../tensor/tensor.js';
 import type { Handlers } from '../executor.js';
-import type { StepState } from './step-state.js';
+import { disposeAll, type StepState } from './step-state.js';
 
 /**
  * `backward`: autograd through one block, from the gradients of its outputs (of the last block: from its
@@ -11,8 +11,8 @@ import type { StepState } from './step-state.js';
  */
 export function backward(state: StepState): Handlers['backward'] {
   return ({ block, micro }) => {
-    const { input, output } = state.forwards.take(block, micro);
-    const arriving = state.isLast(block) ? undefined : state.outputGradients.take(block, micro);
+    const { input, output } = state.forwards.get(block, micro);
+    const arriving = state.isLast(block) ? undefined : state.outputGradients.get(block, micro);
 
     const roots = Object.entries(output).filter(
       ([name, tensor]) =>
@@ -26,10 +26,12 @@ export function backward(state: StepState): Handlers['backward'] {
     }
 
     if (block > 0) state.outputGradients.put(gradientsOf(input), block - 1, micro);
-    free(input);
-    free(output);
-    free(arriving ?? {});
-    if (block === 0) free({ ...state.batches.take(micro) });
+    // Only now: a backward that throws leaves to the step what is to be freed.
+    state.forwards.take(block, micro);
+    if (arriving !== undefined) disposeAll(state.outputGradients.take(block, micro));
+    disposeAll(input);
+    disposeAll(output);
+    if (block === 0) disposeAll({ ...state.batches.take(micro) });
   };
 }
 
@@ -40,8 +42,4 @@ function gradientsOf(input: Activations): Activations {
     return gradient === undefined ? [] : [[name, keep(gradient)] as const];
   });
   return Object.fromEntries(entries);
-}
-
-function free(activations: Activations): void {
-  for (const tensor of Object.values(activations)) tensor.dispose();
 }

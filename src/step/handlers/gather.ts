@@ -17,9 +17,10 @@ export function gather(program: Program, state: StepState): Handlers['gather'] {
     const isKept = program.sharding?.parameters === 'kept';
     const whole = isKept ? parameters.memoryOf(block).values : parameters.allocateValues(block);
     // Not a view: filling memory again with the values that it had must not look to autograd like a change.
-    const tensor = keep(empty([0], { dtype: whole.dtype, device: whole.device }).set_(whole));
+    const tensor = empty([0], { dtype: whole.dtype, device: whole.device }).set_(whole);
     const own = tensor.narrow(0, program.rank * slice.elements, slice.elements);
     if (!isKept) noGrad(() => own.copy_(slice));
-    state.started.put({ tensor, work: group.allGather(tensor, own) }, startName(instruction));
+    const work = group.allGather(tensor, own);
+    state.started.put({ tensor: keep(tensor), work }, startName(instruction));
   };
 }

@@ -2,7 +2,7 @@ import type { Device } from '../../tensor/dtype.js';
 import { randomState, setRandomState } from '../../tensor/random.js';
 import type { Handlers } from '../executor.js';
 import { runBlock } from './run-block.js';
-import type { StepState } from './step-state.js';
+import { disposeAll, type StepState } from './step-state.js';
 
 /**
  * `recompute`: the forward that dropped its graph once more, from the same input and with the same random
@@ -10,8 +10,8 @@ import type { StepState } from './step-state.js';
  */
 export function recompute(state: StepState): Handlers['recompute'] {
   return ({ block, micro }) => {
-    const dropped = state.forwards.take(block, micro);
-    for (const tensor of Object.values(dropped.output)) tensor.dispose();
+    const dropped = state.forwards.get(block, micro);
+    disposeAll(dropped.output);
     const { device } = state.batches.get(micro).inputIds;
     const record = replaying(dropped.randomState, device, () => runBlock(state, block, micro));
     state.forwards.put(record, block, micro);

@@ -23,11 +23,12 @@ export function reduce(program: Program, state: StepState): Handlers['reduce'] {
     const { compression } = instruction;
     const name = startName(instruction);
     if (compression === undefined) {
-      const tensor = keep(buffer.narrow(0, bucket.start, bucketElements(bucket)));
-      state.started.put({ tensor, work: group.allReduce(tensor, 'sum') }, name);
+      const tensor = buffer.narrow(0, bucket.start, bucketElements(bucket));
+      const work = group.allReduce(tensor, 'sum');
+      state.started.put({ tensor: keep(tensor), work }, name);
       return;
     }
-    const tensor = keep(buffer.narrow(0, bucket.start, bucket.end - bucket.start));
+    const tensor = buffer.narrow(0, bucket.start, bucket.end - bucket.start);
     const tally = bucket.carriesTally
       ? gatheredSum(group, buffer.narrow(0, bucket.end, TALLY_ELEMENTS))
       : undefined;
@@ -36,6 +37,6 @@ export function reduce(program: Program, state: StepState): Handlers['reduce'] {
       tally?.wait();
       values.wait();
     };
-    state.started.put({ tensor, work: { wait } }, name);
+    state.started.put({ tensor: keep(tensor), work: { wait } }, name);
   };
 }

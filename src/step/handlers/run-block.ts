@@ -11,7 +11,8 @@ const DIFFERENTIABLE: ReadonlySet<DType> = new Set(['float32', 'float64', 'float
 export function runBlock(state: StepState, index: number, micro: number): ForwardRecord {
   const input = leavesOf(inputOf(state, index, micro), ({ requiresGrad }) => requiresGrad);
   const output = enableGrad(() => forwardOf(state, index, micro, input));
-  for (const tensor of Object.values(output)) keep(tensor);
+  // Only now: what a forward that throws has made goes with the scope of its instruction.
+  for (const tensor of [...Object.values(input), ...Object.values(output)]) keep(tensor);
   return { input, output };
 }
 
@@ -27,6 +28,7 @@ export function runBlockWithoutGraph(state: StepState, index: number, micro: num
   const wantsGradient = state.trains(index) || Object.values(input).some(({ requiresGrad }) => requiresGrad);
   // Handles of their own: a block may pass on what it was given.
   const output = leavesOf(result, () => wantsGradient);
+  for (const tensor of Object.values(output)) keep(tensor);
   const drewRandomNumbers = Buffer.compare(before, randomState(device)) !== 0;
   return { input: {}, output, ...(drewRandomNumbers && { randomState: before }) };
 }
@@ -45,7 +47,7 @@ function inputOf(state: StepState, index: number, micro: number): Activations {
 /** The same values at the start of a graph of their own, wanting gradients where they are asked to and can. */
 function leavesOf(activations: Activations, wantsGradient: (tensor: Tensor) => boolean): Activations {
   const entries = Object.entries(activations).map(([name, tensor]) => {
-    const leaf = keep(tensor.detach());
+    const leaf = tensor.detach();
     if (DIFFERENTIABLE.has(tensor.dtype) && wantsGradient(tensor)) leaf.requiresGrad = true;
     return [name, leaf] as const;
   });

@@ -32,13 +32,13 @@ export function scatter(program: Program, state: StepState): Handlers['scatter']
     invariant(gradients, 'gradients are reduced where none are wanted');
     const ranks = program.groups.data.length;
     const rows = gradients.view([ranks, shard.elements]).narrow(1, start, end - start);
-    const tensor = keep(rows.select(0, program.rank));
+    const tensor = rows.select(0, program.rank);
     const work = startSum(rows, tensor, instruction.compression);
     const isKept = program.sharding?.gradients === 'kept';
     const finish = (): void => {
       work.wait();
       if (!isKept) noGrad(() => shard.narrow(0, start, end - start).add_(tensor));
     };
-    state.started.put({ tensor, work: { wait: finish } }, startName(instruction));
+    state.started.put({ tensor: keep(tensor), work: { wait: finish } }, startName(instruction));
   };
 }

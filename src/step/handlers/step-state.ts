@@ -111,6 +111,20 @@ export class StepState {
     return shards;
   }
 
+  /** Frees what instructions left to each other: nothing at the end of a step, something when it failed. */
+  dispose(): void {
+    for (const { inputIds, labels } of this.batches.takeAll()) {
+      inputIds.dispose();
+      labels?.dispose();
+    }
+    for (const { input, output } of this.forwards.takeAll()) {
+      disposeAll(input);
+      disposeAll(output);
+    }
+    for (const gradients of this.outputGradients.takeAll()) disposeAll(gradients);
+    for (const { tensor } of this.started.takeAll()) tensor.dispose();
+  }
+
   isLast(block: number): boolean {
     return block === this.resources.blocks.length - 1;
   }
@@ -127,6 +141,11 @@ export class StepState {
     invariant(block && parameters, `there is no block ${index}`);
     return { block, parameters };
   }
+}
+
+/** Frees every tensor of a block's input or output. */
+export function disposeAll(activations: Activations): void {
+  for (const tensor of Object.values(activations)) tensor.dispose();
 }
 
 /** Things under the indices or the name that instructions know them by. */
@@ -150,5 +169,11 @@ class Slots<Thing> {
     const thing = this.get(...key);
     this.#things.delete(key.join(' '));
     return thing;
+  }
+
+  takeAll(): readonly Thing[] {
+    const things = [...this.#things.values()];
+    this.#things.clear();
+    return things;
   }
 }

@@ -5,8 +5,8 @@ import type { StepState } from './step-state.js';
 /** `wait`: blocks until what was started is done. */
 export function wait(state: StepState): Handlers['wait'] {
   return ({ started }) => {
-    const { work, tensor } = state.started.take(startName(started));
-    work.wait();
-    tensor.dispose();
+    const name = startName(started);
+    state.started.get(name).work.wait();
+    state.started.take(name).tensor.dispose();
   };
 }

@@ -121,6 +121,8 @@ export abstract class TensorOperators {
   /** The native handle. */
   abstract get handle(): Handle;
   protected abstract wrap(handle: Handle): Tensor;
+  /** Called after an operator that may have changed shape, dtype or device in place. */
+  abstract forgetMetadata(): void;
 
   /** `aten::add.Tensor(Tensor self, Tensor other, *, Scalar alpha=1) -> Tensor`; `aten::add.Scalar(Tensor self, Scalar other, Scalar alpha=1) -> Tensor` */
   add(other: Tensor | number, options: { readonly alpha?: number } = {}): Tensor {
@@ -748,6 +750,7 @@ export abstract class TensorOperators {
   /** `aten::set_.source_Tensor(Tensor(a!) self, Tensor source) -> Tensor(a!)` */
   set_(source: Tensor): this {
     native.call(ATEN_SET__SOURCE_TENSOR, this.handle, source.handle);
+    this.forgetMetadata();
     return this;
   }
 }
