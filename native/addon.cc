@@ -3,6 +3,7 @@
 #include <node_api.h>
 
 #include "autograd.h"
+#include "constant-memory.h"
 #include "dispatch.h"
 #include "environment.h"
 #include "memory-count.h"
@@ -22,6 +23,7 @@ static napi_value initialize(napi_env env, napi_value exports) {
       nullptr);
   export_dispatch(env, exports);
   export_tensor_memory(env, exports);
+  export_constant_memory(env, exports);
   export_memory_count(env, exports);
   export_autograd(env, exports);
   export_system(env, exports);

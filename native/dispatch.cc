@@ -3,6 +3,7 @@
 #include <sstream>
 
 #include "args.h"
+#include "constant-memory.h"
 
 namespace trainyard {
 namespace {
@@ -62,6 +63,15 @@ void push_arguments(Environment& environment, const Arguments& arguments, const 
   }
 }
 
+void demand_writable_arguments(const Operator& op, const torch::jit::Stack& stack) {
+  for (const size_t index : op.written) {
+    const c10::IValue& value = stack[index];
+    if (value.isTensor()) demand_writable(value.toTensor());
+    if (!value.isTensorList()) continue;
+    for (const at::Tensor& tensor : value.toTensorVector()) demand_writable(tensor);
+  }
+}
+
 napi_value take_results(Environment& environment, const Operator& op, torch::jit::Stack& stack) {
   if (op.returns_argument || stack.empty()) return undefined_value(environment.env);
   if (stack.size() == 1) {
@@ -84,6 +94,7 @@ napi_value call(napi_env env, napi_callback_info info) {
     op = &environment.operators->at(static_cast<size_t>(arguments.integer(0)));
     torch::jit::Stack stack = environment.operators->borrow_stack();
     push_arguments(environment, arguments, *op, stack);
+    demand_writable_arguments(*op, stack);
     op->handle.callBoxed(stack);
     napi_value result = take_results(environment, *op, stack);
     environment.operators->return_stack(std::move(stack));
@@ -142,8 +153,11 @@ size_t OperatorTable::find(const std::string& name, const std::string& overload)
   if (!handle) {
     throw CodedError("TENSOR_OPERATOR", "There is no operator " + key + " in this libtorch.");
   }
-  Operator op{*handle, {}, returns_argument(handle->schema())};
-  for (const c10::Argument& argument : handle->schema().arguments()) op.parameters.push_back(parameter_of(argument));
+  Operator op{*handle, {}, returns_argument(handle->schema()), {}};
+  for (const c10::Argument& argument : handle->schema().arguments()) {
+    if (argument.alias_info() && argument.alias_info()->isWrite()) op.written.push_back(op.parameters.size());
+    op.parameters.push_back(parameter_of(argument));
+  }
   operators_.push_back(std::move(op));
   index_.emplace(key, operators_.size() - 1);
   return operators_.size() - 1;

@@ -19,6 +19,8 @@ struct Operator {
   std::vector<Parameter> parameters;
   // In-place and out= operators return their own argument; no new handle is made for it.
   bool returns_argument;
+  // The arguments that it writes.
+  std::vector<size_t> written;
 };
 
 class OperatorTable {

@@ -10,6 +10,7 @@
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 
 #include "args.h"
+#include "constant-memory.h"
 #include "native-object.h"
 #include "rendezvous-store.h"
 
@@ -91,6 +92,12 @@ int rank_of(const c10d::Backend& backend, const Arguments& arguments, size_t ind
                                           std::to_string(backend.getSize()) + ".");
 }
 
+// The same of a tensor that the collective writes.
+at::Tensor result(const Arguments& arguments, size_t index) {
+  demand_writable(arguments.tensor(index));
+  return flat(arguments, index);
+}
+
 // Starts a collective. What c10d finds wrong with the tensors stays an operator's error; what its transport
 // throws, such as a connection that is gone, is a failed collective.
 template <typename Start>
@@ -114,7 +121,7 @@ napi_value start(napi_env env, const char* name, napi_callback_info info, Start&
 
 napi_value all_reduce(napi_env env, napi_callback_info info) {
   return start(env, "allReduce", info, [](c10d::Backend& backend, const Arguments& arguments) {
-    std::vector<at::Tensor> tensors{flat(arguments, 1)};
+    std::vector<at::Tensor> tensors{result(arguments, 1)};
     c10d::AllreduceOptions options;
     options.reduceOp = reduction_of(arguments.integer(2));
     return backend.allreduce(tensors, options);
@@ -123,7 +130,7 @@ napi_value all_reduce(napi_env env, napi_callback_info info) {
 
 napi_value broadcast(napi_env env, napi_callback_info info) {
   return start(env, "broadcast", info, [](c10d::Backend& backend, const Arguments& arguments) {
-    std::vector<at::Tensor> tensors{flat(arguments, 1)};
+    std::vector<at::Tensor> tensors{result(arguments, 1)};
     c10d::BroadcastOptions options;
     options.rootRank = rank_of(backend, arguments, 2);
     return backend.broadcast(tensors, options);
@@ -132,7 +139,7 @@ napi_value broadcast(napi_env env, napi_callback_info info) {
 
 napi_value all_gather(napi_env env, napi_callback_info info) {
   return start(env, "allGather", info, [](c10d::Backend& backend, const Arguments& arguments) {
-    at::Tensor output = flat(arguments, 1), input = flat(arguments, 2);
+    at::Tensor output = result(arguments, 1), input = flat(arguments, 2);
     return backend._allgather_base(output, input);
   });
 }
@@ -141,7 +148,7 @@ napi_value reduce_scatter(napi_env env, napi_callback_info info) {
   return start(env, "reduceScatter", info, [](c10d::Backend& backend, const Arguments& arguments) {
     c10d::ReduceScatterOptions options;
     options.reduceOp = reduction_of(arguments.integer(3));
-    at::Tensor output = flat(arguments, 1), input = flat(arguments, 2);
+    at::Tensor output = result(arguments, 1), input = flat(arguments, 2);
     return backend._reduce_scatter_base(output, input, options);
   });
 }
@@ -155,7 +162,7 @@ napi_value send(napi_env env, napi_callback_info info) {
 
 napi_value receive(napi_env env, napi_callback_info info) {
   return start(env, "receive", info, [](c10d::Backend& backend, const Arguments& arguments) {
-    std::vector<at::Tensor> tensors{flat(arguments, 1)};
+    std::vector<at::Tensor> tensors{result(arguments, 1)};
     return backend.recv(tensors, rank_of(backend, arguments, 2), static_cast<int>(arguments.integer(3)));
   });
 }

@@ -24,6 +24,7 @@ export const goodConfiguration = {
 
 /** Wrong configurations, each with the one error that it must lead to. */
 export const badConfigurations: readonly BadConfiguration[] = [
+  ...badAdapters(),
   ...unknownKeys(),
   ...wrongValues(),
   ...impossibleTogether(),
@@ -368,7 +369,6 @@ function notSupported(): BadConfiguration[] {
       'needs a GPU',
     ),
     row('a memory limit', { memory_limit: '6GiB' }, 'memory_limit'),
-    row('LoRA', { adapter: { type: 'lora' } }, 'adapter.type'),
     row(
       'a monitor',
       { tensorboard: { enabled: true, output_path: 'x' } },
@@ -450,5 +450,54 @@ function badFlags(): BadConfiguration[] {
     row('steps.first=3', 'USAGE', 'cannot be applied', 'an object at steps'),
     row('mesh={"tensor": 1', 'USAGE', 'not valid JSON'),
     row('zero_optimization.stage=9', 'CONFIG_INVALID', '--set zero_optimization.stage=9'),
+  ];
+}
+
+function badAdapters(): BadConfiguration[] {
+  const row = (name: string, adapter: object, code: string, ...says: string[]): BadConfiguration => ({
+    name: `adapter: ${name}`,
+    keys: {
+      model: { architecture: 'llama', hidden_size: 32, num_attention_heads: 2 },
+      adapter: { type: 'lora', ...adapter },
+    },
+    code,
+    says,
+  });
+  const targets = 'all-linear';
+  return [
+    row('without targets', {}, 'CONFIG_INVALID', 'adapter.targets is missing', '"all-linear"'),
+    row('of another kind', { type: 'dora', targets }, 'CONFIG_INVALID', 'adapter.type', '"lora"'),
+    row('without a kind', { type: undefined, targets }, 'CONFIG_INVALID', 'adapter.type is missing'),
+    row('an unknown key', { targets, rnk: 4 }, 'CONFIG_INVALID', 'adapter.rnk', '"rank"'),
+    row('rank 0', { targets, rank: 0 }, 'CONFIG_INVALID', 'adapter.rank', '≥ 1'),
+    row('alpha 0', { targets, alpha: 0 }, 'CONFIG_INVALID', 'adapter.alpha'),
+    row('dropout 1', { targets, dropout: 1 }, 'CONFIG_INVALID', 'adapter.dropout', '< 1'),
+    row('no targets at all', { targets: [] }, 'CONFIG_INVALID', 'adapter.targets'),
+    row('a pattern', { targets: '.*_proj' }, 'CONFIG_INVALID', 'adapter.targets', '"all-linear"'),
+    row(
+      'a target that is no layer',
+      { targets: ['q_prj'] },
+      'CONFIG_INVALID',
+      'adapter.targets',
+      'q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj',
+      '"q_prj"',
+      'Did you mean q_proj',
+    ),
+    row('the head', { targets: ['q_proj', 'lm_head'] }, 'CONFIG_INVALID', '"lm_head"', 'q_proj'),
+    row(
+      'a layer that is not there',
+      { targets: ['layers.99.self_attn.q_proj'] },
+      'CONFIG_INVALID',
+      'layers.99',
+    ),
+    row('a folder that is not there', { path: 'no/such/folder' }, 'MODEL_UNREADABLE', 'no/such/folder'),
+    row(
+      'a folder and a rank',
+      { path: 'x', rank: 4 },
+      'CONFIG_CONFLICT',
+      'adapter.rank',
+      'Remove adapter.rank',
+    ),
+    row('a folder and targets', { path: 'x', targets }, 'CONFIG_CONFLICT', 'adapter.targets'),
   ];
 }

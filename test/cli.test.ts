@@ -73,6 +73,7 @@ test('help is on stdout, complete, and ends with 0', () => {
     'inspect',
     'program',
     'generate',
+    'merge',
     'bench',
     'tokenizer',
     'doctor',

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
@@ -92,7 +92,7 @@ const training: Observer = (config) => {
 /** The programs of two ranks, with what they need and send. */
 const programs: Observer = (written) => {
   const config = resolveConfig(written, { worldSize: RANKS, requires: ['model'] });
-  const { model } = openModel(config.model);
+  const { model } = openModel(config);
   const layout = planFlatLayout(model.blocks, undefined, config.data_parallel_size);
   const shape = { rows: config.train_micro_batch_size_per_gpu, length: LENGTH };
   // Times that make no block a better choice than another, so that this depends on nothing else.
@@ -112,7 +112,7 @@ const programs: Observer = (written) => {
 
 const data: Observer = async (written) => {
   const config = resolveConfig(written, { requires: ['model', 'data'] });
-  const { batches } = await openTrainingData(config, openModel(config.model), { rank: 0, worldSize: 1 });
+  const { batches } = await openTrainingData(config, openModel(config), { rank: 0, worldSize: 1 });
   const first = [0, 1].map((step) => batches.microBatch(step, 0));
   return JSON.stringify(first.map(({ inputIds }) => [...inputIds].map(Number)));
 };
@@ -144,8 +144,9 @@ const run: Observer = async (written) => {
     signal: new AbortController().signal,
   });
   const folders = ['one', 'other'].filter((name) => existsSync(join(root, name)));
+  const files = folders.map((name) => [name, readdirSync(join(root, name)).sort()]);
   for (const name of folders) rmSync(join(root, name), { recursive: true });
-  return JSON.stringify([lines.length, steps, folders]);
+  return JSON.stringify([lines.length, steps, files]);
 };
 
 /** Where tensors are, or why they cannot be there. */
@@ -267,7 +268,23 @@ function rows(): readonly Row[] {
   const rangeTest = (name: string, values: Row['values']): Row =>
     scheduler('LRRangeTest', name, values, { lr_range_test_step_size: 10 });
 
+  const adapter = (name: string, values: Row['values'], observe: Observer = training): Row =>
+    row(`adapter.${name}`, values, observe, { adapter: { type: 'lora', targets: ['q_proj'] } });
+
   return [
+    adapter('targets', [['q_proj'], 'all-linear']),
+    adapter('rank', [2, 4], programs),
+    adapter('alpha', [1, 16]),
+    adapter('dropout', [0, 0.5]),
+    row('adapter.merge', [true, false], run, {
+      ...aRun,
+      output: join(root, 'one'),
+      adapter: { type: 'lora', targets: ['q_proj'] },
+    }),
+    refused('adapter.path', [join(FIXTURES, '../adapters/llama'), join(root, 'none')], programs, {
+      model: join(FIXTURES, 'llama-gqa-tied'),
+      adapter: { type: 'lora' },
+    }),
     row('model', [join(FIXTURES, 'qwen3'), join(FIXTURES, 'gpt2-relu')], programs),
     row('model.architecture', ['llama', 'qwen2'], programs, { model: { ...MODEL, num_key_value_heads: 2 } }),
     onText('path', [join(root, 'left.jsonl'), join(root, 'right.jsonl')]),

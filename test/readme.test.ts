@@ -50,7 +50,8 @@ describe('README', () => {
           for (const line of text.trim().split('\n')) runBesidePeer(line);
           break;
         case 'jsonc':
-          writeFileSync(join(folder, 'run.json'), text);
+          // A block may say what it is called.
+          writeFileSync(join(folder, /^\/\/ (\S+\.json)$/m.exec(text)?.[1] ?? 'run.json'), text);
           break;
         case 'sh':
           for (const line of text.trim().split('\n')) runLine(line);

@@ -6,7 +6,7 @@ import { rendezvous } from '../src/comm/rendezvous.js';
 import { compileStep } from '../src/engine/compile-step.js';
 import { resolveConfig, type UserConfig } from '../src/engine/config.js';
 import { buildEngine } from '../src/engine/initialize.js';
-import { openModel } from '../src/engine/model-source.js';
+import { type ModelSource, openModel } from '../src/engine/model-source.js';
 import { fullName, planFlatLayout } from '../src/nn/flat-layout.js';
 import { DTYPES } from '../src/tensor/dtype.js';
 import { liveTensors, type Tensor } from '../src/tensor/tensor.js';
@@ -35,7 +35,10 @@ interface Task {
 const task = JSON.parse(taskText) as Task;
 
 const config = resolveConfig(written, { worldSize });
-const source = config.model === undefined || task.plain ? { model: PLAIN_MODEL } : openModel(config.model);
+const source: ModelSource =
+  config.model === undefined || task.plain
+    ? { model: PLAIN_MODEL }
+    : openModel({ ...config, model: config.model });
 const group = rendezvous({
   rank,
   worldSize,
@@ -87,7 +90,8 @@ const predicted = reports[rank]?.collectives.reduce((sum, { sentBytes }) => sum 
 const optimizerBytes = engine.optimizerStateBytes;
 
 // What is written inside `gathered` is what every rank reads afterwards, and nothing else has changed.
-const [first = '', second = ''] = layout.blocks.flatMap((slots) => slots.slice(-1)).map(({ owner }) => owner);
+const trained = layout.blocks.map((slots) => slots.filter(({ trainable }) => trainable));
+const [first = '', second = ''] = trained.flatMap((slots) => slots.slice(-1)).map(({ owner }) => owner);
 const before = engine.gathered([first, second], (tensors) => {
   const values = [...tensors.values()].map((tensor) => tensor.toArray());
   get(tensors, first).mul_(2);
@@ -101,10 +105,18 @@ engine.gathered([first, second], (tensors) => {
   assert.deepEqual(get(tensors, second).toArray(), before[1]);
 });
 
+const block = trained.findIndex((slots) => slots.length > 0);
 if (config.zero_optimization.stage === 3 && worldSize > 1) {
   assert.throws(
-    () => engine.parameters[0]?.get(layout.blocks[0]?.[0]?.localName ?? ''),
+    () => engine.parameters[block]?.get(trained[block]?.[0]?.localName ?? ''),
     (error) => error instanceof TrainyardError && error.code === 'PARAMETER_RELEASED',
+  );
+}
+const frozen = layout.blocks.flat().find(({ trainable }) => !trainable)?.owner;
+if (frozen !== undefined) {
+  assert.throws(
+    () => engine.gathered([frozen], (tensors) => void get(tensors, frozen).zero_()),
+    (error) => error instanceof TrainyardError && error.code === 'TENSOR_CONSTANT',
   );
 }
 engine.close();

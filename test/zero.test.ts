@@ -26,6 +26,8 @@ const MODEL = {
   tie_word_embeddings: true,
 };
 
+const ADAPTER = { type: 'lora', targets: ['q_proj', 'v_proj', 'down_proj'], rank: 3, dropout: 0.1 } as const;
+
 let root = '';
 before(() => {
   root = mkdtempSync(join(tmpdir(), 'trainyard-zero-'));
@@ -201,6 +203,7 @@ async function measure(
 ): Promise<readonly Measured[]> {
   const config = {
     model: MODEL,
+    ...(task.adapter === true && { adapter: ADAPTER }),
     train_batch_size: 6 * accumulation,
     gradient_accumulation_steps: accumulation,
     gradient_clipping: 1,
@@ -268,6 +271,35 @@ describe('checkpoints fit every layout', { concurrency: 1 }, () => {
     ] as const) {
       const [resumed] = await measure(ranks, { stage }, 1, { load: save });
       assert.equal(resumed?.atStart, two?.atStart, `${ranks} ranks, stage ${stage}`);
+    }
+  });
+});
+
+describe('an adapter on a frozen model', { concurrency: 1 }, () => {
+  for (const stage of [1, 2, 3]) {
+    test(`costs what its own parameters cost, stage ${stage}`, async () => {
+      for (const { sent, predicted, optimizerBytes, parameters } of await measure(2, { stage }, 1, {
+        adapter: true,
+      })) {
+        // Three layers: q and v of rank 3 on 20 features, down on 27, each layer padded.
+        assert.equal(parameters, 3 * Math.ceil((3 * (20 + 20) + 3 * (20 + 10) + 3 * (27 + 20)) / 16) * 16);
+        assert.equal(sent, Math.round(predicted));
+        assert.equal(optimizerBytes, (8 * parameters) / 2);
+        assert.ok(stage === 3 || sent === 32 + 2 * 4 * (parameters / 2));
+      }
+    });
+  }
+
+  test('trains to the same bits at every stage, and goes on from a checkpoint at any', async () => {
+    const save = join(root, 'adapter-checkpoints');
+    const task = { adapter: true, deterministic: true };
+    const [whole] = await measure(2, { stage: 3 }, 2, { ...task, save });
+    for (const stage of [0, 1, 2, 3]) {
+      const [result] = await measure(2, { stage }, 2, task);
+      assert.equal(result?.atStart, whole?.atStart, `stage ${stage} starts`);
+      assert.equal(result?.atEnd, whole?.atEnd, `stage ${stage} ends`);
+      const [resumed] = await measure(2, { stage }, 2, { ...task, load: save });
+      assert.equal(resumed?.atEnd, whole?.atEnd, `stage ${stage} goes on`);
     }
   });
 });

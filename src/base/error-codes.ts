@@ -32,6 +32,7 @@ export const ERROR_CODES = {
   TENSOR_OPERATOR: { exitCode: 1, meaning: 'libtorch refused an operator call (shapes, dtypes, arguments).' },
   TENSOR_FREED: { exitCode: 1, meaning: 'A tensor was used after its scope or owner freed it.' },
   PARAMETER_UNKNOWN: { exitCode: 2, meaning: 'A parameter was asked for that the model does not have.' },
+  TENSOR_CONSTANT: { exitCode: 1, meaning: 'A tensor was written that never changes and that ranks share.' },
   PARAMETER_RELEASED: { exitCode: 1, meaning: 'A sharded parameter was used outside engine.gathered.' },
   PROGRAM_INVALID: { exitCode: 1, meaning: 'A step program failed its check; it would not have run.' },
   STEP_FAILED: { exitCode: 1, meaning: 'An instruction of a step program failed while it ran.' },

@@ -20,6 +20,7 @@ export function createProgram(): Command {
   addProgram(program);
   addExplain(program);
   addGenerate(program);
+  addMerge(program);
   addBench(program);
   addTokenizer(program);
   addDoctor(program);
@@ -109,6 +110,19 @@ function addGenerate(program: Command): void {
     .action(async (model: string, options: GenerateOptions) => {
       const { generate } = await import('./commands/generate.js');
       await generate(model, options);
+    });
+}
+
+function addMerge(program: Command): void {
+  program
+    .command('merge')
+    .description('Add an adapter to the weights of its model; writes a plain model.')
+    .argument('<adapter>', "adapter folder (PEFT's layout)")
+    .requiredOption('--output <folder>', 'folder for the model')
+    .option('--model <folder>', 'the model it was made for (default: the one that the adapter names)')
+    .action(async (adapter: string, options: MergeOptions) => {
+      const { merge } = await import('./commands/merge.js');
+      await merge(adapter, options);
     });
 }
 
@@ -254,6 +268,11 @@ export interface GenerateOptions {
   readonly maxTokens: number;
   readonly temperature: number;
   readonly seed: number;
+}
+
+export interface MergeOptions {
+  readonly output: string;
+  readonly model?: string;
 }
 
 export interface DemoOptions {

@@ -120,10 +120,13 @@ interface LogicalTensor {
   readonly slices: readonly Tensor[];
 }
 
-/** Parameters under their own names, moments under "optimizer.<state>.<parameter>". */
+/**
+ * Parameters under their own names, moments under "optimizer.<state>.<parameter>". What is frozen is as it was in
+ * the model that the run began with.
+ */
 function logicalTensors({ memory, optimizer }: TrainingState): readonly LogicalTensor[] {
-  const values = memory.slots.map((slot) => ({ name: slot.name, slot, slices: memory.owned.values }));
   const trained = memory.slots.filter(({ trainable }) => trainable);
+  const values = trained.map((slot) => ({ name: slot.name, slot, slices: memory.owned.values }));
   const moments = [...optimizer.states].flatMap(([state, slices]) =>
     trained.map((slot) => ({ name: `optimizer.${state}.${slot.name}`, slot, slices })),
   );

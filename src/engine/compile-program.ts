@@ -20,6 +20,7 @@ export interface ProgramInputs {
   readonly bytesPerElement: number;
   readonly batchBytes: number;
   readonly optimizerBytes: number;
+  readonly constantBytes?: number;
   readonly schedule: ScheduleOptions;
   /** Blocks that run their forward again in backward. */
   readonly recomputed: ReadonlySet<number>;
@@ -73,6 +74,7 @@ function emptyProgram(inputs: ProgramInputs): Program {
     bytesPerElement: inputs.bytesPerElement,
     batchBytes: inputs.batchBytes,
     optimizerBytes: inputs.optimizerBytes,
+    constantBytes: inputs.constantBytes ?? 0,
     groups: { data: Array.from({ length: inputs.worldSize }, (_, rank) => rank) },
     buckets: [],
     instructions: [],

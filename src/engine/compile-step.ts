@@ -9,6 +9,7 @@ import { checkPrograms, type ProgramReport } from '../step/checker.js';
 import type { Program } from '../step/program.js';
 import { compileProgram, type ZeroOptions } from './compile-program.js';
 import type { ResolvedConfig } from './config.js';
+import { constantBytes } from './frozen-memory.js';
 import { measureBlocks } from './measure-blocks.js';
 
 /** What a step is compiled from. */
@@ -114,6 +115,7 @@ function compileForRank(
     bytesPerElement: FLOAT32_BYTES,
     batchBytes: 2 * tokens * INT64_BYTES,
     optimizerBytes: optimizerStateCount(optimizer) * layout.trainableElements * FLOAT32_BYTES,
+    constantBytes: constantBytes(model, layout, sequenceLength, 'float32'),
     schedule: clipping === 0 ? {} : { maximumNorm: clipping },
     recomputed,
     gradients: { bucketElements: zero.reduce_bucket_size, overlap: zero.overlap_comm },

@@ -32,7 +32,7 @@ export function describeProgram({
   rank,
 }: DescribeOptions): ProgramDescription {
   const { config } = loadConfig(configPath, overrides, { worldSize, requires: ['model'] });
-  const { model } = openModel(config.model);
+  const { model } = openModel(config);
   const { programs, reports } = compileStep({
     config,
     model,

@@ -2,6 +2,7 @@ import type { ProcessGroup } from '../comm/process-group.js';
 import type { MicroBatchData } from '../data/batch-source.js';
 import type { Tokenizer } from '../data/tokenizer.js';
 import type { BlockParameters } from '../nn/block.js';
+import type { FlatSlot } from '../nn/flat-layout.js';
 import type { Schedule } from '../optim/lr-schedules.js';
 import type { OptimizerGroup } from '../optim/optimizer-group.js';
 import type { TimedInstruction } from '../step/executor.js';
@@ -12,11 +13,13 @@ import { openModelFolder } from '../store/hugging-face/model-folder.js';
 import { noGrad } from '../tensor/autograd.js';
 import { type Device, DTYPES } from '../tensor/dtype.js';
 import { scope, type Tensor } from '../tensor/tensor.js';
+import { openFittingAdapter } from './adapter-source.js';
 import { type Batch, cutBatch, toDevice } from './batch.js';
 import { loadTrainingState, saveTrainingState, type TrainingState } from './checkpoint.js';
 import type { ResolvedConfig } from './config.js';
 import { type EngineData, openEngineData } from './engine-data.js';
-import { loadParameters } from './fill-parameters.js';
+import { loadAdapter, loadParameters } from './fill-parameters.js';
+
 import { gatherNumbers } from './gather-bytes.js';
 import type { ModelSource } from './model-source.js';
 import type { RunIdentity } from './run-identity.js';
@@ -100,7 +103,12 @@ export class Engine {
 
   /** How many values the model trains, tied weights counted once. */
   get parameterCount(): number {
-    return this.#parts.memory.slots.reduce((sum, { elements }) => sum + elements, 0);
+    return countElements(this.#parts.memory.slots.filter(({ trainable }) => trainable));
+  }
+
+  /** How many values it has that are not trained: of a model under an adapter, all of its own. */
+  get frozenParameterCount(): number {
+    return countElements(this.#parts.memory.slots.filter(({ trainable }) => !trainable));
   }
 
   /** Full Hugging Face names, those of tied parameters left out. */
@@ -175,7 +183,8 @@ export class Engine {
 
   /**
    * Makes parameters whole for the time of `body`, for reading and for writing: what `body` has written into them
-   * is what training goes on with. Every rank must call it with the same names and write the same.
+   * is what training goes on with. Every rank must call it with the same names and write the same. Frozen ones are
+   * for reading alone.
    *
    * @param names some of `parameterNames`
    * @throws TrainyardError PARAMETER_UNKNOWN.
@@ -188,7 +197,7 @@ export class Engine {
       const result = noGrad(() => body(tensors));
       for (const slot of slots) {
         const tensor = tensors.get(slot.name);
-        if (tensor !== undefined) memory.write(slot, tensor);
+        if (tensor !== undefined && slot.trainable) memory.write(slot, tensor);
       }
       return result;
     });
@@ -201,21 +210,23 @@ export class Engine {
    */
   saveModel(directory: string, tokenizer?: Tokenizer): void {
     const { source, memory, group } = this.#parts;
-    saveModel(directory, source, memory, group, tokenizer);
+    saveModel(directory, { source, memory, group, tokenizer });
     group.barrier().wait();
   }
 
   /**
-   * Takes the weights of a model's folder, such as `saveModel` writes; its configuration is not looked at. Every
-   * rank must call it.
+   * Takes the weights of a folder such as `saveModel` writes: a model's, whose configuration is not looked at, or an
+   * adapter's where an adapter is trained. What is frozen stays. Every rank must call it.
    *
    * @throws TrainyardError MODEL_UNREADABLE, SAFETENSORS_INVALID, also when names or shapes do not fit the model.
    */
   loadModel(directory: string): void {
     const { source, memory } = this.#parts;
-    loadParameters(openModelFolder(directory), source.model, (name, value) =>
-      memory.write(memory.slot(name), value),
-    );
+    const { model, adapter } = source;
+    const write = (name: string, value: Tensor): void => memory.write(memory.slot(name), value);
+    const isTrained = (name: string): boolean => memory.slot(name).trainable;
+    if (adapter === undefined) loadParameters(openModelFolder(directory), model, write, isTrained);
+    else loadAdapter(openFittingAdapter(directory, model), model, write, isTrained);
   }
 
   /**
@@ -280,4 +291,8 @@ export class Engine {
   [Symbol.dispose](): void {
     this.close();
   }
+}
+
+function countElements(slots: readonly FlatSlot[]): number {
+  return slots.reduce((sum, { elements }) => sum + elements, 0);
 }

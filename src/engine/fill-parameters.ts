@@ -3,28 +3,57 @@ import { isDerivedWeight, storedNames } from '../models/registry.js';
 import type { Model } from '../nn/block.js';
 import { fullName } from '../nn/flat-layout.js';
 import type { Initializer } from '../nn/parameter.js';
+import type { AdapterFolder } from '../store/hugging-face/adapter-folder.js';
+import { MappedTensors } from '../store/hugging-face/mapped-tensors.js';
 import { matchTensors } from '../store/hugging-face/match-tensors.js';
-import type { ModelFolder, StoredTensor } from '../store/hugging-face/model-folder.js';
+import type { ModelFolder } from '../store/hugging-face/model-folder.js';
 import { noGrad } from '../tensor/autograd.js';
-import { fromBytes, viewBytes } from '../tensor/create.js';
-import { DTYPES } from '../tensor/dtype.js';
 import { empty, full } from '../tensor/generated/functions.js';
 import { manualSeed } from '../tensor/random.js';
 import { scope, type Tensor } from '../tensor/tensor.js';
+import { peftName } from './adapter-source.js';
+import type { ModelSource } from './model-source.js';
+import { tensorOf } from './stored-tensor.js';
 
 /** Gives a parameter its values: the whole of it is offered, and whoever holds only a part takes that. */
 export type ParameterWriter = (name: string, value: Tensor) => void;
+
+/** Which parameters are wanted, by name. */
+export type Wanted = (name: string) => boolean;
+
+/** Where first values come from and where they go. */
+export interface FirstValues {
+  readonly source: ModelSource;
+  readonly seed: number;
+  readonly write: ParameterWriter;
+  readonly wanted: Wanted;
+}
+
+/** Gives the wanted parameters their first values: the weights of the model's folder, or random ones. */
+export function fillParameters({ source, seed, write, wanted }: FirstValues): void {
+  const { model, folder, adapter } = source;
+  const base = adapter?.base ?? model;
+  if (folder === undefined) initializeParameters(base, write, seed, wanted);
+  else loadParameters(folder, base, write, wanted);
+  if (adapter === undefined) return;
+  const isBase = new Set(
+    base.blocks.flatMap((block) => block.parameters.map(({ name }) => fullName(block, name))),
+  );
+  const isAdapter: Wanted = (name) => !isBase.has(name) && wanted(name);
+  if (adapter.weights === undefined) initializeParameters(model, write, seed, isAdapter);
+  else loadAdapter(adapter.weights, model, write, isAdapter);
+}
 
 /**
  * Draws every parameter from its own stream of random numbers, which depends on the seed and the parameter's
  * name alone: the same weights for every world size and layout, and on every device. One parameter at a time is
  * in memory.
  */
-export function initializeParameters(model: Model, write: ParameterWriter, seed: number): void {
+function initializeParameters(model: Model, write: ParameterWriter, seed: number, wanted: Wanted): void {
   for (const block of model.blocks) {
     for (const { name, shape, initializer, tiedTo } of block.parameters) {
-      if (tiedTo !== undefined) continue;
       const parameter = fullName(block, name);
+      if (tiedTo !== undefined || !wanted(parameter)) continue;
       manualSeed(streamSeed(seed, parameter));
       noGrad(() => scope(() => write(parameter, initialize(shape, initializer))));
     }
@@ -35,6 +64,8 @@ function initialize(shape: readonly number[], initializer: Initializer): Tensor 
   switch (initializer.kind) {
     case 'constant':
       return full(shape, initializer.value);
+    case 'uniform':
+      return empty(shape).uniform_(-initializer.bound, initializer.bound);
     case 'normal': {
       const value = empty(shape).normal_(initializer.mean, initializer.std);
       if (initializer.zeroRow !== undefined) value.select(0, initializer.zeroRow).zero_();
@@ -60,8 +91,40 @@ export function streamSeed(seed: number, purpose: string): bigint {
  *
  * @throws TrainyardError MODEL_UNREADABLE when the weights do not fit the model.
  */
-export function loadParameters(folder: ModelFolder, model: Model, write: ParameterWriter): void {
-  const wanted = model.blocks.flatMap((block) =>
+export function loadParameters(
+  folder: ModelFolder,
+  model: Model,
+  write: ParameterWriter,
+  wanted: Wanted = () => true,
+): void {
+  const stored = storedParameters(folder, model);
+  const tensors = new MappedTensors(folder);
+  for (const [name, storedName] of stored) {
+    if (wanted(name)) noGrad(() => scope(() => write(name, tensors.tensor(storedName))));
+  }
+  tensors.close();
+}
+
+/** Copies the matrices of an adapter that fits the model. */
+export function loadAdapter(
+  folder: AdapterFolder,
+  model: Model,
+  write: ParameterWriter,
+  wanted: Wanted,
+): void {
+  const names = model.blocks.flatMap((block) => block.parameters.map(({ name }) => fullName(block, name)));
+  for (const name of names.filter(wanted)) {
+    noGrad(() => scope(() => write(name, tensorOf(folder.read(peftName(name))))));
+  }
+}
+
+/**
+ * The stored name of each parameter that has memory of its own.
+ *
+ * @throws TrainyardError MODEL_UNREADABLE when the weights do not fit the model.
+ */
+export function storedParameters(folder: ModelFolder, model: Model): ReadonlyMap<string, string> {
+  const parameters = model.blocks.flatMap((block) =>
     block.parameters.map(({ name, shape, tiedTo }) => {
       const parameter = fullName(block, name);
       return {
@@ -72,15 +135,7 @@ export function loadParameters(folder: ModelFolder, model: Model, write: Paramet
       };
     }),
   );
-  const stored = matchTensors(folder, wanted, (name) => isDerivedWeight(model, name));
-  for (const { name, tiedTo } of wanted) {
-    if (tiedTo !== undefined) continue;
-    noGrad(() => scope(() => write(name, asTensor(folder.read(stored.get(name) ?? name)))));
-  }
-}
-
-/** Over the file's own pages where the alignment allows it. */
-function asTensor({ bytes, shape, dtype }: StoredTensor): Tensor {
-  const isAligned = bytes.byteOffset % DTYPES[dtype].bytes === 0;
-  return isAligned ? viewBytes(bytes, shape, dtype) : fromBytes(bytes, shape, dtype);
+  const stored = matchTensors(folder, parameters, (name) => isDerivedWeight(model, name));
+  const owners = parameters.filter(({ tiedTo }) => tiedTo === undefined);
+  return new Map(owners.map(({ name }) => [name, stored.get(name) ?? name]));
 }

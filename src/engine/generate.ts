@@ -1,10 +1,13 @@
 import { TrainyardError } from '../base/errors.js';
+import { SingleGroup } from '../comm/process-group/single.js';
 import { hasTokenizer, loadTokenizer } from '../data/tokenizer/load-tokenizer.js';
 import type { Tokenizer } from '../data/tokenizer.js';
 import { Continuation } from '../models/continuation.js';
 import { planFlatLayout } from '../nn/flat-layout.js';
 import { FlatParameters } from '../nn/flat-parameters.js';
-import { loadParameters } from './fill-parameters.js';
+import { isAdapterFolder, openAdaptedFolder } from './adapted-folder.js';
+import { openFrozenMemory } from './frozen-memory.js';
+import { HostConstants } from './host-constants.js';
 import { openModel } from './model-source.js';
 import { sampleToken, uniformNumbers } from './sample-token.js';
 
@@ -30,21 +33,30 @@ const DEFAULT_CAPACITY = 4096;
  * @throws TrainyardError MODEL_UNREADABLE, MODEL_UNSUPPORTED, TOKENIZER_INVALID.
  */
 export function* generateText(options: GenerateOptions): Generator<string, void, void> {
-  const { model, folder } = openModel(options.modelPath);
-  if (folder === undefined || !hasTokenizer(folder.path)) throw noTokenizer(options.modelPath);
-  const tokenizer = loadTokenizer(folder.path, process.cwd());
-  refuseUnfit(tokenizer, model.vocabularySize, options.modelPath);
-  const parameters = new FlatParameters(planFlatLayout(model.blocks), {
+  const { modelPath } = options;
+  const source = isAdapterFolder(modelPath) ? openAdaptedFolder(modelPath) : openModel({ model: modelPath });
+  const { model } = source;
+  const tokenizerFolder = [modelPath, source.folder?.path].find(
+    (folder) => folder !== undefined && hasTokenizer(folder),
+  );
+  if (tokenizerFolder === undefined) throw noTokenizer(modelPath);
+  const tokenizer = loadTokenizer(tokenizerFolder, process.cwd());
+  refuseUnfit(tokenizer, model.vocabularySize, modelPath);
+  // Nothing is trained: the files' own pages serve where they can.
+  const layout = planFlatLayout(model.blocks, () => true);
+  const host = new HostConstants(new SingleGroup());
+  const frozen = openFrozenMemory(host, { source, layout, seed: 0, dtype: 'float32' });
+  const parameters = new FlatParameters(layout, {
     dtype: 'float32',
     device: 'cpu',
     gradients: false,
+    ...(frozen && { frozen }),
   });
   const continuation = new Continuation(model, parameters.blocks, {
     device: 'cpu',
     capacity: model.maximumLength ?? DEFAULT_CAPACITY,
   });
   try {
-    loadParameters(folder, model, (name, value) => void parameters.owner(name).value.copy_(value));
     yield* continueText(continuation, tokenizer, options);
   } finally {
     continuation.dispose();

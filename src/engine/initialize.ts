@@ -8,9 +8,10 @@ import type { DataIdentity } from '../data/open-dataset.js';
 import { type RankEnvironment, rankEnvironment, singleRank } from '../launch/environment.js';
 import { threadBudget } from '../launch/threads.js';
 import type { Model } from '../nn/block.js';
-import { planFlatLayout } from '../nn/flat-layout.js';
+import { type FlatLayout, planFlatLayout } from '../nn/flat-layout.js';
 import { createSchedule } from '../optim/lr-schedules.js';
 import { OptimizerGroup } from '../optim/optimizer-group.js';
+import type { Sharding } from '../step/program.js';
 import type { Device } from '../tensor/dtype.js';
 import { manualSeed } from '../tensor/random.js';
 import { setThreads } from '../tensor/threads.js';
@@ -18,8 +19,10 @@ import { defaultSequenceLength } from './compile-step.js';
 import { type ResolvedConfig, resolveObject, type UserConfig } from './config.js';
 import { deviceOf } from './device.js';
 import { Engine } from './engine.js';
-import { initializeParameters, loadParameters, type ParameterWriter, streamSeed } from './fill-parameters.js';
-import { type ModelSource, openModel } from './model-source.js';
+import { fillParameters, streamSeed } from './fill-parameters.js';
+import { openFrozenMemory, shareTables } from './frozen-memory.js';
+import { HostConstants } from './host-constants.js';
+import { type ModelSource, openModel, withAdapter } from './model-source.js';
 import { runIdentity } from './run-identity.js';
 import { StepPrograms } from './step-programs.js';
 import { TrainingMemory } from './training-memory.js';
@@ -48,11 +51,11 @@ export function initialize({ config: written, model }: InitializeOptions): Engin
   return buildEngine({ config, source, world: joinWorld(config, place) });
 }
 
-function modelOf({ model: named }: ResolvedConfig, own: Model | undefined): ModelSource {
+function modelOf({ model: named, adapter }: ResolvedConfig, own: Model | undefined): ModelSource {
   if (named !== undefined && own !== undefined) throw twoModels(own);
-  if (own !== undefined) return { model: own };
+  if (own !== undefined) return withAdapter({ model: own }, adapter);
   invariant(named !== undefined, 'the configuration has to name a model where none is given');
-  return openModel(named);
+  return openModel({ model: named, adapter });
 }
 
 function twoModels({ architecture }: Model): TrainyardError {
@@ -103,16 +106,16 @@ export function buildEngine({ config, source, world, sequenceLength, data }: Eng
   const { model } = source;
   const { group, device } = world;
   const layout = planFlatLayout(model.blocks, undefined, config.data_parallel_size);
+  const length = sequenceLength ?? config.data?.sequence_length ?? defaultSequenceLength(model);
   const programs = new StepPrograms(group, {
     config,
     model,
     layout,
     goal: 'update',
-    sequenceLength: sequenceLength ?? config.data?.sequence_length ?? defaultSequenceLength(model),
+    sequenceLength: length,
   });
   const { sharding } = programs.program;
-  const memory = new TrainingMemory({ layout, sharding, group, dtype: 'float32', device });
-  fillParameters(source, memory, config.seed);
+  const memory = openMemory({ source, layout, sharding, world, seed: config.seed, sequenceLength: length });
   manualSeed(streamSeed(config.seed, `rank ${group.rank}`));
   const optimizer = new OptimizerGroup(config.optimizer, memory.pieces);
   const schedule = createSchedule(config.scheduler, config.optimizer.params.lr);
@@ -120,9 +123,37 @@ export function buildEngine({ config, source, world, sequenceLength, data }: Eng
   return new Engine({ config, source, programs, memory, optimizer, schedule, group, device, identity });
 }
 
-/** Gives the parameters their first values: the folder's weights, or random ones. */
-export function fillParameters(source: ModelSource, memory: TrainingMemory, seed: number): void {
-  const write: ParameterWriter = (name, value) => memory.write(memory.slot(name), value);
-  if (source.folder === undefined) initializeParameters(source.model, write, seed);
-  else loadParameters(source.folder, source.model, write);
+/** What a rank's memory is made of. */
+export interface MemorySources {
+  readonly source: ModelSource;
+  readonly layout: FlatLayout;
+  readonly sharding: Sharding | undefined;
+  readonly world: World;
+  readonly seed: number;
+  readonly sequenceLength: number;
+}
+
+/** Takes the memory that a program needs and fills it: constants once per host, the rest on each rank. */
+export function openMemory(sources: MemorySources): TrainingMemory {
+  const { source, layout, sharding, world, seed, sequenceLength } = sources;
+  const { group, device } = world;
+  // What lies on a GPU, no other process can see.
+  const host = device === 'cpu' ? new HostConstants(group) : undefined;
+  if (host !== undefined) shareTables(host, source.model, sequenceLength);
+  const frozen = host && openFrozenMemory(host, { source, layout, seed, dtype: 'float32' });
+  const memory = new TrainingMemory({
+    layout,
+    sharding,
+    group,
+    dtype: 'float32',
+    device,
+    ...(frozen && { frozen }),
+  });
+  fillParameters({
+    source,
+    seed,
+    write: (name, value) => memory.write(memory.slot(name), value),
+    wanted: (name) => frozen === undefined || memory.slot(name).trainable,
+  });
+  return memory;
 }

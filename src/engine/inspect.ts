@@ -14,10 +14,10 @@ import { piecesOf } from '../zero/partition.js';
 import { toDevice } from './batch.js';
 import { compileStep } from './compile-step.js';
 import { loadConfig, type ResolvedConfig } from './config.js';
-import { fillParameters, joinWorld, type World } from './initialize.js';
+import { joinWorld, openMemory, type World } from './initialize.js';
 import { openModel } from './model-source.js';
 import { openTrainingData } from './training-data.js';
-import { TrainingMemory } from './training-memory.js';
+import type { TrainingMemory } from './training-memory.js';
 
 /** What one forward and backward pass over the first global batch finds, before any update. */
 export interface Inspection {
@@ -52,8 +52,9 @@ export async function inspectModel({
     worldSize: environment.worldSize,
     requires: ['model', 'data'],
   });
-  const source = openModel(config.model);
+  const source = openModel(config);
   const { batches } = await openTrainingData(config, source, environment);
+  const { sequenceLength } = batches;
   const world = joinWorld(config, environment);
   const layout = planFlatLayout(source.model.blocks, undefined, config.data_parallel_size);
   const program = compileStep({
@@ -61,11 +62,10 @@ export async function inspectModel({
     model: source.model,
     layout,
     goal: 'gradients',
-    sequenceLength: batches.sequenceLength,
+    sequenceLength,
   }).program(world.group.rank);
-  const { group, device } = world;
-  const memory = new TrainingMemory({ layout, sharding: program.sharding, group, dtype: 'float32', device });
-  fillParameters(source, memory, config.seed);
+  const { sharding } = program;
+  const memory = openMemory({ source, layout, sharding, world, seed: config.seed, sequenceLength });
   const found = runOnce({ config, model: source.model, program, memory, batches, world });
   memory.dispose();
   source.model.dispose?.();

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { adaptModel, linearLayers, matchTargets } from '../models/lora/linear-layers.js';
 import { modelFromConfig } from '../models/registry.js';
 import type { BlockCosts } from '../step/block-meter.js';
 import { randomState } from '../tensor/random.js';
@@ -104,3 +105,16 @@ function totalOf({ activationBytes, workspace }: BlockCosts): number {
 function near(got: number, expected: number, tolerance: number): void {
   assert.ok(Math.abs(got - expected) <= tolerance * expected, `${got} for ${expected}`);
 }
+
+test('under an adapter, a layer that no gradient passes through keeps less than the others', () => {
+  const model = modelFromConfig(LLAMA);
+  const targets = matchTargets(linearLayers(model), ['v_proj']);
+  const adapted = adaptModel(model, targets, { rank: 4, alpha: 4, dropout: 0 });
+  const [embedding, first, second, third] = measureBlocks(adapted, { rows: 2, length: 24 });
+  assert.ok(embedding && first && second && third);
+  assert.deepEqual({ ...third, forwardMs: 0 }, { ...second, forwardMs: 0 });
+  // Of its input and of the norm before the first adapter nothing is needed again.
+  assert.ok(first.activationBytes < second.activationBytes);
+  const [, whole] = measureBlocks(model, { rows: 2, length: 24 });
+  assert.ok(whole && second.activationBytes < whole.activationBytes, 'inputs of frozen layers are not kept');
+});

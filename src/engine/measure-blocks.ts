@@ -1,11 +1,14 @@
+import { AdaptedBlock } from '../nn/adapted-block.js';
 import type { Block, MicroBatch, Model } from '../nn/block.js';
 import { type FlatLayout, planFlatLayout } from '../nn/flat-layout.js';
-import { FlatParameters } from '../nn/flat-parameters.js';
+import { FlatParameters, type FrozenMemory } from '../nn/flat-parameters.js';
 import { type BlockCosts, BlockMeter } from '../step/block-meter.js';
 import type { Program } from '../step/program.js';
 import { runStep } from '../step/run-step.js';
+import { shareConstants } from '../tensor/constant-memory/shared-memory.js';
 import { zeros } from '../tensor/generated/functions.js';
 import { randomState, setRandomState } from '../tensor/random.js';
+import { keep } from '../tensor/tensor.js';
 import { compileProgram } from './compile-program.js';
 import { extrapolateCosts } from './extrapolate-costs.js';
 
@@ -47,29 +50,36 @@ export function measureBlocks(
 
 interface Kind {
   readonly first: Block;
+  /** Something is trained before it, so that its input wants a gradient. */
+  readonly wantsGradient: boolean;
   readonly members: Set<Block>;
 }
 
 /** Blocks that run the same code on parameters of the same shapes. */
 function kindsOf(blocks: readonly Block[]): readonly Kind[] {
   const kinds: Kind[] = [];
+  let wantsGradient = false;
   for (const block of blocks) {
-    const kind = kinds.find(({ first }) => isAlike(first, block));
-    if (kind === undefined) kinds.push({ first: block, members: new Set([block]) });
+    const kind = kinds.find((each) => each.wantsGradient === wantsGradient && isAlike(each.first, block));
+    if (kind === undefined) kinds.push({ first: block, wantsGradient, members: new Set([block]) });
     else kind.members.add(block);
+    wantsGradient ||= block.parameters.some(({ frozen }) => frozen !== true);
   }
   return kinds;
 }
 
 function isAlike(left: Block, right: Block): boolean {
   const shapesOf = ({ parameters }: Block) =>
-    parameters.map(({ name, shape, tiedTo = '' }) => `${name} ${shape.join(',')} ${tiedTo}`).join();
-  return left.forward === right.forward && shapesOf(left) === shapesOf(right);
+    parameters
+      .map(({ name, shape, tiedTo = '', frozen = false }) => `${name} ${shape.join(',')} ${tiedTo} ${frozen}`)
+      .join();
+  const codeOf = (block: Block) => (block instanceof AdaptedBlock ? block.base.forward : block.forward);
+  return codeOf(left) === codeOf(right) && shapesOf(left) === shapesOf(right);
 }
 
 function costsOfKinds(sample: Model, shape: MicroBatchShape, mostWork: number): readonly BlockCosts[] {
   const layout = planFlatLayout(sample.blocks);
-  const shapes = sampleShapes(shape, layout.trainableElements, mostWork);
+  const shapes = sampleShapes(shape, layout.trainableElements + layout.frozenElements, mostWork);
   const costs = runSamples(sample, layout, shapes);
   const samples = shapes.map((each, index) => ({ ...each, costs: costs[index] ?? [] }));
   return shapes.length === 1 ? (costs[0] ?? []) : extrapolateCosts(samples, shape);
@@ -96,7 +106,12 @@ function runSamples(
   shapes: readonly MicroBatchShape[],
 ): readonly (readonly BlockCosts[])[] {
   const program = sampleProgram(model, layout);
-  const parameters = new FlatParameters(layout, { dtype: 'float32', device: 'cpu', gradients: true });
+  const parameters = new FlatParameters(layout, {
+    dtype: 'float32',
+    device: 'cpu',
+    gradients: true,
+    ...(layout.frozenElements > 0 && { frozen: frozenZeros(layout) }),
+  });
   const run = (shape: MicroBatchShape, record?: BlockMeter['record']) =>
     runStep(
       program,
@@ -116,6 +131,15 @@ function runSamples(
     setRandomState(random);
     parameters.dispose();
   }
+}
+
+/** As memory of its own, which goes back to the system when the sample does: other memory the process would keep. */
+function frozenZeros({ frozenElements }: FlatLayout): FrozenMemory {
+  const bytes = frozenElements * 4;
+  const { memory } = shareConstants({ bytes, tensorBytes: bytes }, () => undefined);
+  const buffer = keep(memory.tensor(0, [frozenElements], 'float32'));
+  memory.close();
+  return { buffer, apart: new Map() };
 }
 
 function sampleProgram(model: Model, layout: FlatLayout): Program {

@@ -23,7 +23,7 @@ const DATA = { path: 'abc', sequence_length: 16, pack: true, shuffle: false };
 
 const identityOf = (changes: object, data: object | undefined = {}) => {
   const config = resolveConfig({ ...CONFIG, ...changes }, { requires: ['model'] });
-  return runIdentity(config, openModel(config.model), data && { ...DATA, ...data });
+  return runIdentity(config, openModel(config), data && { ...DATA, ...data });
 };
 
 /** A checkpoint that a run of this identity has left. */
@@ -54,6 +54,12 @@ const DIFFERENCES: readonly (readonly [
     'model.hidden_size 16',
     'model.hidden_size 32',
     { model: { ...(CONFIG.model as object), hidden_size: 32 } },
+  ],
+  [
+    'adapter',
+    'adapter "none"',
+    'adapter {"alpha":8,"dropout":0,"rank":4',
+    { adapter: { type: 'lora', rank: 4, targets: ['q_proj'] } },
   ],
   ['data.path', 'data.path "abc"', 'data.path "abd"', {}, { path: 'abd' }],
   ['data.sequence_length', 'sequence_length 16', 'sequence_length 8', {}, { sequence_length: 8 }],
@@ -96,7 +102,7 @@ test('what does not make another run may change', () => {
 
 test('a model that was saved and is trained further is the same', () => {
   const config = resolveConfig(CONFIG, { requires: ['model'] });
-  const source = openModel(config.model);
+  const source = openModel(config);
   const saved = { model: modelFromConfig(inBothForms(configToSave(source.model))) };
   demandSameRun(checkpointOf(identityOf({})), runIdentity(config, saved, DATA));
 });

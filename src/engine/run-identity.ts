@@ -28,8 +28,15 @@ export function runIdentity(
     train_batch_size: config.train_batch_size,
     'optimizer.type': updateRule(config.optimizer),
     ...prefixed('model', model as [string, JsonValue][]),
+    adapter: adapterIdentity(source),
     ...prefixed('data', Object.entries(data ?? {})),
   };
+}
+
+function adapterIdentity({ adapter }: ModelSource): JsonValue {
+  if (adapter === undefined) return 'none';
+  const { rank, alpha, dropout } = adapter.options;
+  return { rank, alpha, dropout, targets: adapter.targets };
 }
 
 /** Adam that decays weights directly is AdamW by another name. */

@@ -51,7 +51,7 @@ export async function runTraining(options: TrainingOptions): Promise<void> {
   enter('try the output folder');
   if (environment.rank === 0) demandOutput(loaded);
   enter('open the model');
-  const source = openModel(config.model);
+  const source = openModel(config);
   enter('open the data');
   const { data, batches } = await openTrainingData(config, source, environment);
   if (environment.rank === 0) {

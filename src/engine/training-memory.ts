@@ -3,7 +3,7 @@ import { nearestNames } from '../base/nearest-names.js';
 import { quote } from '../base/printable.js';
 import type { ProcessGroup } from '../comm/process-group.js';
 import type { FlatLayout, FlatSlot } from '../nn/flat-layout.js';
-import { FlatParameters } from '../nn/flat-parameters.js';
+import { FlatParameters, type FrozenMemory } from '../nn/flat-parameters.js';
 import type { OptimizerMemory } from '../optim/optimizer.js';
 import type { StepResources } from '../step/handlers/step-state.js';
 import type { Sharding } from '../step/program.js';
@@ -21,6 +21,8 @@ export interface TrainingMemoryOptions {
   readonly group: ProcessGroup;
   readonly dtype: DType;
   readonly device: Device;
+  /** Absent: frozen parameters are memory of this rank, to be filled like the others. */
+  readonly frozen?: FrozenMemory;
 }
 
 /**
@@ -38,7 +40,7 @@ export class TrainingMemory {
   /** The tensors that are disposed with this: views, or slices with memory of their own. */
   readonly #slices: readonly Tensor[];
 
-  constructor({ layout, sharding, group, dtype, device }: TrainingMemoryOptions) {
+  constructor({ layout, sharding, group, dtype, device, frozen }: TrainingMemoryOptions) {
     this.#group = group;
     const isWhole = {
       values: sharding?.parameters !== 'released',
@@ -47,7 +49,14 @@ export class TrainingMemory {
     const allocate = (elements: number): Tensor =>
       device === 'cpu' ? group.allocate(elements, dtype) : zeros([elements], { dtype, device });
     const byBlock = { values: !isWhole.values, gradients: !isWhole.gradients };
-    this.parameters = new FlatParameters(layout, { dtype, device, allocate, gradients: true, byBlock });
+    this.parameters = new FlatParameters(layout, {
+      dtype,
+      device,
+      allocate,
+      gradients: true,
+      byBlock,
+      ...(frozen && { frozen }),
+    });
     this.partition = planPartition(layout, sharding === undefined ? 1 : group.worldSize);
     const slicesOf = (kind: 'values' | 'gradients'): readonly Tensor[] =>
       this.partition.ranges.map((_, index) => {
@@ -97,10 +106,10 @@ export class TrainingMemory {
    * A parameter, or what is laid out like the parameters, whole on every rank. Every rank must call it.
    *
    * @param slices one per range of the partition
-   * @returns a new tensor of the parameter's shape
+   * @returns a tensor of the parameter's shape; of a frozen one a view, of another a new one
    */
   read(slot: FlatSlot, slices: readonly Tensor[] = this.owned.values): Tensor {
-    if (!slot.trainable) return this.parameters.owner(slot.name).value.clone();
+    if (!slot.trainable) return noGrad(() => this.parameters.owner(slot.name).value.view(slot.shape));
     return noGrad(() =>
       scope(() => {
         const [{ dtype, device } = this.parameters.values] = slices;

@@ -28,6 +28,7 @@ export class TrainingReport {
       event: 'start',
       world_size: engine.worldSize,
       parameters: engine.parameterCount,
+      ...(engine.frozenParameterCount > 0 && { frozen_parameters: engine.frozenParameterCount }),
       steps: config.steps ?? 0,
       first_step: engine.steps + 1,
       device: config.device,

@@ -18,6 +18,8 @@ export interface StartEvent {
   readonly world_size: number;
   /** Number of trained values in the model, tied weights counted once. */
   readonly parameters: number;
+  /** Number of values that are not trained, where there are any: those of the model under an adapter. */
+  readonly frozen_parameters?: number;
   /** The number of the last step of this run; steps count from 1. */
   readonly steps: number;
   /** The step that comes first: 1, or one more than the checkpoint's. */

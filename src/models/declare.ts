@@ -14,6 +14,24 @@ export function matrix(
   return { name, shape, initializer: { kind: 'normal', mean: 0, std, ...zero } };
 }
 
+/** The weight of a linear layer: [outputs, inputs], as torch.nn.Linear stores it. */
+export function projection(
+  name: string,
+  shape: readonly [outputs: number, inputs: number],
+  std: number,
+): ParameterDeclaration {
+  return { ...matrix(name, shape, std), linear: 'outputs × inputs' };
+}
+
+/** The weight of a linear layer: [inputs, outputs], as `Conv1D` in GPT-2 stores it. */
+export function transposedProjection(
+  name: string,
+  shape: readonly [inputs: number, outputs: number],
+  std: number,
+): ParameterDeclaration {
+  return { ...matrix(name, shape, std), linear: 'inputs × outputs' };
+}
+
 /** A vector that is added, and starts at zero. */
 export function bias(name: string, size: number): ParameterDeclaration {
   return { name, shape: [size], initializer: ZERO };

@@ -64,6 +64,25 @@ export interface TensorBinding {
   liveHandles(): number;
 }
 
+/** Memory that is filled once and then only read, by every process of a host. */
+export interface ConstantMemoryBinding {
+  /**
+   * The pages of a file, protected. The path may be `/proc/PID/fd/DESCRIPTOR` of another process's memory.
+   * `tensorBytes` is what counts as allocated while it is mapped.
+   */
+  mapConstants(path: string, tensorBytes: number): NativeObject;
+  /** Memory of zeros without a name, to be filled through its tensors and then sealed. */
+  createConstants(bytes: number): NativeObject;
+  /** Ends writing for good, in every process. No tensor over it may be alive. */
+  sealConstants(memory: NativeObject, tensorBytes: number): void;
+  /** The file descriptor by which this process has it open. */
+  constantsDescriptor(memory: NativeObject): number;
+  /** A tensor over a part of it, which keeps it mapped; once sealed, operators refuse to write it. */
+  constantTensor(memory: NativeObject, byteOffset: number, shape: readonly number[], dtype: number): Handle;
+  /** Lets go: it is unmapped with its last tensor. */
+  closeConstants(memory: NativeObject): void;
+}
+
 export interface MemoryBinding {
   /** Bytes of all host tensors. */
   allocatedBytes(): number;
@@ -212,6 +231,7 @@ export interface SharedMemoryBinding {
 export interface NativeBinding
   extends OperatorBinding,
     TensorBinding,
+    ConstantMemoryBinding,
     MemoryBinding,
     AutogradBinding,
     RandomBinding,

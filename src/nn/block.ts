@@ -46,11 +46,13 @@ export interface Block {
   /** Prefix of the parameters' full names ("model.layers.3"); may be empty. */
   readonly name: string;
   readonly parameters: readonly ParameterDeclaration[];
+  /** Groups of parameters that `forward` asks for as one, by `joined`. */
+  readonly joins?: readonly (readonly string[])[];
   /** Pure but for the random generator, so that it can be run again in backward. */
   forward(parameters: BlockParameters, input: Activations, context: BlockContext): Activations;
 }
 
-/** A model is its blocks, in order, and nothing else. The last block returns "loss": the scaled sum. */
+/** A model is its blocks, in order. The last block returns "loss": the scaled sum. */
 export interface Model {
   readonly architecture: string;
   readonly vocabularySize: number;
@@ -61,4 +63,19 @@ export interface Model {
   readonly config?: Readonly<Record<string, unknown>>;
   /** Frees what the blocks have made and share beside their parameters (tables). They make it again when they run. */
   dispose?(): void;
+  /** Tables that its blocks share. */
+  readonly tables?: readonly ConstantTable[];
+}
+
+/**
+ * A table that follows from a model's configuration alone, and never changes: the ranks of a host can have it in
+ * common.
+ */
+export interface ConstantTable {
+  /** Of a table in fp32 for sequences of this length. */
+  shape(length: number): readonly number[];
+  /** Fills a tensor of that shape. */
+  fill(target: Tensor): void;
+  /** Works on this tensor of that shape from now on, and disposes it. */
+  adopt(table: Tensor): void;
 }

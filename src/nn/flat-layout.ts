@@ -47,6 +47,7 @@ const BLOCK_ALIGNMENT = 16;
  * Lays the parameters of a model end to end, in the order of blocks and declarations. Inside a block there
  * is no padding, so that parameters declared one after another can be used as one (`BlockParameters.joined`).
  *
+ * @param isFrozen which parameters are not trained, beside those that say so of themselves
  * @param divisor each block's range can be divided into so many equal slices, for as many ranks
  * @throws TrainyardError MODEL_INVALID for a name used twice and for a tie to nothing, to a tied parameter
  * or to one of another shape.
@@ -70,7 +71,7 @@ export function planFlatLayout(
       if (names.has(name)) throw invalid(`Two parameters are called "${name}".`, name);
       names.add(name);
       if (declaration.tiedTo !== undefined) continue;
-      const trainable = !isFrozen(name);
+      const trainable = !(declaration.frozen === true || isFrozen(name));
       const kind = trainable ? 'trainable' : 'frozen';
       const elements = declaration.shape.reduce((product, size) => product * size, 1);
       const slot = {

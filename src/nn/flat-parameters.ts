@@ -19,6 +19,16 @@ export interface FlatParametersOptions {
    * at first.
    */
   readonly byBlock?: { readonly values: boolean; readonly gradients: boolean };
+  /** Where frozen parameters lie, with their values. Left out: in memory of this process alone. */
+  readonly frozen?: FrozenMemory;
+}
+
+/** Memory of frozen parameters that is not this process's alone. */
+export interface FrozenMemory {
+  /** [frozen elements] of the layout; what is `apart` is not there. */
+  readonly buffer: Tensor;
+  /** Tensors of parameters by their names, none of them one that is joined with others. */
+  readonly apart: ReadonlyMap<string, Tensor>;
 }
 
 /** One block's part of the trainable values and of the gradients, padding included. */
@@ -58,6 +68,7 @@ export class FlatParameters {
   readonly #memory: readonly BlockMemory[];
   /** Flat tensors without memory under them. */
   readonly #released = new Set<Tensor>();
+  readonly #apart: ReadonlyMap<string, Tensor>;
   readonly #byName: ReadonlyMap<string, Parameter>;
   readonly #joined = new Map<string, Parameter>();
 
@@ -65,11 +76,12 @@ export class FlatParameters {
     readonly layout: FlatLayout,
     options: FlatParametersOptions,
   ) {
-    const { dtype, device, gradients, byBlock = { values: false, gradients: false } } = options;
+    const { dtype, device, gradients, byBlock = { values: false, gradients: false }, frozen } = options;
     const { allocate: allocateFlat = (elements) => zeros([elements], { dtype, device }) } = options;
     const allocate = (elements: number): Tensor => keep(allocateFlat(elements));
     this.values = allocate(byBlock.values ? 0 : layout.trainableElements);
-    this.frozenValues = allocate(layout.frozenElements);
+    this.frozenValues = frozen?.buffer ?? allocate(layout.frozenElements);
+    this.#apart = frozen?.apart ?? new Map();
     this.gradients = gradients
       ? gradientMemory(allocate((byBlock.gradients ? 0 : layout.trainableElements) + TALLY_ELEMENTS))
       : undefined;
@@ -171,6 +183,10 @@ export class FlatParameters {
     const name = slots.map((slot) => slot.name).join(' + ');
     const known = this.#joined.get(name);
     if (known !== undefined) return known;
+    invariant(
+      !slots.some((slot) => this.#apart.has(slot.owner)),
+      `${name} cannot be one matrix: a part lies apart`,
+    );
     const joined = this.#parameterAt(name, joinSlots(slots, name));
     this.#joined.set(name, joined);
     return joined;
@@ -178,7 +194,7 @@ export class FlatParameters {
 
   /** A leaf of autograd over the slot's values, whose `.grad` is the view of its gradients. */
   #parameterAt(name: string, slot: Place): Parameter {
-    if (!slot.trainable) return { name, value: viewOf(this.frozenValues, slot) };
+    if (!slot.trainable) return { name, value: this.#apart.get(name) ?? viewOf(this.frozenValues, slot) };
     const block = this.#blockOf(slot);
     const place = { ...slot, offset: slot.offset - (this.layout.ranges[block]?.start ?? 0) };
     const memory = this.memoryOf(block);

@@ -1,24 +1,19 @@
-import { fusedLinear } from '../tensor/generated/functions.js';
 import type { Tensor } from '../tensor/tensor.js';
+import { type LinearOptions, linearProduct } from './linear-product.js';
+import { addUpdates } from './low-rank-update.js';
 import type { Parameter } from './parameter.js';
 
-/** What may be added to a product on its way out. */
-export interface LinearOptions {
-  /** [outputs] */
-  readonly bias?: Parameter | undefined;
-  /** [..., outputs]: a residual stream to add to. */
-  readonly residual?: Tensor | undefined;
-}
+export type { LinearOptions } from './linear-product.js';
 
 /**
- * `input · weightᵀ + bias + residual`, as torch.nn.Linear stores its weight.
+ * `input · weightᵀ + bias + residual`, as torch.nn.Linear stores its weight; and what updates the weight carries.
  *
  * @param input [..., inputs]
  * @param weight [outputs, inputs]
  * @returns [..., outputs]
  */
 export function linear(input: Tensor, weight: Parameter, options: LinearOptions = {}): Tensor {
-  return product(input, weight.value, weight.gradient, options);
+  return linearProduct(input, weight, withUpdates(input, weight, 0, options));
 }
 
 /**
@@ -30,14 +25,18 @@ export function linear(input: Tensor, weight: Parameter, options: LinearOptions 
  * @returns [..., outputs]
  */
 export function transposedLinear(input: Tensor, weight: Parameter, options: LinearOptions = {}): Tensor {
-  return product(input, weight.value.t(), weight.gradient?.t(), options);
+  const { value, gradient } = weight;
+  const transposed = { value: value.t(), ...(gradient && { gradient: gradient.t() }) };
+  return linearProduct(input, transposed, withUpdates(input, weight, 1, options));
 }
 
-function product(
+/** @param outputs the dimension of the weight that counts them */
+function withUpdates(
   input: Tensor,
-  weight: Tensor,
-  weightGradient: Tensor | undefined,
-  { bias, residual }: LinearOptions,
-): Tensor {
-  return fusedLinear(input, weight, bias?.value, weightGradient, bias?.gradient, residual);
+  { value, updates }: Parameter,
+  outputs: 0 | 1,
+  options: LinearOptions,
+): LinearOptions {
+  if (updates === undefined) return options;
+  return { ...options, residual: addUpdates(input, updates, value.shape[outputs] ?? 0, options.residual) };
 }

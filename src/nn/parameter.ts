@@ -1,10 +1,16 @@
 import type { Tensor } from '../tensor/tensor.js';
+import type { LowRankUpdate } from './low-rank-update.js';
 
 /** How a parameter gets its first value when a model starts from a configuration alone. */
 export type Initializer =
   /** `zeroRow`: a row that starts at zero instead, as that of a padding token. */
   | { readonly kind: 'normal'; readonly mean: number; readonly std: number; readonly zeroRow?: number }
+  /** Evenly between −bound and bound. */
+  | { readonly kind: 'uniform'; readonly bound: number }
   | { readonly kind: 'constant'; readonly value: number };
+
+/** How a linear layer stores its weight: as torch.nn.Linear does, or as `Conv1D` in GPT-2. */
+export type LinearStorage = 'outputs × inputs' | 'inputs × outputs';
 
 /** What a block says about one of its parameters, before any memory exists. */
 export interface ParameterDeclaration {
@@ -14,6 +20,10 @@ export interface ParameterDeclaration {
   readonly initializer: Initializer;
   /** Full name of the parameter that owns the memory, when this one is tied to it. */
   readonly tiedTo?: string;
+  /** Never trained: it has no gradient, no optimizer state, and is in memory once per host. */
+  readonly frozen?: boolean;
+  /** It is the weight of a linear layer, to which an adapter can be added. */
+  readonly linear?: LinearStorage;
 }
 
 /**
@@ -28,4 +38,6 @@ export interface Parameter {
   readonly value: Tensor;
   /** Absent while no gradient is wanted: a frozen parameter, or evaluation. */
   readonly gradient?: Tensor;
+  /** What linear layers add to the product with this weight. */
+  readonly updates?: readonly LowRankUpdate[];
 }

@@ -3,6 +3,7 @@ import { tensor } from '../tensor/create.js';
 import type { Device } from '../tensor/dtype.js';
 import { arange } from '../tensor/generated/functions.js';
 import { keep, scope, type Tensor } from '../tensor/tensor.js';
+import type { ConstantTable } from './block.js';
 import { type RotaryFrequencies, scaleFrequency } from './rotary-frequencies.js';
 
 /** Cosines and sines of every position's angles, fp32, each [length, headSize / 2]. */
@@ -15,7 +16,7 @@ export interface RotaryAngles {
  * The rotary angles of one model, made once for each device and shared by its layers. There is no longest
  * sequence: a longer one makes a longer table.
  */
-export class RotaryTable {
+export class RotaryTable implements ConstantTable {
   readonly #tables = new Map<Device, RotaryAngles & { readonly length: number }>();
 
   constructor(readonly frequencies: RotaryFrequencies) {}
@@ -24,6 +25,29 @@ export class RotaryTable {
   angles(first: number, length: number, device: Device): RotaryAngles {
     const { cosines, sines } = this.#tableFor(first + length, device);
     return { cosines: cosines.narrow(0, first, length), sines: sines.narrow(0, first, length) };
+  }
+
+  /** [cosines and sines, positions, headSize / 2] */
+  shape(length: number): readonly number[] {
+    return [2, rowsFor(length), this.frequencies.headSize / 2];
+  }
+
+  fill(target: Tensor): void {
+    noGrad(() =>
+      scope(() => {
+        const { cosines, sines } = computeAngles(this.frequencies, target.shape[1] ?? 0, 'cpu');
+        target.select(0, 0).copy_(cosines);
+        target.select(0, 1).copy_(sines);
+      }),
+    );
+  }
+
+  adopt(table: Tensor): void {
+    const existing = this.#tables.get(table.device);
+    if (existing !== undefined) disposeTable(existing);
+    const [cosines, sines] = noGrad(() => [keep(table.select(0, 0)), keep(table.select(0, 1))]);
+    this.#tables.set(table.device, { length: table.shape[1] ?? 0, cosines, sines });
+    table.dispose();
   }
 
   /** Frees the tables. */
@@ -36,12 +60,17 @@ export class RotaryTable {
     const existing = this.#tables.get(device);
     if (existing !== undefined && existing.length >= length) return existing;
     if (existing !== undefined) disposeTable(existing);
-    const rows = 2 ** Math.ceil(Math.log2(length));
+    const rows = rowsFor(length);
     const angles = noGrad(() => scope(() => computeAngles(this.frequencies, rows, device)));
     const table = { length: rows, cosines: keep(angles.cosines), sines: keep(angles.sines) };
     this.#tables.set(device, table);
     return table;
   }
+}
+
+/** A longer sequence soon comes with one that is longer still. */
+function rowsFor(length: number): number {
+  return 2 ** Math.ceil(Math.log2(length));
 }
 
 function disposeTable(table: RotaryAngles): void {

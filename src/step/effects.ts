@@ -46,6 +46,7 @@ export type Account =
   | 'gathered'
   | 'gradients'
   | 'optimizer'
+  | 'constants'
   | 'buckets'
   | 'activations'
   | 'workspace'
@@ -293,9 +294,10 @@ export function initialValues(program: Program): readonly Made[] {
   const { bytesPerElement, sharding } = program;
   if (sharding !== undefined) return initialShards(program, sharding);
   return [
+    madeConstants(program),
     ...program.blocks.map((block, index) => ({
       value: parameters(index),
-      memory: { account: 'parameters' as const, bytes: ownedElements(block) * bytesPerElement },
+      memory: { account: 'parameters' as const, bytes: trainedElements(block) * bytesPerElement },
     })),
     {
       value: gradients,
@@ -311,10 +313,10 @@ function initialShards(
 ): readonly Made[] {
   const { bytesPerElement, trainableElements } = program;
   const owned = trainableElements / program.groups.data.length;
-  const frozen = program.blocks.reduce((sum, block) => sum + ownedElements(block, 'frozen'), 0);
-  const values = (kept === 'kept' ? trainableElements : owned) + frozen;
+  const values = kept === 'kept' ? trainableElements : owned;
   const sums = (keptGradients === 'kept' ? trainableElements : owned) + TALLY_ELEMENTS;
   return [
+    madeConstants(program),
     { value: shards, memory: { account: 'parameters', bytes: values * bytesPerElement } },
     { value: gradients, memory: { account: 'gradients', bytes: sums * bytesPerElement } },
     { value: optimizerStates, memory: { account: 'optimizer', bytes: program.optimizerBytes } },
@@ -332,6 +334,7 @@ const gradientNorm = 'gradient norm';
 const optimizerStates = 'optimizer states';
 const update = 'updated parameters';
 const shards = 'own slices of the parameters';
+const constants = 'constants';
 const agreed = 'agreed tally';
 const parameters = (block: number) => `parameters of block.${block}`;
 const batch = (micro: number) => `batch of micro ${micro}`;
@@ -413,8 +416,12 @@ function isLast(program: Program, block: number): boolean {
   return block === program.blocks.length - 1;
 }
 
-function ownedElements(block: ProgramBlock, kind: 'all' | 'frozen' = 'all'): number {
+function madeConstants({ constantBytes = 0 }: Program): Made {
+  return { value: constants, memory: { account: 'constants', bytes: constantBytes } };
+}
+
+function trainedElements(block: ProgramBlock): number {
   return block.parameters
-    .filter((parameter) => parameter.owner === parameter.name && !(kind === 'frozen' && parameter.trainable))
-    .reduce((sum, parameter) => sum + parameter.elements, 0);
+    .filter(({ owner, name, trainable }) => owner === name && trainable)
+    .reduce((sum, { elements }) => sum + elements, 0);
 }

@@ -90,6 +90,11 @@ export interface Program {
   readonly batchBytes: number;
   /** What the optimizer keeps between steps on this rank. */
   readonly optimizerBytes: number;
+  /**
+   * What never changes: frozen parameters and tables, which the ranks of a host have in memory once. Nothing where
+   * left out.
+   */
+  readonly constantBytes?: number;
   readonly groups: Readonly<Record<GroupName, readonly number[]>>;
   readonly buckets: readonly Bucket[];
   /** Absent: every rank has all of the training state. */

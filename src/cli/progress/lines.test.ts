@@ -42,6 +42,10 @@ function after(steps: number): Progress {
 test('the start says what is trained on what', () => {
   assert.equal(startLine(START), 'training 5.30M parameters on 2 ranks (cpu): 200 steps of 4.10k tokens');
   assert.equal(
+    startLine({ ...START, parameters: 4100, frozen_parameters: 5_300_000 }),
+    'training 4.10k of 5.30M parameters on 2 ranks (cpu): 200 steps of 4.10k tokens',
+  );
+  assert.equal(
     startLine({ ...START, world_size: 1, first_step: 101 }),
     'training 5.30M parameters on 1 rank (cpu): 100 steps of 4.10k tokens, continuing at step 101',
   );

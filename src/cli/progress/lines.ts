@@ -26,7 +26,11 @@ export function startLine(start: StartEvent): string {
     start.tokens_per_step === undefined ? '' : ` of ${formatCount(start.tokens_per_step)} tokens`;
   const from = start.first_step === 1 ? '' : `, continuing at step ${start.first_step}`;
   const ranks = start.world_size === 1 ? '1 rank' : `${start.world_size} ranks`;
-  return `training ${formatCount(start.parameters)} parameters on ${ranks} (${start.device}): ${steps} steps${tokens}${from}`;
+  const whole =
+    start.frozen_parameters === undefined
+      ? ''
+      : ` of ${formatCount(start.parameters + start.frozen_parameters)}`;
+  return `training ${formatCount(start.parameters)}${whole} parameters on ${ranks} (${start.device}): ${steps} steps${tokens}${from}`;
 }
 
 /** One step as a line of a log. */

@@ -10,12 +10,11 @@ import { empty, zeros } from '../../tensor/generated/functions.js';
 import { keep, scope, type Tensor } from '../../tensor/tensor.js';
 import { scaledForMemory } from '../../zero/compress-reductions.js';
 import { toDevice } from '../batch.js';
-import { compileStep } from '../compile-step.js';
+import { compileStep, defaultSequenceLength } from '../compile-step.js';
 import { loadConfig } from '../config.js';
-import { fillParameters, joinWorld } from '../initialize.js';
+import { joinWorld, openMemory } from '../initialize.js';
 import { openModel } from '../model-source.js';
 import { openTrainingData } from '../training-data.js';
-import { TrainingMemory } from '../training-memory.js';
 
 /** How far a compressed sum of gradients is from the exact one. */
 export interface CompressionError {
@@ -98,12 +97,14 @@ function errorOf(sum: Tensor, exact: Tensor) {
 /** Each rank's gradients of its part of the first global batch, as they are before a reduction. */
 async function gradientsOfRanks(configPath: string, overrides: readonly string[]) {
   const { config } = loadConfig(configPath, overrides, { requires: ['model', 'data'] });
-  const source = openModel(config.model);
+  const source = openModel(config);
   const { model } = source;
-  const { group, device } = joinWorld(config, singleRank());
+  const world = joinWorld(config, singleRank());
+  const { device } = world;
   const layout = planFlatLayout(model.blocks);
-  const memory = new TrainingMemory({ layout, sharding: undefined, group, dtype: 'float32', device });
-  fillParameters(source, memory, config.seed);
+  const { seed } = config;
+  const length = config.data.sequence_length ?? defaultSequenceLength(model);
+  const memory = openMemory({ source, layout, sharding: undefined, world, seed, sequenceLength: length });
   const gradients: Tensor[] = [];
   let sequenceLength = 0;
   for (let rank = 0; rank < RANKS; rank += 1) {

@@ -44,6 +44,7 @@ export const configRules: readonly ConfigRule[] = [
   { keys: ['recompute', 'pipeline'], check: checkCheckpointInterval },
   { keys: ['communication', 'communication_data_type'], check: checkCompression },
   ...idleKeyRules,
+  { keys: ['adapter'], check: checkAdapter },
 ];
 
 /** The issues of keys that the command needs and the configuration lacks. */
@@ -179,5 +180,29 @@ function checkCheckpointInterval({ recompute, pipeline }: CheckedConfig): Config
     what: 'pipeline.activation_checkpoint_interval and recompute both say which blocks to recompute.',
     got: `activation_checkpoint_interval ${every} and recompute.policy "${recompute.policy}"`,
     cure: 'Remove one of them.',
+  };
+}
+
+/** Either the configuration says what the adapter is, or the folder that it comes from. */
+function checkAdapter({ adapter }: CheckedConfig): ConfigIssue | undefined {
+  if (adapter === undefined) return undefined;
+  if (adapter.path === undefined) {
+    if (adapter.targets !== undefined) return undefined;
+    return {
+      code: 'CONFIG_INVALID',
+      path: ['adapter', 'targets'],
+      part: 'key',
+      what: 'adapter.targets is missing.',
+      cure: 'Add "targets": "all-linear" or "targets": ["q_proj", "v_proj"], for example.',
+    };
+  }
+  const said = (['targets', 'rank', 'alpha', 'dropout'] as const).find((key) => adapter[key] !== undefined);
+  if (said === undefined) return undefined;
+  return {
+    code: 'CONFIG_CONFLICT',
+    path: ['adapter', said],
+    part: 'value',
+    what: `adapter.path names an adapter that exists, whose ${said} cannot be chosen.`,
+    cure: `Remove adapter.${said}.`,
   };
 }

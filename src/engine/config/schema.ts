@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { nonEmptyText, positiveInteger } from '../../base/schema.js';
 import { communicationDataTypeSchema, communicationSchema, meshSchema } from '../../comm/config.js';
 import { dataSchema } from '../../data/config.js';
-import { modelSchema } from '../../models/config.js';
+import { adapterSchema, modelSchema } from '../../models/config.js';
 import { gradientClippingSchema, optimizerSchema, schedulerSchema } from '../../optim/config.js';
 import { pipelineSchema, recomputeSchema } from '../../recompute/config.js';
 import { zeroSchema } from '../../zero/config.js';
@@ -15,6 +15,7 @@ import { zeroSchema } from '../../zero/config.js';
  */
 export const configSchema = z.strictObject({
   model: modelSchema.optional(),
+  adapter: adapterSchema,
   data: dataSchema.optional(),
   steps: positiveInteger().optional().describe('Optimizer steps of the run.'),
   seed: z

@@ -14,6 +14,39 @@ export interface UserConfig {
         readonly [field: string]: unknown;
       }
     | undefined;
+  /**
+   * Train an adapter and leave the model as it is: its parameters have no gradients and no optimizer
+   * states, and the ranks of a host have them in memory once.
+   */
+  readonly adapter?:
+    | {
+        /** Low-rank updates of linear layers (LoRA, arXiv 2106.09685). */
+        readonly type: 'lora';
+        /**
+         * The layers that get one, by their names or the ends of their names: `["q_proj", "v_proj"]`, or
+         * "all-linear" for all but the head (PEFT: `target_modules`).
+         */
+        readonly targets?: 'all-linear' | readonly string[] | undefined;
+        /** Rank of the updates (PEFT: `r`). Left out: 8. */
+        readonly rank?: number | undefined;
+        /** An update is multiplied by alpha / rank (PEFT: `lora_alpha`). Left out: 8. */
+        readonly alpha?: number | undefined;
+        /**
+         * Probability with which an input element does not reach an update (PEFT: `lora_dropout`). Left out:
+         * 0.
+         */
+        readonly dropout?: number | undefined;
+        /**
+         * A folder in PEFT's layout whose adapter is trained on. It says targets, rank, alpha and dropout.
+         */
+        readonly path?: string | undefined;
+        /**
+         * Whether `output` receives the whole model with the updates added to its weights, in Hugging Face's
+         * layout, and not the adapter alone in PEFT's. Default: `false`.
+         */
+        readonly merge?: boolean | undefined;
+      }
+    | undefined;
   /** The training data. */
   readonly data?:
     | {

@@ -7,7 +7,7 @@ import { transposedLinear } from '../../nn/linear.js';
 import type { ParameterDeclaration } from '../../nn/parameter.js';
 import { splitHeads } from '../../nn/split-heads.js';
 import type { Tensor } from '../../tensor/tensor.js';
-import { bias, gain, matrix } from '../declare.js';
+import { bias, gain, transposedProjection } from '../declare.js';
 import { hiddenOf } from '../hidden.js';
 import type { Gpt2Config } from './gpt2-config.js';
 
@@ -82,15 +82,15 @@ function declareLayer(config: Gpt2Config): readonly ParameterDeclaration[] {
   return [
     gain('ln_1.weight', hiddenSize),
     bias('ln_1.bias', hiddenSize),
-    matrix('attn.c_attn.weight', [hiddenSize, 3 * hiddenSize], std),
+    transposedProjection('attn.c_attn.weight', [hiddenSize, 3 * hiddenSize], std),
     bias('attn.c_attn.bias', 3 * hiddenSize),
-    matrix('attn.c_proj.weight', [hiddenSize, hiddenSize], residualStd),
+    transposedProjection('attn.c_proj.weight', [hiddenSize, hiddenSize], residualStd),
     bias('attn.c_proj.bias', hiddenSize),
     gain('ln_2.weight', hiddenSize),
     bias('ln_2.bias', hiddenSize),
-    matrix('mlp.c_fc.weight', [hiddenSize, innerSize], std),
+    transposedProjection('mlp.c_fc.weight', [hiddenSize, innerSize], std),
     bias('mlp.c_fc.bias', innerSize),
-    matrix('mlp.c_proj.weight', [innerSize, hiddenSize], residualStd),
+    transposedProjection('mlp.c_proj.weight', [innerSize, hiddenSize], residualStd),
     bias('mlp.c_proj.bias', hiddenSize),
   ];
 }

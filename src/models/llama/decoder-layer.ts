@@ -8,7 +8,7 @@ import { rotaryAttention, rotate } from '../../nn/rotary.js';
 import type { RotaryTable } from '../../nn/rotary-table.js';
 import { splitHeads } from '../../nn/split-heads.js';
 import type { Tensor } from '../../tensor/tensor.js';
-import { bias, gain, matrix } from '../declare.js';
+import { bias, gain, projection } from '../declare.js';
 import { hiddenOf } from '../hidden.js';
 import type { LlamaConfig } from './llama-config.js';
 
@@ -26,6 +26,7 @@ const biasOf = (name: string): string => `${name}.bias`;
 export class LlamaDecoderLayer implements Block {
   readonly name: string;
   readonly parameters: readonly ParameterDeclaration[];
+  readonly joins = [QUERY_KEY_VALUE, GATE_UP].flatMap((names) => [names.map(weightOf), names.map(biasOf)]);
   readonly #config: LlamaConfig;
   readonly #rotary: RotaryTable;
   readonly #window: number | undefined;
@@ -98,17 +99,19 @@ function declareLayer(config: LlamaConfig): readonly ParameterDeclaration[] {
   const attentionSize = (index: number): number => sizes[index] ?? 0;
   return [
     gain('input_layernorm.weight', hiddenSize),
-    ...QUERY_KEY_VALUE.map((name, index) => matrix(weightOf(name), [attentionSize(index), hiddenSize], std)),
+    ...QUERY_KEY_VALUE.map((name, index) =>
+      projection(weightOf(name), [attentionSize(index), hiddenSize], std),
+    ),
     ...biases(QUERY_KEY_VALUE, attentionSize, config.queryKeyValueBias),
     ...(config.queryKeyNorm
       ? [gain('self_attn.q_norm.weight', headSize), gain('self_attn.k_norm.weight', headSize)]
       : []),
-    matrix('self_attn.o_proj.weight', [hiddenSize, querySize], std),
+    projection('self_attn.o_proj.weight', [hiddenSize, querySize], std),
     ...biases(['self_attn.o_proj'], () => hiddenSize, config.outputBias),
     gain('post_attention_layernorm.weight', hiddenSize),
-    ...GATE_UP.map((name) => matrix(weightOf(name), [intermediateSize, hiddenSize], std)),
+    ...GATE_UP.map((name) => projection(weightOf(name), [intermediateSize, hiddenSize], std)),
     ...biases(GATE_UP, () => intermediateSize, config.feedForwardBias),
-    matrix('mlp.down_proj.weight', [hiddenSize, intermediateSize], std),
+    projection('mlp.down_proj.weight', [hiddenSize, intermediateSize], std),
     ...biases(['mlp.down_proj'], () => hiddenSize, config.feedForwardBias),
   ];
 }

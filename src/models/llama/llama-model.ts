@@ -26,6 +26,7 @@ export function llamaModel(config: LlamaConfig): Model {
       ...config.windows.map((window, index) => new LlamaDecoderLayer(index, window, config, rotary)),
       headBlock(config),
     ],
+    tables: [rotary],
     dispose: () => rotary.dispose(),
   };
 }

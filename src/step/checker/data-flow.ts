@@ -83,6 +83,7 @@ class LiveValues {
     gathered: 0,
     gradients: 0,
     optimizer: 0,
+    constants: 0,
     buckets: 0,
     activations: 0,
     workspace: 0,

@@ -1,6 +1,12 @@
 /** The model's configuration. */
 export const CONFIG_FILE = 'config.json';
 
+/** The configuration of an adapter, in PEFT's layout. */
+export const ADAPTER_CONFIG_FILE = 'adapter_config.json';
+
+/** The matrices of an adapter, in PEFT's layout. */
+export const ADAPTER_WEIGHTS_FILE = 'adapter_model.safetensors';
+
 /** The weights of a model in one file. */
 export const SINGLE_FILE = 'model.safetensors';
 
@@ -35,5 +41,6 @@ export function shardName(number: number, count: number): string {
 export function belongsToModel(name: string): boolean {
   const isWeights =
     name === SINGLE_FILE || name === INDEX_FILE || /^model-\d{5}-of-\d{5}\.safetensors$/.test(name);
-  return isWeights || name === CONFIG_FILE || COMPANION_FILES.includes(name);
+  const isAdapter = name === ADAPTER_CONFIG_FILE || name === ADAPTER_WEIGHTS_FILE;
+  return isWeights || isAdapter || name === CONFIG_FILE || COMPANION_FILES.includes(name);
 }

@@ -6,6 +6,7 @@ import { engineDtypeOf } from '../safetensors/dtype.js';
 import type { SafetensorsFile } from '../safetensors.js';
 import { COMPANION_FILES, CONFIG_FILE, TOKENIZER_FILE } from './file-names.js';
 import { fileInFolder, type ModelFiles, modelFiles, modelUnreadable } from './folder-file.js';
+import type { StoredPlace } from './mapped-tensors.js';
 import { readJsonObject } from './read-json.js';
 import { openWeightFiles } from './weight-files.js';
 
@@ -68,6 +69,16 @@ export class ModelFolder {
    * tensor engine has none of
    */
   read(name: string): StoredTensor {
+    const { shape, dtype } = this.placeOf(name);
+    return { dtype, shape, bytes: this.#fileOf(name).bytes(name) };
+  }
+
+  /**
+   * Where a tensor is stored, to be mapped from there.
+   *
+   * @throws TrainyardError MODEL_UNREADABLE as `read`
+   */
+  placeOf(name: string): StoredPlace {
     const file = this.#fileOf(name);
     const entry = file.entry(name);
     const dtype = engineDtypeOf(entry.dtype);
@@ -77,7 +88,7 @@ export class ModelFolder {
         cure: 'Convert the weights to F32, BF16 or F16.',
       });
     }
-    return { dtype, shape: entry.shape, bytes: file.bytes(name) };
+    return { path: file.path, byteOffset: entry.byteOffset, shape: entry.shape, dtype };
   }
 
   /** The folder's tokenizer.json, if there is one. */

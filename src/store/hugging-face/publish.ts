@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { isTemporaryName, makeDurableDirectory, removeQuietly, temporaryName } from '../durable.js';
 import type { FileSystem } from '../file-system.js';
-import { belongsToModel, CONFIG_FILE } from './file-names.js';
+import { ADAPTER_CONFIG_FILE, belongsToModel, CONFIG_FILE } from './file-names.js';
 
 /*
  * [Note: publishing a model] A model's folder may hold other things, such as the run's checkpoints, so it
@@ -70,7 +70,8 @@ function finishPublishing(fileSystem: FileSystem, folder: string): void {
 
 /** The configuration apart from the rest: while it is there, all is there. */
 function divide(names: readonly string[]): readonly [readonly string[], readonly string[]] {
-  return [names.filter((name) => name === CONFIG_FILE), names.filter((name) => name !== CONFIG_FILE)];
+  const isConfiguration = (name: string): boolean => name === CONFIG_FILE || name === ADAPTER_CONFIG_FILE;
+  return [names.filter(isConfiguration), names.filter((name) => !isConfiguration(name))];
 }
 
 function removeUnfinished(fileSystem: FileSystem, folder: string): void {

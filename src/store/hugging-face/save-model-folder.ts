@@ -1,37 +1,23 @@
 import { join } from 'node:path';
-import { invariant } from '../../base/errors.js';
-import { createFile, reportingWriteErrors } from '../durable.js';
+import { reportingWriteErrors } from '../durable.js';
 import { type FileSystem, nodeFileSystem } from '../file-system.js';
-import { describeFileError, readSmallFile } from '../open-file.js';
 import { byteLengthOf, createSafetensors, type TensorSource } from '../safetensors/write.js';
 import { generationConfigOf, inBothForms, type RawConfig } from './config-forms.js';
-import {
-  COMPANION_FILES,
-  CONFIG_FILE,
-  GENERATION_FILE,
-  INDEX_FILE,
-  SINGLE_FILE,
-  shardName,
-} from './file-names.js';
-import { modelUnreadable } from './folder-file.js';
+import { CONFIG_FILE, GENERATION_FILE, INDEX_FILE, SINGLE_FILE, shardName } from './file-names.js';
 import { publishModel } from './publish.js';
+import { type CompanionFiles, writeCompanions, writeJson } from './write-files.js';
 
 /** What a model folder is made of. */
 export interface ModelToSave {
   readonly config: RawConfig;
   /** Tied weights are given once. */
   readonly tensors: Iterable<TensorSource>;
-  /**
-   * Files by their names in the folder, such as "tokenizer.json", each as a path to copy or as its bytes:
-   * `ModelFolder.companionFiles` of the model that was trained, or the tokenizer made for it.
-   */
-  readonly companionFiles?: ReadonlyMap<string, string | Uint8Array>;
+  readonly companionFiles?: CompanionFiles;
   /** No weight file becomes larger, unless a single tensor is. Default 5 GB. */
   readonly maximumShardBytes?: number;
 }
 
 const MAXIMUM_SHARD_BYTES = 5_000_000_000;
-const LARGEST_COMPANION = 1024 * 1024 * 1024;
 
 /**
  * Writes a model in Hugging Face's layout, which transformers 4 and 5 load. A model that is there already
@@ -44,35 +30,16 @@ export function saveModelFolder(
   model: ModelToSave,
   fileSystem: FileSystem = nodeFileSystem,
 ): void {
-  const companions = [...(model.companionFiles ?? [])];
-  const unknown = companions.find(([name]) => !COMPANION_FILES.includes(name));
-  invariant(unknown === undefined, `${unknown?.[0]} is no file of a model folder`);
+  const companions = model.companionFiles ?? new Map();
   reportingWriteErrors('The model', folder, () => {
     publishModel(fileSystem, folder, (staging) => {
       writeWeights(fileSystem, staging, model.tensors, model.maximumShardBytes ?? MAXIMUM_SHARD_BYTES);
       writeJson(fileSystem, join(staging, CONFIG_FILE), sortedByKey(inBothForms(model.config)));
-      for (const [name, source] of companions) {
-        writeBytes(
-          fileSystem,
-          join(staging, name),
-          typeof source === 'string' ? readCompanion(source) : source,
-        );
-      }
-      if (companions.some(([name]) => name === GENERATION_FILE)) return;
+      writeCompanions(fileSystem, staging, companions);
+      if (companions.has(GENERATION_FILE)) return;
       writeJson(fileSystem, join(staging, GENERATION_FILE), generationConfigOf(model.config));
     });
   });
-}
-
-function readCompanion(path: string): Uint8Array {
-  try {
-    return readSmallFile(path, LARGEST_COMPANION);
-  } catch (error) {
-    throw modelUnreadable('A file that belongs beside the model cannot be read.', path, {
-      got: describeFileError(error),
-      cure: 'Put the file back and save again; nothing was written.',
-    });
-  }
 }
 
 function writeWeights(
@@ -121,12 +88,4 @@ function divide(tensors: Iterable<TensorSource>, maximumBytes: number): readonly
 
 function sortedByKey(config: RawConfig): RawConfig {
   return Object.fromEntries(Object.entries(config).sort(([left], [right]) => (left < right ? -1 : 1)));
-}
-
-function writeJson(fileSystem: FileSystem, path: string, value: unknown): void {
-  writeBytes(fileSystem, path, Buffer.from(`${JSON.stringify(value, undefined, 2)}\n`));
-}
-
-function writeBytes(fileSystem: FileSystem, path: string, bytes: Uint8Array): void {
-  createFile(fileSystem, path, (file) => fileSystem.write(file, bytes));
 }

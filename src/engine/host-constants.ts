@@ -1,0 +1,63 @@
+import { createHash } from 'node:crypto';
+import { readFileSync, readlinkSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { invariant } from '../base/errors.js';
+import type { ProcessGroup } from '../comm/process-group.js';
+import {
+  type ConstantsSize,
+  openConstants,
+  shareConstants,
+} from '../tensor/constant-memory/shared-memory.js';
+import type { ConstantMemory } from '../tensor/constant-memory.js';
+import { gatherBytes } from './gather-bytes.js';
+
+/**
+ * What the ranks of one host make once and all read: the first of them fills it, and the others open it. On systems
+ * that have no such memory each rank makes its own.
+ */
+export class HostConstants {
+  readonly #group: ProcessGroup;
+  /** The rank that fills what this rank reads. */
+  readonly #leader: number;
+
+  /** Every rank must call it: the ranks find out which of them are on one host. */
+  constructor(group: ProcessGroup) {
+    this.#group = group;
+    const own = hostIdentity(group.rank);
+    this.#leader = gatherBytes(group, own).findIndex((other) => Buffer.compare(other, own) === 0);
+  }
+
+  /**
+   * Every rank must call it, in the same order.
+   *
+   * @param fill writes the memory, where it must be written; as in `shareConstants`
+   * @throws TrainyardError DATA_UNREADABLE
+   */
+  share(size: ConstantsSize, fill: (memory: ConstantMemory) => unknown): ConstantMemory {
+    const made = this.#leader === this.#group.rank ? shareConstants(size, fill) : undefined;
+    const { process = 0, descriptor = 0 } = made?.address ?? {};
+    const own = new Uint8Array(Float64Array.of(process, descriptor).buffer);
+    const addresses = gatherBytes(this.#group, own).map((bytes) => new Float64Array(bytes.slice().buffer));
+    if (made !== undefined) return made.memory;
+    const [leaderProcess, leaderDescriptor] = addresses[this.#leader] ?? [];
+    invariant(
+      leaderProcess !== undefined && leaderDescriptor !== undefined,
+      'the first rank of a host shares',
+    );
+    const opened = { process: leaderProcess, descriptor: leaderDescriptor };
+    return openConstants(opened, size.tensorBytes);
+  }
+}
+
+/** Equal for processes that can open each other's memory: of one start of one machine, in one container. */
+function hostIdentity(rank: number): Uint8Array {
+  const parts =
+    process.platform === 'linux'
+      ? [
+          hostname(),
+          readFileSync('/proc/sys/kernel/random/boot_id', 'utf8'),
+          readlinkSync('/proc/self/ns/pid'),
+        ]
+      : [`rank ${rank}`];
+  return createHash('sha256').update(parts.join('\n')).digest();
+}
