@@ -1,4 +1,5 @@
 import { TrainyardError } from '../base/errors.js';
+import type { JsonValue } from '../base/json-document.js';
 import type { ProcessGroup } from '../comm/process-group.js';
 import type { FlatSlot } from '../nn/flat-layout.js';
 import type { OptimizerGroup } from '../optim/optimizer-group.js';
@@ -22,6 +23,8 @@ export interface TrainingState {
   /** Sequences in a global batch: with the number of steps it tells how much of the data was used. */
   readonly batchSize: number;
   readonly identity: RunIdentity;
+  /** What else the engine goes on from. */
+  readonly extra: Readonly<Record<string, JsonValue>>;
 }
 
 /**
@@ -38,10 +41,9 @@ export function saveTrainingState(
 ): string | undefined {
   const random = gatherBytes(state.group, randomState(state.device));
   const { memory } = state;
-  const { dtype } = memory.parameters.values;
   const tensors = logicalTensors(state).map(({ name, slot, slices }) => ({
     name,
-    dtype,
+    dtype: memory.dtypeOf(slot),
     shape: slot.shape,
     read: () => memory.read(slot, slices),
   }));
@@ -51,7 +53,7 @@ export function saveTrainingState(
         step: steps,
         data: { seed: state.seed, position: steps * state.batchSize },
         random: Object.fromEntries(random.map((bytes, rank) => [randomName(rank), bytes])),
-        extra: identityToSave(state.identity),
+        extra: { ...state.extra, ...identityToSave(state.identity) },
       },
       tensors: sources,
     }),

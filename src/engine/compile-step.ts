@@ -3,6 +3,7 @@ import { withStandardScale } from '../comm/config.js';
 import type { Model } from '../nn/block.js';
 import type { FlatLayout } from '../nn/flat-layout.js';
 import { optimizerStateCount } from '../optim/optimizer.js';
+import { precisionOf } from '../precision/config.js';
 import { chooseBlocks } from '../recompute/choose-blocks.js';
 import type { BlockCosts } from '../step/block-meter.js';
 import { checkPrograms, type ProgramReport } from '../step/checker.js';
@@ -48,8 +49,8 @@ export interface CompiledStep {
  */
 export function compileStep(step: StepToCompile): CompiledStep {
   const { config, model, sequenceLength, measured, unlistedBytes = 0 } = step;
-  const costs =
-    measured ?? measureBlocks(model, { rows: config.train_micro_batch_size_per_gpu, length: sequenceLength });
+  const shape = { rows: config.train_micro_batch_size_per_gpu, length: sequenceLength };
+  const costs = measured ?? measureBlocks(model, shape, precisionOf(config).dtype);
   const recomputed =
     step.recomputed ??
     chooseBlocks(lessened(config.recompute, unlistedBytes), {
@@ -119,6 +120,7 @@ function compileForRank(
     gradients: { bucketElements: zero.reduce_bucket_size, overlap: zero.overlap_comm },
     ...(zero.stage !== 0 && { zero: zeroOptions(config, zero.stage) }),
     ...(compression.type !== 'none' && { compression: { compression, sequenceLength } }),
+    precision: precisionOf(config),
   });
 }
 

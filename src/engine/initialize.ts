@@ -11,6 +11,7 @@ import type { Model } from '../nn/block.js';
 import { planFlatLayout } from '../nn/flat-layout.js';
 import { createSchedule } from '../optim/lr-schedules.js';
 import { OptimizerGroup } from '../optim/optimizer-group.js';
+import { precisionOf } from '../precision/config.js';
 import type { Device } from '../tensor/dtype.js';
 import { manualSeed } from '../tensor/random.js';
 import { setThreads } from '../tensor/threads.js';
@@ -19,6 +20,7 @@ import { type ResolvedConfig, resolveObject, type UserConfig } from './config.js
 import { deviceOf } from './device.js';
 import { Engine } from './engine.js';
 import { initializeParameters, loadParameters, type ParameterWriter, streamSeed } from './fill-parameters.js';
+import { lossScalingOf } from './loss-scaling.js';
 import { type ModelSource, openModel } from './model-source.js';
 import { runIdentity } from './run-identity.js';
 import { StepPrograms } from './step-programs.js';
@@ -103,21 +105,25 @@ export function buildEngine({ config, source, world, sequenceLength, data }: Eng
   const { model } = source;
   const { group, device } = world;
   const layout = planFlatLayout(model.blocks, undefined, config.data_parallel_size);
+  const tokens = sequenceLength ?? config.data?.sequence_length ?? defaultSequenceLength(model);
   const programs = new StepPrograms(group, {
     config,
     model,
     layout,
     goal: 'update',
-    sequenceLength: sequenceLength ?? config.data?.sequence_length ?? defaultSequenceLength(model),
+    sequenceLength: tokens,
   });
   const { sharding } = programs.program;
-  const memory = new TrainingMemory({ layout, sharding, group, dtype: 'float32', device });
+  const precision = precisionOf(config);
+  const memory = new TrainingMemory({ layout, sharding, group, dtype: precision.dtype, device });
   fillParameters(source, memory, config.seed);
   manualSeed(streamSeed(config.seed, `rank ${group.rank}`));
   const optimizer = new OptimizerGroup(config.optimizer, memory.pieces);
   const schedule = createSchedule(config.scheduler, config.optimizer.params.lr);
   const identity = runIdentity(config, source, data);
-  return new Engine({ config, source, programs, memory, optimizer, schedule, group, device, identity });
+  const lossScaling = lossScalingOf(config, tokens);
+  const parts = { config, source, programs, memory, optimizer, schedule, lossScaling };
+  return new Engine({ ...parts, group, device, identity });
 }
 
 /** Gives the parameters their first values: the folder's weights, or random ones. */

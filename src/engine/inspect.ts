@@ -3,6 +3,8 @@ import type { BatchSource } from '../data/batch-source.js';
 import { type RankEnvironment, singleRank } from '../launch/environment.js';
 import type { Model } from '../nn/block.js';
 import { planFlatLayout } from '../nn/flat-layout.js';
+import { precisionOf } from '../precision/config.js';
+import { initialLossScale } from '../precision/loss-scaler.js';
 import type { StepMetrics } from '../step/handlers/step-state.js';
 import type { Program } from '../step/program.js';
 import { runStep } from '../step/run-step.js';
@@ -15,6 +17,7 @@ import { toDevice } from './batch.js';
 import { compileStep } from './compile-step.js';
 import { loadConfig, type ResolvedConfig } from './config.js';
 import { fillParameters, joinWorld, type World } from './initialize.js';
+import { lossScalingOf } from './loss-scaling.js';
 import { openModel } from './model-source.js';
 import { openTrainingData } from './training-data.js';
 import { TrainingMemory } from './training-memory.js';
@@ -64,7 +67,13 @@ export async function inspectModel({
     sequenceLength: batches.sequenceLength,
   }).program(world.group.rank);
   const { group, device } = world;
-  const memory = new TrainingMemory({ layout, sharding: program.sharding, group, dtype: 'float32', device });
+  const memory = new TrainingMemory({
+    layout,
+    sharding: program.sharding,
+    group,
+    dtype: precisionOf(config).dtype,
+    device,
+  });
   fillParameters(source, memory, config.seed);
   const found = runOnce({ config, model: source.model, program, memory, batches, world });
   memory.dispose();
@@ -84,13 +93,14 @@ interface Subject {
 
 function runOnce({ config, model, program, memory, batches, world }: Subject): Inspection {
   const { group, device } = world;
+  const { factor, scaling } = lossScalingOf(config, batches.sequenceLength);
   const logits = new LogitsProbe();
   const metrics = runStep(
     program,
     { blocks: model.blocks, ...memory.resources, group },
     {
       nextBatch: (micro) => toDevice(batches.microBatch(0, micro), device),
-      lossScale: 1 / config.train_batch_size,
+      lossScale: factor * initialLossScale(scaling).scale,
       // Dropout would make the answer depend on chance.
       training: false,
       wantLogits: true,

@@ -4,6 +4,7 @@ import { FlatParameters } from '../nn/flat-parameters.js';
 import { type BlockCosts, BlockMeter } from '../step/block-meter.js';
 import type { Program } from '../step/program.js';
 import { runStep } from '../step/run-step.js';
+import type { DType } from '../tensor/dtype.js';
 import { zeros } from '../tensor/generated/functions.js';
 import { randomState, setRandomState } from '../tensor/random.js';
 import { compileProgram } from './compile-program.js';
@@ -29,16 +30,18 @@ const SHORTEST = 32;
  * with parameters of zeros, so that no model need be in memory. Where a micro-batch is large, a few small ones
  * are run in its place: bytes are a polynomial in rows and length, linear in the one, quadratic in the other.
  *
+ * @param dtype what the blocks compute with
  * @param mostWork elements of parameters times tokens above which a micro-batch is large
  */
 export function measureBlocks(
   model: Model,
   shape: MicroBatchShape,
+  dtype: DType = 'float32',
   mostWork = MOST_WORK,
 ): readonly BlockCosts[] {
   const kinds = kindsOf(model.blocks);
   const sample: Model = { ...model, blocks: kinds.map(({ first }) => first) };
-  const costs = costsOfKinds(sample, shape, mostWork);
+  const costs = costsOfKinds(sample, shape, dtype, mostWork);
   return model.blocks.flatMap((block) => {
     const kind = kinds.findIndex(({ members }) => members.has(block));
     return costs[kind] ?? [];
@@ -67,10 +70,15 @@ function isAlike(left: Block, right: Block): boolean {
   return left.forward === right.forward && shapesOf(left) === shapesOf(right);
 }
 
-function costsOfKinds(sample: Model, shape: MicroBatchShape, mostWork: number): readonly BlockCosts[] {
+function costsOfKinds(
+  sample: Model,
+  shape: MicroBatchShape,
+  dtype: DType,
+  mostWork: number,
+): readonly BlockCosts[] {
   const layout = planFlatLayout(sample.blocks);
   const shapes = sampleShapes(shape, layout.trainableElements, mostWork);
-  const costs = runSamples(sample, layout, shapes);
+  const costs = runSamples(sample, layout, dtype, shapes);
   const samples = shapes.map((each, index) => ({ ...each, costs: costs[index] ?? [] }));
   return shapes.length === 1 ? (costs[0] ?? []) : extrapolateCosts(samples, shape);
 }
@@ -93,10 +101,16 @@ function sampleShapes(
 function runSamples(
   model: Model,
   layout: FlatLayout,
+  dtype: DType,
   shapes: readonly MicroBatchShape[],
 ): readonly (readonly BlockCosts[])[] {
   const program = sampleProgram(model, layout);
-  const parameters = new FlatParameters(layout, { dtype: 'float32', device: 'cpu', gradients: true });
+  const parameters = new FlatParameters(layout, {
+    dtype,
+    gradientDtype: 'float32',
+    device: 'cpu',
+    gradients: true,
+  });
   const run = (shape: MicroBatchShape, record?: BlockMeter['record']) =>
     runStep(
       program,
@@ -132,6 +146,7 @@ function sampleProgram(model: Model, layout: FlatLayout): Program {
     schedule: {},
     recomputed: new Set(model.blocks.keys()),
     gradients: { bucketElements: 1, overlap: false },
+    precision: { dtype: 'float32' },
   });
 }
 

@@ -8,8 +8,8 @@ import { withTokenizer } from './saved-tokenizer.js';
 import type { TrainingMemory } from './training-memory.js';
 
 /**
- * Writes the model as a Hugging Face folder: weights as they are in memory, tied ones once, with the
- * tokenizer that it was trained with, or else the one that came with it. Every rank must call it; rank 0 writes,
+ * Writes the model as a Hugging Face folder: weights in the dtype that blocks compute with, tied ones once, with
+ * the tokenizer that it was trained with, or else the one that came with it. Every rank must call it; rank 0 writes,
  * and has no more than one parameter whole at a time.
  *
  * @throws TrainyardError OUTPUT_UNWRITABLE.
@@ -21,13 +21,14 @@ export function saveModel(
   group: ProcessGroup,
   tokenizer?: Tokenizer,
 ): void {
-  const { config, companionFiles } = withTokenizer(configToSave(source.model), tokenizer, source.folder);
-  const dtype = memory.parameters.values.dtype;
+  const { dtype } = memory.parameters.values;
+  const written = configToSave(source.model, dtype);
+  const { config, companionFiles } = withTokenizer(written, tokenizer, source.folder);
   const tensors = memory.slots.map((slot) => ({
     name: slot.name,
     dtype,
     shape: slot.shape,
-    read: () => memory.read(slot),
+    read: () => memory.read(slot).to(dtype),
   }));
   collectTensors(group, tensors, (sources) =>
     saveModelFolder(directory, { config, tensors: sources, companionFiles }),

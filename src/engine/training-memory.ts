@@ -19,9 +19,13 @@ export interface TrainingMemoryOptions {
   /** How the program divides the training state; absent: not at all. */
   readonly sharding: Sharding | undefined;
   readonly group: ProcessGroup;
+  /** What blocks compute with. Trained weights are kept in fp32 whatever it is. */
   readonly dtype: DType;
   readonly device: Device;
 }
+
+/** What the optimizer updates, and what gradients add up in. */
+const MASTER_DTYPE = 'float32';
 
 /**
  * One rank's parameters and gradients, whole or in slices, and the way from them to logical tensors: a parameter
@@ -33,6 +37,8 @@ export class TrainingMemory {
   readonly owned: ShardMemory;
   /** Absent where nothing is divided. */
   readonly shards: ShardMemory | undefined;
+  /** Whether the owned values are apart from what blocks compute with. */
+  readonly hasMasters: boolean;
   readonly partition: Partition;
   readonly #group: ProcessGroup;
   /** The tensors that are disposed with this: views, or slices with memory of their own. */
@@ -40,19 +46,29 @@ export class TrainingMemory {
 
   constructor({ layout, sharding, group, dtype, device }: TrainingMemoryOptions) {
     this.#group = group;
+    this.hasMasters = dtype !== MASTER_DTYPE;
     const isWhole = {
       values: sharding?.parameters !== 'released',
       gradients: sharding?.gradients !== 'released',
     };
-    const allocate = (elements: number): Tensor =>
-      device === 'cpu' ? group.allocate(elements, dtype) : zeros([elements], { dtype, device });
+    const allocate = (elements: number, of: DType): Tensor =>
+      device === 'cpu' ? group.allocate(elements, of) : zeros([elements], { dtype: of, device });
     const byBlock = { values: !isWhole.values, gradients: !isWhole.gradients };
-    this.parameters = new FlatParameters(layout, { dtype, device, allocate, gradients: true, byBlock });
+    this.parameters = new FlatParameters(layout, {
+      dtype,
+      gradientDtype: MASTER_DTYPE,
+      device,
+      allocate,
+      gradients: true,
+      byBlock,
+    });
     this.partition = planPartition(layout, sharding === undefined ? 1 : group.worldSize);
     const slicesOf = (kind: 'values' | 'gradients'): readonly Tensor[] =>
       this.partition.ranges.map((_, index) => {
         const { start, end } = sliceOf(this.partition, index, this.#rank);
-        if (!isWhole[kind]) return keep(allocate(end - start));
+        if (!isWhole[kind] || (kind === 'values' && this.hasMasters)) {
+          return keep(allocate(end - start, MASTER_DTYPE));
+        }
         const whole = kind === 'values' ? this.parameters.values : this.parameters.gradients?.values;
         invariant(whole, 'parameters to train have gradients');
         return keep(noGrad(() => whole.narrow(0, start, end - start)));
@@ -63,8 +79,12 @@ export class TrainingMemory {
   }
 
   /** What the programs of this rank run on. */
-  get resources(): Pick<StepResources, 'parameters' | 'shards'> {
-    return { parameters: this.parameters, ...(this.shards && { shards: this.shards }) };
+  get resources(): Pick<StepResources, 'parameters' | 'shards' | 'masters'> {
+    const [masters] = this.owned.values;
+    return {
+      parameters: this.parameters,
+      ...(this.shards ? { shards: this.shards } : this.hasMasters && masters && { masters }),
+    };
   }
 
   /** What an optimizer on this rank works on. */
@@ -115,6 +135,11 @@ export class TrainingMemory {
     );
   }
 
+  /** The dtype in which a parameter is kept from step to step. */
+  dtypeOf(slot: FlatSlot): DType {
+    return slot.trainable ? MASTER_DTYPE : this.parameters.frozenValues.dtype;
+  }
+
   /** Writes what this rank has of a parameter; of memory that is kept whole, all of it. */
   write(slot: FlatSlot, value: Tensor, slices: readonly Tensor[] = this.owned.values): void {
     noGrad(() =>
@@ -122,7 +147,7 @@ export class TrainingMemory {
         const isKept = slices === this.owned.values && this.parameters.values.elements > 0;
         if (!slot.trainable || isKept) {
           this.parameters.owner(slot.name).value.copy_(value);
-          return;
+          if (!slot.trainable || !this.hasMasters) return;
         }
         const flat = value.contiguous().view([-1]);
         for (const { rank, range, sliceOffset, offset, elements } of piecesOf(this.partition, slot)) {

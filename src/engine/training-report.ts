@@ -51,6 +51,7 @@ export class TrainingReport {
     this.#last = result;
     const { engine, sink } = this.#options;
     if (engine.rank !== 0) return;
+    this.#warnOfSkip(result);
     sink({
       event: 'step',
       step: result.step,
@@ -61,8 +62,18 @@ export class TrainingReport {
       tokens_per_second: result.tokens / (result.milliseconds / 1000),
       step_ms: result.milliseconds,
       skipped: result.skipped,
+      skipped_steps: result.skippedSteps,
+      loss_scale: result.lossScale,
+      ...(result.overflow !== undefined && { overflow: result.overflow }),
       memory_bytes: process.memoryUsage.rss(),
     });
+  }
+
+  #warnOfSkip({ step, overflow, lossScale }: StepResult): void {
+    if (overflow === undefined) return;
+    const scaled = lossScale === 1 ? '' : ` at loss scale ${lossScale}`;
+    const message = `step ${step} is skipped: the gradient of ${overflow} is not finite${scaled}`;
+    this.#options.sink({ event: 'log', level: 'warning', message });
   }
 
   /** Every rank must call it: the ranks tell each other their peak memory. */

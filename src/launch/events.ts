@@ -47,6 +47,12 @@ export interface StepEvent {
   readonly step_ms: number;
   /** Whether the update was left out because gradients overflowed. */
   readonly skipped: boolean;
+  /** Steps of the run so far that were skipped. */
+  readonly skipped_steps?: number;
+  /** The factor on the loss that the step was computed with (fp16; otherwise 1). */
+  readonly loss_scale?: number;
+  /** Of a skipped step: the parameter whose gradient was the first that was not finite. */
+  readonly overflow?: string;
   /** Resident memory of rank 0 (on a GPU: allocated device memory). */
   readonly memory_bytes?: number;
 }

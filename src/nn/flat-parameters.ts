@@ -9,9 +9,11 @@ import type { Parameter } from './parameter.js';
 
 export interface FlatParametersOptions {
   readonly dtype: DType;
+  /** What gradients add up in; left out: the parameters' dtype. */
+  readonly gradientDtype?: DType;
   readonly device: Device;
   /** Where memory comes from that ranks exchange; left out: from libtorch. */
-  readonly allocate?: (elements: number) => Tensor;
+  readonly allocate?: (elements: number, dtype: DType) => Tensor;
   /** Whether gradients are wanted; evaluation and generation do without. */
   readonly gradients: boolean;
   /**
@@ -66,17 +68,20 @@ export class FlatParameters {
     options: FlatParametersOptions,
   ) {
     const { dtype, device, gradients, byBlock = { values: false, gradients: false } } = options;
-    const { allocate: allocateFlat = (elements) => zeros([elements], { dtype, device }) } = options;
-    const allocate = (elements: number): Tensor => keep(allocateFlat(elements));
+    const { gradientDtype = dtype } = options;
+    const { allocate: allocateFlat = (elements, of) => zeros([elements], { dtype: of, device }) } = options;
+    const allocate = (elements: number, of = dtype): Tensor => keep(allocateFlat(elements, of));
     this.values = allocate(byBlock.values ? 0 : layout.trainableElements);
     this.frozenValues = allocate(layout.frozenElements);
     this.gradients = gradients
-      ? gradientMemory(allocate((byBlock.gradients ? 0 : layout.trainableElements) + TALLY_ELEMENTS))
+      ? gradientMemory(
+          allocate((byBlock.gradients ? 0 : layout.trainableElements) + TALLY_ELEMENTS, gradientDtype),
+        )
       : undefined;
     this.#memory = layout.ranges.map(({ start, end }) => {
       const part = (whole: Tensor, isOwn: boolean): Tensor =>
         isOwn
-          ? this.#release(allocate(end - start), false)
+          ? this.#release(allocate(end - start, whole.dtype), false)
           : viewOf(whole, { offset: start, elements: end - start, shape: [end - start] });
       return {
         values: part(this.values, byBlock.values),

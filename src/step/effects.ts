@@ -8,9 +8,9 @@ import {
 } from './compressed-messages.js';
 import type { Instruction, Operation } from './instruction.js';
 import { startName } from './instruction.js';
-import type { Bucket, GroupName, Program, ProgramBlock, Sharding } from './program.js';
+import type { Bucket, GroupName, MixedPrecision, Program, ProgramBlock, Sharding } from './program.js';
 import { bucketElements } from './program.js';
-import { blocksUsedBy, rangeElements, requiredScatters } from './sharding.js';
+import { blocksUsedBy, isTrained, rangeElements, requiredScatters } from './sharding.js';
 
 /**
  * What one instruction does to the rest of the step.
@@ -43,6 +43,7 @@ export interface Made {
 /** The lines of the memory ledger. */
 export type Account =
   | 'parameters'
+  | 'masters'
   | 'gathered'
   | 'gradients'
   | 'optimizer'
@@ -172,10 +173,12 @@ const EFFECTS: { readonly [Op in Operation]: (instruction: Instruction<Op>, prog
     };
   },
 
+  cast: ({ block }) => ({ reads: [shards], makes: [{ value: parameters(block) }], frees: [] }),
+
   gather: (instruction, program) => {
     const { block } = instruction;
     const elements = program.sharding === undefined ? 0 : rangeElements(program.sharding, block);
-    const bytes = elements * program.bytesPerElement;
+    const bytes = elements * parameterBytes(program);
     const isKept = program.sharding?.parameters === 'kept';
     return {
       reads: [shards],
@@ -264,22 +267,29 @@ const EFFECTS: { readonly [Op in Operation]: (instruction: Instruction<Op>, prog
 
   wait: ({ started }) => ({ reads: [], makes: [], frees: [], completes: startName(started) }),
 
+  check: (_, program) => ({
+    reads: [gradients, ...finishedGradients(program)],
+    makes: [{ value: checked }],
+    frees: [],
+  }),
+
   clip: (_, program) => ({
     reads: [gradients, ...finishedGradients(program)],
     makes: [{ value: gradientNorm }],
     frees: [],
   }),
 
-  step: (_, program) => ({
+  step: ({ unlessOverflow = false }, program) => ({
     reads: [
       gradientNorm,
       gradients,
       optimizerStates,
-      ...(program.sharding === undefined ? program.blocks.map((__, block) => parameters(block)) : [shards]),
+      ...(hasShards(program) ? [shards] : program.blocks.map((_, block) => parameters(block))),
+      ...(unlessOverflow ? [checked] : []),
     ],
     makes: [{ value: update }],
-    // What other ranks own is out of date from here on, until the next step gathers it.
-    frees: program.sharding?.parameters === 'kept' ? gatherable(program).map(parameters) : [],
+    // What other ranks own and what is a copy is out of date from here on, until the next step makes it anew.
+    frees: program.sharding?.parameters === 'released' ? [] : remade(program).map(parameters),
   }),
 };
 
@@ -290,8 +300,9 @@ export function effectsOf<Op extends Operation>(instruction: Instruction<Op>, pr
 
 /** What is there before the first instruction, and must be there after the last. */
 export function initialValues(program: Program): readonly Made[] {
-  const { bytesPerElement, sharding } = program;
+  const { bytesPerElement, sharding, precision } = program;
   if (sharding !== undefined) return initialShards(program, sharding);
+  if (precision !== undefined) return initialMasters(program, precision);
   return [
     ...program.blocks.map((block, index) => ({
       value: parameters(index),
@@ -305,17 +316,44 @@ export function initialValues(program: Program): readonly Made[] {
   ];
 }
 
+/** Nothing is divided, and blocks compute on copies: of all that is trained, and of nothing else. */
+function initialMasters(program: Program, precision: MixedPrecision): readonly Made[] {
+  const { bytesPerElement, trainableElements } = program;
+  const made = new Set(remade(program));
+  const copies = trainableElements + frozenElements(program);
+  return [
+    { value: shards, memory: { account: 'masters', bytes: trainableElements * bytesPerElement } },
+    { value: computed, memory: { account: 'parameters', bytes: copies * precision.bytesPerElement } },
+    ...[...program.blocks.keys()]
+      .filter((block) => !made.has(block))
+      .map((block) => ({ value: parameters(block), memory: { account: 'parameters' as const, bytes: 0 } })),
+    {
+      value: gradients,
+      memory: { account: 'gradients', bytes: (trainableElements + TALLY_ELEMENTS) * bytesPerElement },
+    },
+    { value: optimizerStates, memory: { account: 'optimizer', bytes: program.optimizerBytes } },
+  ];
+}
+
 function initialShards(
   program: Program,
   { parameters: kept, gradients: keptGradients }: Sharding,
 ): readonly Made[] {
-  const { bytesPerElement, trainableElements } = program;
+  const { bytesPerElement, trainableElements, precision } = program;
   const owned = trainableElements / program.groups.data.length;
-  const frozen = program.blocks.reduce((sum, block) => sum + ownedElements(block, 'frozen'), 0);
+  const frozen = frozenElements(program);
+  const whole = (kept === 'kept' ? trainableElements : 0) + frozen;
   const values = (kept === 'kept' ? trainableElements : owned) + frozen;
   const sums = (keptGradients === 'kept' ? trainableElements : owned) + TALLY_ELEMENTS;
+  const weights: readonly Made[] =
+    precision === undefined
+      ? [{ value: shards, memory: { account: 'parameters', bytes: values * bytesPerElement } }]
+      : [
+          { value: shards, memory: { account: 'masters', bytes: owned * bytesPerElement } },
+          { value: computed, memory: { account: 'parameters', bytes: whole * precision.bytesPerElement } },
+        ];
   return [
-    { value: shards, memory: { account: 'parameters', bytes: values * bytesPerElement } },
+    ...weights,
     { value: gradients, memory: { account: 'gradients', bytes: sums * bytesPerElement } },
     { value: optimizerStates, memory: { account: 'optimizer', bytes: program.optimizerBytes } },
   ];
@@ -332,6 +370,8 @@ const gradientNorm = 'gradient norm';
 const optimizerStates = 'optimizer states';
 const update = 'updated parameters';
 const shards = 'own slices of the parameters';
+const computed = 'memory of the parameters to compute with';
+const checked = 'check for overflow';
 const agreed = 'agreed tally';
 const parameters = (block: number) => `parameters of block.${block}`;
 const batch = (micro: number) => `batch of micro ${micro}`;
@@ -402,11 +442,25 @@ function microsOf(program: Program): readonly number[] {
   return Array.from({ length: program.microBatches }, (_, micro) => micro);
 }
 
-/** The blocks that have slices on the ranks. */
-function gatherable({ blocks, sharding }: Program): readonly number[] {
-  return sharding === undefined
-    ? []
-    : [...blocks.keys()].filter((block) => rangeElements(sharding, block) > 0);
+/** Whether the parameters that blocks use are made in every step, from weights that are kept apart. */
+function hasShards({ sharding, precision }: Program): boolean {
+  return sharding !== undefined || precision !== undefined;
+}
+
+/** The blocks whose parameters are so made. */
+function remade(program: Program): readonly number[] {
+  const { blocks, sharding, precision } = program;
+  if (sharding !== undefined) return [...blocks.keys()].filter((block) => rangeElements(sharding, block) > 0);
+  return precision === undefined ? [] : [...blocks.keys()].filter((block) => isTrained(block, program));
+}
+
+/** Of one element that blocks compute with. */
+function parameterBytes({ precision, bytesPerElement }: Program): number {
+  return precision?.bytesPerElement ?? bytesPerElement;
+}
+
+function frozenElements({ blocks }: Program): number {
+  return blocks.reduce((sum, block) => sum + ownedElements(block, 'frozen'), 0);
 }
 
 function isLast(program: Program, block: number): boolean {

@@ -19,6 +19,8 @@ export interface InstructionTable {
   readonly backward: { readonly block: number; readonly micro: number };
   /** Starts the sum of one gradient bucket over the data-parallel ranks; a `wait` must follow. */
   readonly reduce: { readonly bucket: number; readonly compression?: ActiveCompression };
+  /** Makes a block's parameters for computing, in 16 bits, from the fp32 weights. */
+  readonly cast: { readonly block: number };
   /** Starts making a block's parameters whole from the slices of all ranks; a `wait` must follow. */
   readonly gather: { readonly block: number };
   /** Allocates a block's gradients, of one micro-batch or of all, and sets them to zero. */
@@ -40,10 +42,12 @@ export interface InstructionTable {
   readonly agree: object;
   /** Blocks until a started instruction is done. */
   readonly wait: { readonly started: Instruction<AsynchronousOperation> };
+  /** Finds out, the same on all ranks, whether every gradient is finite, and which is not. */
+  readonly check: object;
   /** Computes the global gradient norm and from it the factor that brings it down to `maximumNorm`. */
   readonly clip: { readonly maximumNorm?: number };
-  /** One optimizer update of the parameters. */
-  readonly step: object;
+  /** One optimizer update of the parameters; with `unlessOverflow` none where `check` found an infinite gradient. */
+  readonly step: { readonly unlessOverflow?: true };
 }
 
 export type Operation = keyof InstructionTable;
@@ -63,6 +67,7 @@ const WORDS: { readonly [Op in Operation]: (instruction: Instruction<Op>) => rea
   recompute: ({ block, micro }) => [`block.${block}`, `micro ${micro}`],
   backward: ({ block, micro }) => [`block.${block}`, `micro ${micro}`],
   reduce: ({ bucket }) => [`bucket.${bucket}`, 'start'],
+  cast: ({ block }) => [`block.${block}`, 'parameters'],
   gather: ({ block }) => [`block.${block}`, 'start'],
   prepare: ({ block, micro }) => [`block.${block}`, `gradients${ofMicro(micro)}`],
   scatter: ({ part, micro }) => [`part.${part}${ofMicro(micro)}`, 'start'],
@@ -72,8 +77,9 @@ const WORDS: { readonly [Op in Operation]: (instruction: Instruction<Op>) => rea
   ],
   agree: () => ['tally', 'start'],
   wait: ({ started }) => [startName(started)],
+  check: () => ['overflow'],
   clip: ({ maximumNorm }) => [maximumNorm === undefined ? 'none' : String(maximumNorm)],
-  step: () => [],
+  step: ({ unlessOverflow = false }) => (unlessOverflow ? ['', '(unless overflow)'] : []),
 };
 
 function ofMicro(micro: number | undefined): string {

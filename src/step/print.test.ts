@@ -52,6 +52,7 @@ test('a program as JSON has everything, and the text of each instruction', () =>
 test('a report prints the peak with its ledger, and what is sent', () => {
   const ledger = {
     parameters: 1000,
+    masters: 0,
     gathered: 0,
     gradients: 1008,
     optimizer: 2000,
@@ -69,6 +70,7 @@ test('a report prints the peak with its ledger, and what is sent', () => {
     [
       'peak   memory              16,417  bytes in backward block.0 micro 0',
       '       parameters           1,000',
+      '       masters                  0',
       '       gathered                 0',
       '       gradients            1,008',
       '       optimizer            2,000',

@@ -108,7 +108,10 @@ export interface UserConfig {
           | undefined;
       }
     | undefined;
-  /** The dtype in which gradients travel: `communication.compression` none, fp16 or bf16. */
+  /**
+   * The dtype in which gradients travel: `communication.compression` none, fp16 or bf16. Left out: the
+   * one that blocks compute with.
+   */
   readonly communication_data_type?: 'fp32' | 'fp16' | 'bf16' | undefined;
   /**
    * Sequences per optimizer step, over all ranks: micro-batch × accumulation × data-parallel ranks.
@@ -327,6 +330,50 @@ export interface UserConfig {
          * to the end of its last use in the step. Default: `100000`.
          */
         readonly stage3_param_persistence_threshold?: number | undefined;
+      }
+    | undefined;
+  /** Mixed precision in bf16. */
+  readonly bf16?:
+    | {
+        /** Compute in bf16; the optimizer keeps and updates the weights in fp32. Default: `false`. */
+        readonly enabled?: boolean | undefined;
+        /** Leave out the update of a step whose gradients are not all finite. Default: `true`. */
+        readonly check_grad_overflow?: boolean | undefined;
+      }
+    | undefined;
+  /** DeepSpeed's older name of `bf16`. */
+  readonly bfloat16?:
+    | {
+        /** Compute in bf16; the optimizer keeps and updates the weights in fp32. Default: `false`. */
+        readonly enabled?: boolean | undefined;
+        /** Leave out the update of a step whose gradients are not all finite. Default: `true`. */
+        readonly check_grad_overflow?: boolean | undefined;
+      }
+    | undefined;
+  /** Mixed precision in fp16, with loss scaling. */
+  readonly fp16?:
+    | {
+        /**
+         * Compute in fp16; the optimizer keeps and updates the weights in fp32. A step whose gradients are not
+         * all finite is left out. Default: `false`.
+         */
+        readonly enabled?: boolean | undefined;
+        /** The factor on the loss; 0 lets it follow what the gradients allow. Default: `0`. */
+        readonly loss_scale?: number | undefined;
+        /** The dynamic scale begins at 2 to this power. Default: `16`. */
+        readonly initial_scale_power?: number | undefined;
+        /** Steps without an overflow after which the dynamic scale doubles. Default: `1000`. */
+        readonly loss_scale_window?: number | undefined;
+        /** The overflow that halves the dynamic scale: those before it are tolerated. Default: `2`. */
+        readonly hysteresis?: number | undefined;
+        /**
+         * Count only overflows in a row: a step without one restores the tolerance. Default: `false`.
+         */
+        readonly consecutive_hysteresis?: boolean | undefined;
+        /**
+         * The smallest dynamic scale. An overflow that would lower it further ends the run. Default: `1`.
+         */
+        readonly min_loss_scale?: number | undefined;
       }
     | undefined;
   /**

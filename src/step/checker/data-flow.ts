@@ -80,6 +80,7 @@ class LiveValues {
   readonly #live = new Map<string, { readonly made: Made; pendingIn: string | undefined; holds: number }>();
   readonly #ledger: Record<Account, number> = {
     parameters: 0,
+    masters: 0,
     gathered: 0,
     gradients: 0,
     optimizer: 0,

@@ -12,7 +12,10 @@ const GROUPS = 'sharding inside groups comes with redundancy';
 const stage3Keys: KeyTable = {
   model_persistence_threshold: later(Number.MAX_SAFE_INTEGER, STAGE_3),
   max_reuse_distance: later(1e9, STAGE_3),
-  gather_16bit_weights_on_model_save: later(false, STAGE_3),
+  gather_16bit_weights_on_model_save: off(
+    true,
+    'the saved model is always whole, in the dtype that it computes with; checkpoints keep fp32',
+  ),
   module_granularity_threshold: later(0, STAGE_3),
   use_all_reduce_for_fetch_params: later(false, STAGE_3),
   allgather_sequential: later(false, STAGE_3),
