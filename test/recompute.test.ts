@@ -62,7 +62,8 @@ function train(config: UserConfig, sequences: readonly (readonly number[])[], st
       const from = (step * rows) % sequences.length;
       return engine.trainBatch({ inputIds: sequences.slice(from, from + rows) });
     });
-    const [features, predicted = Number.NaN] = [engine.program.features, ...engine.predictedPeakBytes()];
+    const { features } = engine.program;
+    const [predicted] = engine.predictedPeaks();
     const [measured = Number.NaN] = engine.measuredPeakBytes() ?? [];
     engine.saveModel(folder);
     return {
@@ -70,7 +71,7 @@ function train(config: UserConfig, sequences: readonly (readonly number[])[], st
       losses: results.map(({ loss }) => loss),
       norms: results.map(({ gradientNorm }) => gradientNorm),
       features,
-      predicted,
+      predicted: predicted?.bytes ?? Number.NaN,
       measured: measured - before,
     };
   } finally {

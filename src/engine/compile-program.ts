@@ -19,6 +19,7 @@ export interface ProgramInputs {
   readonly layout: FlatLayout;
   readonly bytesPerElement: number;
   readonly batchBytes: number;
+  readonly constantBytes?: number;
   readonly optimizerBytes: number;
   readonly schedule: ScheduleOptions;
   /** Blocks that run their forward again in backward. */
@@ -72,6 +73,7 @@ function emptyProgram(inputs: ProgramInputs): Program {
     trainableElements: layout.trainableElements,
     bytesPerElement: inputs.bytesPerElement,
     batchBytes: inputs.batchBytes,
+    ...(inputs.constantBytes !== undefined && { constantBytes: inputs.constantBytes }),
     optimizerBytes: inputs.optimizerBytes,
     groups: { data: Array.from({ length: inputs.worldSize }, (_, rank) => rank) },
     buckets: [],

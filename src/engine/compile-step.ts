@@ -113,10 +113,15 @@ function compileForRank(
     layout,
     bytesPerElement: FLOAT32_BYTES,
     batchBytes: 2 * tokens * INT64_BYTES,
+    constantBytes: model.constantBytes?.(sequenceLength) ?? 0,
     optimizerBytes: optimizerStateCount(optimizer) * layout.trainableElements * FLOAT32_BYTES,
     schedule: clipping === 0 ? {} : { maximumNorm: clipping },
     recomputed,
-    gradients: { bucketElements: zero.reduce_bucket_size, overlap: zero.overlap_comm },
+    gradients: {
+      bucketElements: zero.reduce_bucket_size,
+      overlap: zero.overlap_comm,
+      ordered: config.communication.deterministic,
+    },
     ...(zero.stage !== 0 && { zero: zeroOptions(config, zero.stage) }),
     ...(compression.type !== 'none' && { compression: { compression, sequenceLength } }),
   });

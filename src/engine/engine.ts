@@ -4,6 +4,7 @@ import type { Tokenizer } from '../data/tokenizer.js';
 import type { BlockParameters } from '../nn/block.js';
 import type { Schedule } from '../optim/lr-schedules.js';
 import type { OptimizerGroup } from '../optim/optimizer-group.js';
+import type { MemoryPeak } from '../step/checker/data-flow.js';
 import type { TimedInstruction } from '../step/executor.js';
 import type { Program } from '../step/program.js';
 import { runStep } from '../step/run-step.js';
@@ -253,9 +254,9 @@ export class Engine {
     return gatherNumbers(this.#parts.group, process.resourceUsage().maxRSS * KIBIBYTE);
   }
 
-  /** The most bytes of tensors that a step takes on each rank, as its program says. */
-  predictedPeakBytes(): readonly number[] {
-    return this.#parts.programs.predictedPeakBytes;
+  /** The most bytes of tensors that a step takes on each rank and what they are, as its program says. */
+  predictedPeaks(): readonly MemoryPeak[] {
+    return this.#parts.programs.predictedPeaks;
   }
 
   /**
