@@ -44,7 +44,8 @@ export interface CompiledStep {
 /**
  * Compiles the step programs of all ranks and checks them together.
  *
- * @throws TrainyardError PROGRAM_INVALID when one could not run, CONFIG_CONFLICT for a budget that is too small.
+ * @throws TrainyardError PROGRAM_INVALID when one could not run, CONFIG_CONFLICT for a limit or a budget
+ * that is too small.
  */
 export function compileStep(step: StepToCompile): CompiledStep {
   const { config, model, sequenceLength, measured, unlistedBytes = 0 } = step;
@@ -60,7 +61,7 @@ export function compileStep(step: StepToCompile): CompiledStep {
     compileForRank(step, costs, recomputed, rank),
   );
   const reports = checkPrograms(programs);
-  checkBudget(config, reports);
+  checkLimit(config, reports);
   return {
     programs,
     reports,
@@ -76,18 +77,36 @@ function lessened(policy: ResolvedConfig['recompute'], bytes: number): ResolvedC
   return policy.policy === 'budget' ? { ...policy, budget_bytes: policy.budget_bytes - bytes } : policy;
 }
 
-/** The choice was the best there is: where it exceeds the budget, nothing fits. */
-function checkBudget({ recompute }: ResolvedConfig, reports: readonly ProgramReport[]): void {
-  if (recompute.policy !== 'budget') return;
+/** The choice went as low as its policy can: where that exceeds the limit, nothing fits. */
+function checkLimit({ recompute }: ResolvedConfig, reports: readonly ProgramReport[]): void {
+  const limit = memoryLimit(recompute);
   const least = Math.max(...reports.map(({ peak }) => peak.bytes));
-  if (least <= recompute.budget_bytes) return;
+  if (limit === undefined || least <= limit.bytes) return;
   throw new TrainyardError('CONFIG_CONFLICT', {
-    what: 'A step does not fit its budget, whatever is recomputed.',
-    where: 'recompute.budget_bytes',
+    what: `A step does not fit its ${limit.noun}, whatever is recomputed.`,
+    where: limit.key,
     expected: `at least ${least} bytes; \`trainyard program\` prints what takes them`,
-    got: `${recompute.budget_bytes} bytes`,
-    cure: 'Raise the budget, or make the micro-batch smaller.',
+    got: `${limit.bytes} bytes`,
+    cure: `Raise the ${limit.noun}, or make the micro-batch smaller.`,
   });
+}
+
+/** What a policy says a step may take. */
+function memoryLimit(
+  policy: ResolvedConfig['recompute'],
+): { readonly key: string; readonly noun: string; readonly bytes: number } | undefined {
+  switch (policy.policy) {
+    case 'on-demand':
+      return { key: 'recompute.limit_bytes', noun: 'limit', bytes: policy.limit_bytes };
+    case 'budget':
+      return { key: 'recompute.budget_bytes', noun: 'budget', bytes: policy.budget_bytes };
+    case 'none':
+    case 'always':
+    case 'selected':
+      return undefined;
+    default:
+      return policy satisfies never;
+  }
 }
 
 function compileForRank(

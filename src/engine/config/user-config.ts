@@ -353,7 +353,7 @@ export interface UserConfig {
     | {
         /**
          * Keep activations until the predicted live bytes of a rank pass a limit; then drop the block whose
-         * backward is farthest away.
+         * backward is farthest away. A limit that cannot be kept is refused.
          */
         readonly policy: 'on-demand';
         /** The limit, over everything that the ledger of memory lists. */
