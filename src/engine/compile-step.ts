@@ -156,6 +156,8 @@ function zeroOptions(
     overlap: zero.overlap_comm,
     sameOrder: communication.deterministic,
     persistenceThreshold: zero.stage3_param_persistence_threshold,
+    mostPersistentElements: zero.stage3_model_persistence_threshold,
+    mostReuseDistance: zero.stage3_max_reuse_distance,
     prefetchElements: zero.stage3_prefetch_bucket_size,
     mostLiveElements: zero.stage3_max_live_parameters,
   };

@@ -397,11 +397,7 @@ function madeGraph(block: number, micro: number, program: Program): Made {
 }
 
 /** Memory of a reduction that is under way. */
-function messagesOf(
-  instruction: Instruction<'reduce' | 'scatter'>,
-  bytes: number,
-  pool?: 'messages',
-): Made {
+function messagesOf(instruction: Instruction<'reduce' | 'scatter'>, bytes: number, pool?: 'messages'): Made {
   return {
     value: `messages of ${startName(instruction)}`,
     memory: { account: 'buckets', bytes, ...(pool && { pool }) },

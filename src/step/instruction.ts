@@ -21,7 +21,11 @@ export interface InstructionTable {
    * Starts the sum of one gradient bucket over the data-parallel ranks; a `wait` must follow. `ordered`: in the
    * order of ranks, from the messages of all.
    */
-  readonly reduce: { readonly bucket: number; readonly ordered?: true; readonly compression?: ActiveCompression };
+  readonly reduce: {
+    readonly bucket: number;
+    readonly ordered?: true;
+    readonly compression?: ActiveCompression;
+  };
   /** Starts making a block's parameters whole from the slices of all ranks; a `wait` must follow. */
   readonly gather: { readonly block: number };
   /** Allocates a block's gradients, of one micro-batch or of all, and sets them to zero. */
