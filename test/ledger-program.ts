@@ -3,6 +3,7 @@ import { rendezvous } from '../src/comm/rendezvous.js';
 import { resolveConfig, type UserConfig } from '../src/engine/config.js';
 import { buildEngine } from '../src/engine/initialize.js';
 import { openModel } from '../src/engine/model-source.js';
+import { allocatedBytes } from '../src/tensor/memory.js';
 
 /**
  * One rank of the tests of the ledger: `node ledger-program.js RANK WORLD PORT CONFIG`. Trains until buffers have
@@ -44,4 +45,5 @@ const measured = engine.measuredPeakBytes()?.[rank];
 const predicted = engine.predictedPeaks()[rank];
 const { features } = engine.program;
 engine.close();
-process.stdout.write(JSON.stringify({ measured, predicted, features }));
+const left = allocatedBytes();
+process.stdout.write(JSON.stringify({ measured, predicted, features, left }));

@@ -32,6 +32,8 @@ interface Measured {
   readonly measured: number;
   readonly predicted: MemoryPeak;
   readonly features: readonly string[];
+  /** Bytes of tensors after the engine was closed. */
+  readonly left: number;
 }
 
 const POLICIES: readonly NonNullable<UserConfig['recompute']>[] = [
@@ -54,11 +56,12 @@ async function measure(ranks: number, config: UserConfig): Promise<readonly Meas
 }
 
 function matches(results: readonly Measured[]): void {
-  for (const { measured, predicted } of results) {
+  for (const { measured, predicted, left } of results) {
     const off = measured / predicted.bytes - 1;
     assert.ok(Math.abs(off) <= TOLERANCE, `${measured} bytes for ${predicted.bytes}: ${100 * off} %`);
     const lines = Object.values(predicted.ledger).reduce((sum, bytes) => sum + bytes, 0);
     assert.equal(lines, predicted.bytes, 'the lines add up');
+    assert.equal(left, predicted.ledger.constants, 'closing leaves the tables of the model alone');
   }
 }
 
