@@ -87,6 +87,15 @@ test('it is with one rank, three ranks, one bucket, no overlap, and sums in a fi
   }
 });
 
+test('it is with compressed gradients', async () => {
+  for (const [stage, compression] of [
+    [0, 'fp16'],
+    [3, 'fp16-dynamic'],
+  ] as const) {
+    matches(await measure(2, { zero_optimization: { stage }, communication: { compression } }));
+  }
+});
+
 test('it is for GPT-2 with dropout', async () => {
   const model = { ...GPT2, resid_pdrop: 0.1, embd_pdrop: 0.2, attn_pdrop: 0.1 };
   matches(await measure(2, { model, zero_optimization: { stage: 3 }, recompute: { policy: 'always' } }));

@@ -14,7 +14,8 @@ export const zeroSchema = z
       .default(4_194_304)
       .describe(
         "Gradient elements that travel in one reduction, at stage 0 as well. DeepSpeed's default of 5e8 " +
-          'makes one bucket of most models, which leaves nothing to overlap; ours is 16 MiB of fp32.',
+          'makes one bucket of most models, which leaves nothing to overlap; ours is 16 MiB of fp32. From stage 1 ' +
+          'on no message is cut into fewer than 1024 elements for each rank.',
       ),
     overlap_comm: z
       .boolean()

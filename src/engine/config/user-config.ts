@@ -303,8 +303,8 @@ export interface UserConfig {
         readonly stage?: 0 | 1 | 2 | 3 | undefined;
         /**
          * Gradient elements that travel in one reduction, at stage 0 as well. DeepSpeed's default of 5e8 makes
-         * one bucket of most models, which leaves nothing to overlap; ours is 16 MiB of fp32. Default:
-         * `4194304`.
+         * one bucket of most models, which leaves nothing to overlap; ours is 16 MiB of fp32. From stage 1 on
+         * no message is cut into fewer than 1024 elements for each rank. Default: `4194304`.
          */
         readonly reduce_bucket_size?: number | undefined;
         /**
