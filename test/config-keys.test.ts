@@ -342,6 +342,11 @@ function rows(): readonly Row[] {
     zero('stage3_prefetch_bucket_size', [0, 10_000], { stage: 3 }),
     zero('stage3_max_live_parameters', [1, 100_000], { stage: 3 }),
     zero('stage3_param_persistence_threshold', [0, 10_000], { stage: 3 }),
+    zero('stage3_max_reuse_distance', [0, 100_000], { stage: 3, stage3_param_persistence_threshold: 0 }),
+    zero('stage3_model_persistence_threshold', [0, 100_000], {
+      stage: 3,
+      stage3_param_persistence_threshold: 10_000,
+    }),
     row('recompute[selected].every', [1, 2], programs, { recompute: { policy: 'selected' } }),
     row('recompute[selected].blocks', [['model.layers.1'], ['model.layers.*']], programs, {
       recompute: { policy: 'selected' },

@@ -213,9 +213,10 @@ export class Engine {
    * @throws TrainyardError MODEL_UNREADABLE, SAFETENSORS_INVALID, also when names or shapes do not fit the model.
    */
   loadModel(directory: string): void {
-    const { source, memory } = this.#parts;
-    loadParameters(openModelFolder(directory), source.model, (name, value) =>
-      memory.write(memory.slot(name), value),
+    const { memory } = this.#parts;
+    const { model } = this.#parts.source;
+    loadParameters(openModelFolder(directory), model, (name, source) =>
+      memory.fill(memory.slot(name), source),
     );
   }
 
