@@ -306,7 +306,7 @@ function rows(): readonly Row[] {
     optimizer('Lion', 'lr', [0.1, 0.2]),
     optimizer('Lion', 'betas', [
       [0.9, 0.99],
-      [0.1, 0.2],
+      [0.9, 0.1],
     ]),
     optimizer('Lion', 'weight_decay', [0, 0.5]),
     ...warmUp('WarmupLR'),
@@ -351,7 +351,7 @@ function rows(): readonly Row[] {
     row('recompute[selected].blocks', [['model.layers.1'], ['model.layers.*']], programs, {
       recompute: { policy: 'selected' },
     }),
-    row('recompute[on-demand].limit_bytes', [1, 10_000_000], programs, {
+    refused('recompute[on-demand].limit_bytes', [1, 10_000_000], programs, {
       recompute: { policy: 'on-demand' },
     }),
     refused('recompute[budget].budget_bytes', [1, 10_000_000], programs, { recompute: { policy: 'budget' } }),
