@@ -237,6 +237,8 @@ function impossibleTogether(): BadConfiguration[] {
       'stage3_prefetch_bucket_size',
       'stage3_max_live_parameters',
       'stage3_param_persistence_threshold',
+      'stage3_model_persistence_threshold',
+      'stage3_max_reuse_distance',
     ].map((key) =>
       row(
         `${key} at stage 1`,
@@ -247,10 +249,29 @@ function impossibleTogether(): BadConfiguration[] {
       ),
     ),
     row(
-      'a limit on what nothing fetches',
-      { zero_optimization: { stage: 3, stage3_prefetch_bucket_size: 0, stage3_max_live_parameters: 9 } },
+      'a limit on what nothing fetches or keeps',
+      {
+        zero_optimization: {
+          stage: 3,
+          stage3_prefetch_bucket_size: 0,
+          stage3_param_persistence_threshold: 0,
+          stage3_max_live_parameters: 9,
+        },
+      },
       2,
-      'stage3_max_live_parameters has no effect while stage3_prefetch_bucket_size is 0',
+      'stage3_max_live_parameters has no effect while no block is gathered ahead or kept',
+    ),
+    row(
+      'a limit on persistent parameters that are none',
+      {
+        zero_optimization: {
+          stage: 3,
+          stage3_param_persistence_threshold: 0,
+          stage3_model_persistence_threshold: 9,
+        },
+      },
+      2,
+      'stage3_model_persistence_threshold has no effect while stage3_param_persistence_threshold is 0',
     ),
     row(
       'prefetching without overlap',

@@ -65,28 +65,30 @@ function configOf(job: Job, length: number): UserConfig {
     gradient_accumulation_steps: job.accumulation,
     gradient_clipping: clip,
     optimizer: { type: 'AdamW', params: { lr, betas, eps, weight_decay } },
-    zero_optimization: { stage: job.stage, overlap_comm: job.overlap, ...bucketSizes(job.bucket) },
+    zero_optimization: { stage: job.stage, overlap_comm: job.overlap, ...bucketSizes(job) },
     communication: { deterministic: job.deterministic },
   };
   return { ...whole, recompute: recomputeOf(job, whole) };
 }
 
-function bucketSizes(bucket: Bucket): UserConfig['zero_optimization'] {
-  switch (bucket) {
-    case 'one parameter':
-      return { reduce_bucket_size: 1, stage3_prefetch_bucket_size: 0, stage3_param_persistence_threshold: 0 };
-    case 'some':
-      return {
-        reduce_bucket_size: 2500,
-        stage3_prefetch_bucket_size: 10_000,
-        stage3_param_persistence_threshold: 100,
-      };
-    case 'the whole model':
-      return { reduce_bucket_size: 1e9 };
-    default:
-      return bucket satisfies never;
-  }
+function bucketSizes({ bucket, stage }: Job): UserConfig['zero_optimization'] {
+  const { reduce_bucket_size, ...gathering } = SIZES[bucket];
+  return { reduce_bucket_size, ...(stage === 3 && gathering) };
 }
+
+const SIZES: Readonly<Record<Bucket, NonNullable<UserConfig['zero_optimization']>>> = {
+  'one parameter': {
+    reduce_bucket_size: 1,
+    stage3_prefetch_bucket_size: 0,
+    stage3_param_persistence_threshold: 0,
+  },
+  some: {
+    reduce_bucket_size: 2500,
+    stage3_prefetch_bucket_size: 10_000,
+    stage3_param_persistence_threshold: 100,
+  },
+  'the whole model': { reduce_bucket_size: 1e9, stage3_max_reuse_distance: 1e9 },
+};
 
 function recomputeOf({ policy }: Job, whole: UserConfig): UserConfig['recompute'] {
   switch (policy) {
