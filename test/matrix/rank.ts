@@ -17,6 +17,20 @@ import type { Bucket, Job, Outcome } from './jobs.js';
 const [rankText = '0', worldText = '1', port = '0', jobsText = '[]'] = process.argv.slice(2);
 const [rank, worldSize] = [Number(rankText), Number(worldText)];
 
+const SIZES: Readonly<Record<Bucket, NonNullable<UserConfig['zero_optimization']>>> = {
+  'one parameter': {
+    reduce_bucket_size: 1,
+    stage3_prefetch_bucket_size: 0,
+    stage3_param_persistence_threshold: 0,
+  },
+  some: {
+    reduce_bucket_size: 2500,
+    stage3_prefetch_bucket_size: 10_000,
+    stage3_param_persistence_threshold: 100,
+  },
+  'the whole model': { reduce_bucket_size: 1e9, stage3_max_reuse_distance: 1e9 },
+};
+
 const group = rendezvous({
   rank,
   worldSize,
@@ -75,20 +89,6 @@ function bucketSizes({ bucket, stage }: Job): UserConfig['zero_optimization'] {
   const { reduce_bucket_size, ...gathering } = SIZES[bucket];
   return { reduce_bucket_size, ...(stage === 3 && gathering) };
 }
-
-const SIZES: Readonly<Record<Bucket, NonNullable<UserConfig['zero_optimization']>>> = {
-  'one parameter': {
-    reduce_bucket_size: 1,
-    stage3_prefetch_bucket_size: 0,
-    stage3_param_persistence_threshold: 0,
-  },
-  some: {
-    reduce_bucket_size: 2500,
-    stage3_prefetch_bucket_size: 10_000,
-    stage3_param_persistence_threshold: 100,
-  },
-  'the whole model': { reduce_bucket_size: 1e9, stage3_max_reuse_distance: 1e9 },
-};
 
 function recomputeOf({ policy }: Job, whole: UserConfig): UserConfig['recompute'] {
   switch (policy) {
