@@ -101,7 +101,6 @@ void release_memory_(const at::Tensor& flat, bool reuse) {
 // Gives back to the allocator what is kept for a next one that will not come.
 void free_released_memory() {
   const std::lock_guard<std::mutex> lock(buffers_mutex);
-  for (const Buffer& buffer : free_buffers()) lengths().erase(buffer.memory.get());
   free_buffers().clear();
 }
 
