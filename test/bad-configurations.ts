@@ -274,6 +274,8 @@ function impossibleTogether(): BadConfiguration[] {
       'stage3_prefetch_bucket_size',
       'stage3_max_live_parameters',
       'stage3_param_persistence_threshold',
+      'stage3_model_persistence_threshold',
+      'stage3_max_reuse_distance',
     ].map((key) =>
       row(
         `${key} at stage 1`,
@@ -284,10 +286,29 @@ function impossibleTogether(): BadConfiguration[] {
       ),
     ),
     row(
-      'a limit on what nothing fetches',
-      { zero_optimization: { stage: 3, stage3_prefetch_bucket_size: 0, stage3_max_live_parameters: 9 } },
+      'a limit on what nothing fetches or keeps',
+      {
+        zero_optimization: {
+          stage: 3,
+          stage3_prefetch_bucket_size: 0,
+          stage3_param_persistence_threshold: 0,
+          stage3_max_live_parameters: 9,
+        },
+      },
       2,
-      'stage3_max_live_parameters has no effect while stage3_prefetch_bucket_size is 0',
+      'stage3_max_live_parameters has no effect while no block is gathered ahead or kept',
+    ),
+    row(
+      'a limit on persistent parameters that are none',
+      {
+        zero_optimization: {
+          stage: 3,
+          stage3_param_persistence_threshold: 0,
+          stage3_model_persistence_threshold: 9,
+        },
+      },
+      2,
+      'stage3_model_persistence_threshold has no effect while stage3_param_persistence_threshold is 0',
     ),
     row(
       'prefetching without overlap',
@@ -387,8 +408,18 @@ function notSupported(): BadConfiguration[] {
       'offload_optimizer',
       '"none"',
     ),
-    row('a key of ZeRO-3', { zero_optimization: { stage3_max_reuse_distance: 1e9 } }, 'ZeRO-3'),
-    row('the same without its prefix', { zero_optimization: { max_reuse_distance: 1e9 } }, 'ZeRO-3'),
+    row('a key of ZeRO-3', { zero_optimization: { leaf_module: { names: ['moe'] } } }, 'ZeRO-3'),
+    row('a refinement that is not needed', { zero_optimization: { sub_group_size: 1e12 } }, 'in place'),
+    row(
+      'gradients that are always one',
+      { zero_optimization: { contiguous_gradients: false } },
+      'flat buffers',
+    ),
+    row(
+      'a key of ZeRO-3 without its prefix',
+      { zero_optimization: { max_reuse_distance: 1e9 } },
+      'stage3_max_reuse',
+    ),
     row('a dead key', { zero_optimization: { allgather_partitions: true } }, 'does nothing in DeepSpeed'),
     row('a removed key', { zero_optimization: { cpu_offload: true } }, 'was removed', 'offload_optimizer'),
     row('documented and refused', { zero_optimization: { grad_hooks: true } }, 'was removed'),

@@ -306,7 +306,7 @@ function rows(): readonly Row[] {
     optimizer('Lion', 'lr', [0.1, 0.2]),
     optimizer('Lion', 'betas', [
       [0.9, 0.99],
-      [0.1, 0.2],
+      [0.9, 0.1],
     ]),
     optimizer('Lion', 'weight_decay', [0, 0.5]),
     ...warmUp('WarmupLR'),
@@ -342,11 +342,16 @@ function rows(): readonly Row[] {
     zero('stage3_prefetch_bucket_size', [0, 10_000], { stage: 3 }),
     zero('stage3_max_live_parameters', [1, 100_000], { stage: 3 }),
     zero('stage3_param_persistence_threshold', [0, 10_000], { stage: 3 }),
+    zero('stage3_max_reuse_distance', [0, 100_000], { stage: 3, stage3_param_persistence_threshold: 0 }),
+    zero('stage3_model_persistence_threshold', [0, 100_000], {
+      stage: 3,
+      stage3_param_persistence_threshold: 10_000,
+    }),
     row('recompute[selected].every', [1, 2], programs, { recompute: { policy: 'selected' } }),
     row('recompute[selected].blocks', [['model.layers.1'], ['model.layers.*']], programs, {
       recompute: { policy: 'selected' },
     }),
-    row('recompute[on-demand].limit_bytes', [1, 10_000_000], programs, {
+    refused('recompute[on-demand].limit_bytes', [1, 10_000_000], programs, {
       recompute: { policy: 'on-demand' },
     }),
     refused('recompute[budget].budget_bytes', [1, 10_000_000], programs, { recompute: { policy: 'budget' } }),

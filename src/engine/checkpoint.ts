@@ -4,11 +4,11 @@ import type { ProcessGroup } from '../comm/process-group.js';
 import type { FlatSlot } from '../nn/flat-layout.js';
 import type { OptimizerGroup } from '../optim/optimizer-group.js';
 import { type LoadedCheckpoint, loadCheckpoint, saveCheckpoint } from '../store/checkpoint.js';
-import { fromBytes } from '../tensor/create.js';
 import type { Device } from '../tensor/dtype.js';
 import { randomState, setRandomState } from '../tensor/random.js';
-import { scope, type Tensor } from '../tensor/tensor.js';
+import type { Tensor } from '../tensor/tensor.js';
 import { collectTensors } from './collect-tensors.js';
+import { storedSource } from './fill-parameters.js';
 import { gatherBytes } from './gather-bytes.js';
 import { demandSameRun, identityToSave, type RunIdentity } from './run-identity.js';
 import type { TrainingMemory } from './training-memory.js';
@@ -76,8 +76,7 @@ export function loadTrainingState(directory: string, state: TrainingState): Load
   const tensors = logicalTensors(state);
   demandSameTensors(checkpoint, tensors);
   for (const { name, slot, slices } of tensors) {
-    const { bytes, dtype } = checkpoint.read(name);
-    scope(() => state.memory.write(slot, fromBytes(bytes, slot.shape, dtype), slices));
+    state.memory.fill(slot, storedSource(checkpoint.read(name)), slices);
   }
   const random = checkpoint.state.random[randomName(state.group.rank)];
   if (random !== undefined) setRandomState(random, state.device);

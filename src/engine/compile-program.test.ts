@@ -29,6 +29,8 @@ const worlds = fc
     sameOrder: fc.boolean(),
     persistenceThreshold: fc.nat(30),
     prefetchElements: fc.nat(100),
+    mostPersistentElements: fc.nat(100),
+    mostReuseDistance: fc.nat(150),
     mostLiveElements: fc.nat(200),
     goal: fc.constantFrom<Program['goal']>('update', 'gradients'),
     compression: fc.constantFrom(
@@ -69,7 +71,11 @@ const worlds = fc
       optimizerBytes: layout.trainableElements * 8,
       schedule: random.clipped ? { maximumNorm: 1 } : {},
       recomputed: new Set(random.recomputed.filter((block) => block < blocks.length)),
-      gradients: { bucketElements: random.bucketElements, overlap: random.overlap },
+      gradients: {
+        bucketElements: random.bucketElements,
+        overlap: random.overlap,
+        ordered: random.sameOrder,
+      },
       ...(stage !== 0 && { zero: { ...random, stage } }),
       ...(compression !== undefined && { compression: { compression, sequenceLength: 8 } }),
       precision: random.precision,
@@ -111,6 +117,40 @@ function bytesOfAllRanks(program: Program): number {
       : trainableElements * (width + gathered) + 8 * (TALLY_ELEMENTS + 1) * worldSize;
   return (bytes + maxima) * (worldSize - 1);
 }
+
+test('every trainable element has one owner, and is in one message of gradients', () => {
+  fc.assert(
+    fc.property(worlds, (programs) => {
+      const [program] = programs;
+      assert.ok(program);
+      const { sharding, buckets, worldSize, trainableElements, blocks } = program;
+      if (worldSize === 1) return;
+      const owners = new Array<number>(trainableElements).fill(0);
+      const messages = new Array<number>(trainableElements).fill(0);
+      const count = (counts: number[], start: number, end: number): void => {
+        for (let element = start; element < end; element += 1) counts[element] = (counts[element] ?? 0) + 1;
+      };
+      for (const { start, end } of buckets) count(messages, start, end);
+      for (const [block, { start, end }] of (sharding?.ranges ?? []).entries()) {
+        const length = (end - start) / worldSize;
+        for (let rank = 0; rank < worldSize; rank += 1) {
+          const slice = start + rank * length;
+          count(owners, slice, slice + length);
+          for (const part of sharding?.parts ?? []) {
+            if (part.block === block) count(messages, slice + part.start, slice + part.end);
+          }
+        }
+      }
+      const once = new Array<number>(trainableElements).fill(1);
+      if (sharding !== undefined) assert.deepEqual(owners, once);
+      assert.deepEqual(messages, once);
+      for (const { trainable, offset, elements } of blocks.flatMap(({ parameters }) => parameters)) {
+        if (trainable) assert.ok(offset + elements <= trainableElements);
+      }
+    }),
+    { numRuns: 300 },
+  );
+});
 
 test('a mutated program is refused, unless it still means the same', () => {
   const outcomes = { refused: 0, harmless: 0 };

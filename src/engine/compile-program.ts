@@ -21,6 +21,7 @@ export interface ProgramInputs {
   readonly layout: FlatLayout;
   readonly bytesPerElement: number;
   readonly batchBytes: number;
+  readonly constantBytes?: number;
   readonly optimizerBytes: number;
   readonly schedule: ScheduleOptions;
   /** Blocks that run their forward again in backward. */
@@ -76,6 +77,7 @@ function emptyProgram(inputs: ProgramInputs): Program {
     trainableElements: layout.trainableElements,
     bytesPerElement: inputs.bytesPerElement,
     batchBytes: inputs.batchBytes,
+    ...(inputs.constantBytes !== undefined && { constantBytes: inputs.constantBytes }),
     optimizerBytes: inputs.optimizerBytes,
     groups: { data: Array.from({ length: inputs.worldSize }, (_, rank) => rank) },
     buckets: [],

@@ -10,6 +10,7 @@ import {
   lossScalerStateSchema,
   nextLossScale,
 } from '../precision/loss-scaler.js';
+import type { MemoryPeak } from '../step/checker/data-flow.js';
 import type { TimedInstruction } from '../step/executor.js';
 import type { Program } from '../step/program.js';
 import { runStep } from '../step/run-step.js';
@@ -254,9 +255,10 @@ export class Engine {
    * @throws TrainyardError MODEL_UNREADABLE, SAFETENSORS_INVALID, also when names or shapes do not fit the model.
    */
   loadModel(directory: string): void {
-    const { source, memory } = this.#parts;
-    loadParameters(openModelFolder(directory), source.model, (name, value) =>
-      memory.write(memory.slot(name), value),
+    const { memory } = this.#parts;
+    const { model } = this.#parts.source;
+    loadParameters(openModelFolder(directory), model, (name, source) =>
+      memory.fill(memory.slot(name), source),
     );
   }
 
@@ -308,9 +310,9 @@ export class Engine {
     return gatherNumbers(this.#parts.group, process.resourceUsage().maxRSS * KIBIBYTE);
   }
 
-  /** The most bytes of tensors that a step takes on each rank, as its program says. */
-  predictedPeakBytes(): readonly number[] {
-    return this.#parts.programs.predictedPeakBytes;
+  /** The most bytes of tensors that a step takes on each rank and what they are, as its program says. */
+  predictedPeaks(): readonly MemoryPeak[] {
+    return this.#parts.programs.predictedPeaks;
   }
 
   /**

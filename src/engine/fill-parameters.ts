@@ -8,41 +8,79 @@ import type { ModelFolder, StoredTensor } from '../store/hugging-face/model-fold
 import { noGrad } from '../tensor/autograd.js';
 import { fromBytes, viewBytes } from '../tensor/create.js';
 import { DTYPES } from '../tensor/dtype.js';
-import { empty, full } from '../tensor/generated/functions.js';
+import { empty, zeros } from '../tensor/generated/functions.js';
 import { manualSeed } from '../tensor/random.js';
 import { scope, type Tensor } from '../tensor/tensor.js';
 
-/** Gives a parameter its values: the whole of it is offered, and whoever holds only a part takes that. */
-export type ParameterWriter = (name: string, value: Tensor) => void;
+/** Fills a flat tensor with elements of one parameter, from element `offset` on. */
+export type ParameterSource = (target: Tensor, offset: number) => void;
+
+/** Takes of a parameter what this process has memory for. */
+export type ParameterWriter = (name: string, source: ParameterSource) => void;
+
+/** Elements drawn from one stream: enough to draw fast, little beside any parameter that is worth dividing. */
+const DRAWN_TOGETHER = 65_536;
 
 /**
- * Draws every parameter from its own stream of random numbers, which depends on the seed and the parameter's
- * name alone: the same weights for every world size and layout, and on every device. One parameter at a time is
- * in memory.
+ * Draws every parameter in runs of 65,536 elements, each from its own stream of random numbers, which depends on
+ * the seed, the parameter's name and the run alone: the same weights for every world size and layout, and on
+ * every device, though each rank draws little more than what it keeps.
  */
 export function initializeParameters(model: Model, write: ParameterWriter, seed: number): void {
   for (const block of model.blocks) {
     for (const { name, shape, initializer, tiedTo } of block.parameters) {
       if (tiedTo !== undefined) continue;
       const parameter = fullName(block, name);
-      manualSeed(streamSeed(seed, parameter));
-      noGrad(() => scope(() => write(parameter, initialize(shape, initializer))));
+      noGrad(() => write(parameter, drawn(shape, initializer, `${seed}\0${parameter}`)));
     }
   }
 }
 
-function initialize(shape: readonly number[], initializer: Initializer): Tensor {
+function drawn(shape: readonly number[], initializer: Initializer, stream: string): ParameterSource {
   switch (initializer.kind) {
     case 'constant':
-      return full(shape, initializer.value);
-    case 'normal': {
-      const value = empty(shape).normal_(initializer.mean, initializer.std);
-      if (initializer.zeroRow !== undefined) value.select(0, initializer.zeroRow).zero_();
-      return value;
-    }
+      return (target) => void target.fill_(initializer.value);
+    case 'normal':
+      return normal(shape, initializer, stream);
     default:
       return initializer satisfies never;
   }
+}
+
+function normal(
+  shape: readonly number[],
+  { mean, std, zeroRow }: Extract<Initializer, { kind: 'normal' }>,
+  stream: string,
+): ParameterSource {
+  const total = shape.reduce((product, size) => product * size, 1);
+  return (target, offset) => {
+    const end = offset + target.elements;
+    for (const start of runsIn(offset, end)) {
+      scope(() => {
+        manualSeed(seedOf(`${stream}\0${start / DRAWN_TOGETHER}`));
+        const run = empty([Math.min(DRAWN_TOGETHER, total - start)]).normal_(mean, std);
+        copyOverlap(target, offset, run, start);
+      });
+    }
+    if (zeroRow === undefined) return;
+    const row = shape.slice(1).reduce((product, size) => product * size, 1);
+    scope(() => copyOverlap(target, offset, zeros([row]), zeroRow * row));
+  };
+}
+
+/** The first elements of the runs that have any of these elements. */
+function runsIn(offset: number, end: number): readonly number[] {
+  const first = Math.floor(offset / DRAWN_TOGETHER);
+  const count = Math.ceil(end / DRAWN_TOGETHER) - first;
+  return Array.from({ length: Math.max(0, count) }, (_, index) => (first + index) * DRAWN_TOGETHER);
+}
+
+/** Copies what two ranges of one parameter share; both tensors are flat. */
+function copyOverlap(target: Tensor, targetStart: number, from: Tensor, fromStart: number): void {
+  const start = Math.max(targetStart, fromStart);
+  const length = Math.min(targetStart + target.elements, fromStart + from.elements) - start;
+  if (length <= 0) return;
+  target.narrow(0, start - targetStart, length).copy_(from.narrow(0, start - fromStart, length));
 }
 
 /**
@@ -51,12 +89,16 @@ function initialize(shape: readonly number[], initializer: Initializer): Tensor 
  * @param purpose such as a parameter's name
  */
 export function streamSeed(seed: number, purpose: string): bigint {
-  return createHash('sha256').update(`${seed}\0${purpose}`).digest().readBigUInt64LE();
+  return seedOf(`${seed}\0${purpose}`);
+}
+
+function seedOf(stream: string): bigint {
+  return createHash('sha256').update(stream).digest().readBigUInt64LE();
 }
 
 /**
  * Copies the weights of a Hugging Face folder into the parameters, converting where they are stored in another
- * element type. Reads each tensor once, from mapped memory.
+ * element type. Of the mapped files, only what the writer has memory for is read.
  *
  * @throws TrainyardError MODEL_UNREADABLE when the weights do not fit the model.
  */
@@ -75,12 +117,18 @@ export function loadParameters(folder: ModelFolder, model: Model, write: Paramet
   const stored = matchTensors(folder, wanted, (name) => isDerivedWeight(model, name));
   for (const { name, tiedTo } of wanted) {
     if (tiedTo !== undefined) continue;
-    noGrad(() => scope(() => write(name, asTensor(folder.read(stored.get(name) ?? name)))));
+    noGrad(() => write(name, storedSource(folder.read(stored.get(name) ?? name))));
   }
 }
 
-/** Over the file's own pages where the alignment allows it. */
-function asTensor({ bytes, shape, dtype }: StoredTensor): Tensor {
-  const isAligned = bytes.byteOffset % DTYPES[dtype].bytes === 0;
-  return isAligned ? viewBytes(bytes, shape, dtype) : fromBytes(bytes, shape, dtype);
+/** What is stored, read where it is asked for: over the file's own pages where the alignment allows it. */
+export function storedSource({ bytes, dtype }: Pick<StoredTensor, 'bytes' | 'dtype'>): ParameterSource {
+  const { bytes: size } = DTYPES[dtype];
+  const isAligned = bytes.byteOffset % size === 0;
+  return (target, offset) =>
+    scope(() => {
+      const part = bytes.subarray(offset * size, (offset + target.elements) * size);
+      const shape = [target.elements];
+      target.copy_(isAligned ? viewBytes(part, shape, dtype) : fromBytes(part, shape, dtype));
+    });
 }

@@ -4,6 +4,7 @@ import type { Tokenizer } from '../data/tokenizer.js';
 import { Continuation } from '../models/continuation.js';
 import { planFlatLayout } from '../nn/flat-layout.js';
 import { FlatParameters } from '../nn/flat-parameters.js';
+import { scope } from '../tensor/tensor.js';
 import { loadParameters } from './fill-parameters.js';
 import { openModel } from './model-source.js';
 import { sampleToken, uniformNumbers } from './sample-token.js';
@@ -44,7 +45,9 @@ export function* generateText(options: GenerateOptions): Generator<string, void,
     capacity: model.maximumLength ?? DEFAULT_CAPACITY,
   });
   try {
-    loadParameters(folder, model, (name, value) => void parameters.owner(name).value.copy_(value));
+    loadParameters(folder, model, (name, source) =>
+      scope(() => source(parameters.owner(name).value.view([-1]), 0)),
+    );
     yield* continueText(continuation, tokenizer, options);
   } finally {
     continuation.dispose();

@@ -128,7 +128,7 @@ export function buildEngine({ config, source, world, sequenceLength, data }: Eng
 
 /** Gives the parameters their first values: the folder's weights, or random ones. */
 export function fillParameters(source: ModelSource, memory: TrainingMemory, seed: number): void {
-  const write: ParameterWriter = (name, value) => memory.write(memory.slot(name), value);
+  const write: ParameterWriter = (name, source) => memory.fill(memory.slot(name), source);
   if (source.folder === undefined) initializeParameters(source.model, write, seed);
   else loadParameters(source.folder, source.model, write);
 }

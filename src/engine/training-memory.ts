@@ -13,6 +13,7 @@ import type { Device, DType } from '../tensor/dtype.js';
 import { empty, zeros } from '../tensor/generated/functions.js';
 import { keep, scope, type Tensor } from '../tensor/tensor.js';
 import { type Partition, piecesOf, planPartition, sliceOf } from '../zero/partition.js';
+import type { ParameterSource } from './fill-parameters.js';
 
 export interface TrainingMemoryOptions {
   readonly layout: FlatLayout;
@@ -140,22 +141,32 @@ export class TrainingMemory {
     return slot.trainable ? MASTER_DTYPE : this.parameters.frozenValues.dtype;
   }
 
-  /** Writes what this rank has of a parameter; of memory that is kept whole, all of it. */
-  write(slot: FlatSlot, value: Tensor, slices: readonly Tensor[] = this.owned.values): void {
+  /**
+   * Writes what this rank has of a parameter; of memory that is kept whole, all of it.
+   *
+   * @param source is asked for no more than that
+   */
+  fill(slot: FlatSlot, source: ParameterSource, slices: readonly Tensor[] = this.owned.values): void {
     noGrad(() =>
       scope(() => {
         const isKept = slices === this.owned.values && this.parameters.values.elements > 0;
         if (!slot.trainable || isKept) {
-          this.parameters.owner(slot.name).value.copy_(value);
+          source(this.parameters.owner(slot.name).value.view([-1]), 0);
           if (!slot.trainable || !this.hasMasters) return;
         }
-        const flat = value.contiguous().view([-1]);
         for (const { rank, range, sliceOffset, offset, elements } of piecesOf(this.partition, slot)) {
-          if (rank !== this.#rank) continue;
-          pieceOf(slices, range, sliceOffset, elements).copy_(flat.narrow(0, offset, elements));
+          if (rank === this.#rank) source(pieceOf(slices, range, sliceOffset, elements), offset);
         }
       }),
     );
+  }
+
+  /** As `fill`, from the whole parameter. */
+  write(slot: FlatSlot, value: Tensor): void {
+    scope(() => {
+      const flat = noGrad(() => value.contiguous().view([-1]));
+      this.fill(slot, (target, offset) => void target.copy_(flat.narrow(0, offset, target.elements)));
+    });
   }
 
   /** Frees all memory. */

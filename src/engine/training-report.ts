@@ -80,6 +80,7 @@ export class TrainingReport {
   finish(stopped: boolean): void {
     const { config, engine, sink } = this.#options;
     const peaks = engine.peakMemory();
+    const predicted = engine.predictedPeaks();
     const measured = engine.measuredPeakBytes();
     if (engine.rank !== 0) return;
     sink({
@@ -87,8 +88,9 @@ export class TrainingReport {
       steps: engine.steps,
       loss: this.#last?.loss ?? Number.NaN,
       peak_memory_bytes: peaks,
-      predicted_peak_bytes: engine.predictedPeakBytes(),
+      predicted_peak_bytes: predicted.map(({ bytes }) => bytes),
       ...(measured !== undefined && { measured_peak_bytes: measured }),
+      memory_ledger: predicted.map(({ ledger }) => ledger),
       ...(config.output !== undefined && { output: config.output }),
       ...(stopped && { stopped }),
     });

@@ -69,6 +69,8 @@ export interface EndEvent {
   /** The most bytes of tensors during a step, one per rank: as the step program says, and as it was. */
   readonly predicted_peak_bytes?: readonly number[];
   readonly measured_peak_bytes?: readonly number[];
+  /** What the predicted bytes consist of: by account ("parameters", "activations"), one per rank. */
+  readonly memory_ledger?: readonly Readonly<Record<string, number>>[];
   readonly output?: string;
   /** Present and true when the run left early because it was asked to (and has saved). */
   readonly stopped?: boolean;

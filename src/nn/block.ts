@@ -56,6 +56,8 @@ export interface Model {
   readonly vocabularySize: number;
   /** Longest sequence the model can take; undefined when there is no limit. */
   readonly maximumLength?: number;
+  /** Bytes of the tables that the blocks make for sequences of this length and keep; absent: they make none. */
+  constantBytes?(length: number): number;
   readonly blocks: readonly Block[];
   /** What the blocks were made from, to be written as `config.json` beside saved weights. */
   readonly config?: Readonly<Record<string, unknown>>;

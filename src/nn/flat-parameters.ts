@@ -1,7 +1,7 @@
 import { invariant, TrainyardError } from '../base/errors.js';
 import { noGrad } from '../tensor/autograd.js';
 import type { Device, DType } from '../tensor/dtype.js';
-import { allocateMemory_, releaseMemory_, zeros } from '../tensor/generated/functions.js';
+import { allocateMemory_, freeReleasedMemory, releaseMemory_, zeros } from '../tensor/generated/functions.js';
 import { keep, scope, type Tensor } from '../tensor/tensor.js';
 import type { BlockParameters } from './block.js';
 import { type FlatLayout, type FlatSlot, TALLY_ELEMENTS } from './flat-layout.js';
@@ -141,6 +141,7 @@ export class FlatParameters {
     }
     const { buffer, values, tally } = this.gradients ?? {};
     for (const tensor of [this.values, this.frozenValues, buffer, values, tally]) tensor?.dispose();
+    freeReleasedMemory();
   }
 
   #blockParameters(slots: readonly FlatSlot[]): BlockParameters {

@@ -5,6 +5,8 @@ import { arange } from '../tensor/generated/functions.js';
 import { keep, scope, type Tensor } from '../tensor/tensor.js';
 import { type RotaryFrequencies, scaleFrequency } from './rotary-frequencies.js';
 
+const FLOAT32_BYTES = 4;
+
 /** Cosines and sines of every position's angles, fp32, each [length, headSize / 2]. */
 export interface RotaryAngles {
   readonly cosines: Tensor;
@@ -26,6 +28,11 @@ export class RotaryTable {
     return { cosines: cosines.narrow(0, first, length), sines: sines.narrow(0, first, length) };
   }
 
+  /** What the table for sequences of this length takes. */
+  bytesFor(length: number): number {
+    return rowsFor(length) * this.frequencies.headSize * FLOAT32_BYTES;
+  }
+
   /** Frees the tables. */
   dispose(): void {
     for (const table of this.#tables.values()) disposeTable(table);
@@ -36,12 +43,17 @@ export class RotaryTable {
     const existing = this.#tables.get(device);
     if (existing !== undefined && existing.length >= length) return existing;
     if (existing !== undefined) disposeTable(existing);
-    const rows = 2 ** Math.ceil(Math.log2(length));
+    const rows = rowsFor(length);
     const angles = noGrad(() => scope(() => computeAngles(this.frequencies, rows, device)));
     const table = { length: rows, cosines: keep(angles.cosines), sines: keep(angles.sines) };
     this.#tables.set(device, table);
     return table;
   }
+}
+
+/** The next power of two: a sequence that grows makes few tables. */
+function rowsFor(length: number): number {
+  return 2 ** Math.ceil(Math.log2(length));
 }
 
 function disposeTable(table: RotaryAngles): void {

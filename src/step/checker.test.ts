@@ -80,6 +80,7 @@ test('reports the peak of memory and the bytes of collectives', () => {
     buckets: 0,
     activations: 1000 + 500 + 40,
     workspace: 0,
+    constants: 0,
     batches: 8,
   });
   assert.equal(report.peak.bytes, 192 + 204 + 384 + 1540 + 8);

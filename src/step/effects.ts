@@ -37,11 +37,17 @@ export interface Effects {
 /** A value that appears, with the memory that it takes. */
 export interface Made {
   readonly value: string;
-  readonly memory?: { readonly account: Account; readonly bytes: number };
+  readonly memory?: {
+    readonly account: Account;
+    readonly bytes: number;
+    /** Taken from buffers that are kept for the next to use them (`standing-buffers.ts`); absent: allocated anew. */
+    readonly pool?: 'messages' | 'blocks';
+  };
 }
 
 /** The lines of the memory ledger. */
 export type Account =
+  | 'constants'
   | 'parameters'
   | 'masters'
   | 'gathered'
@@ -156,7 +162,12 @@ const EFFECTS: { readonly [Op in Operation]: (instruction: Instruction<Op>, prog
     const { compression } = instruction;
     const elements = bucket === undefined ? 0 : bucketElements(bucket);
     const compressed = bucket && compression && compressedAllReduce(bucket, compression, program);
-    const messages = compressed === undefined ? [] : [messagesOf(instruction, compressed.memoryBytes)];
+    const messages =
+      compressed !== undefined
+        ? [messagesOf(instruction, compressed.memoryBytes)]
+        : instruction.ordered
+          ? [arrivingMessages(instruction, elements, program)]
+          : [];
     return {
       reads: bucket === undefined ? [] : [gradients, ...contributionsTo(bucket, program)],
       makes: [{ value: reduced(instruction.bucket) }, ...messages],
@@ -185,7 +196,7 @@ const EFFECTS: { readonly [Op in Operation]: (instruction: Instruction<Op>, prog
       makes: [
         isKept
           ? { value: parameters(block) }
-          : { value: parameters(block), memory: { account: 'gathered', bytes } },
+          : { value: parameters(block), memory: { account: 'gathered', bytes, pool: 'blocks' } },
       ],
       frees: [],
       starts: startName(instruction),
@@ -199,7 +210,7 @@ const EFFECTS: { readonly [Op in Operation]: (instruction: Instruction<Op>, prog
     return {
       reads: [cleared],
       makes: [
-        { value: blockMemory(block), memory: { account: 'gradients', bytes } },
+        { value: blockMemory(block), memory: { account: 'gradients', bytes, pool: 'blocks' } },
         { value: blockGradients(block, micro) },
       ],
       frees: [],
@@ -215,7 +226,10 @@ const EFFECTS: { readonly [Op in Operation]: (instruction: Instruction<Op>, prog
     const micros = micro === undefined ? microsOf(program) : [micro];
     const isKept = program.sharding?.gradients === 'kept';
     const compressed = part && compression && compressedReduceScatter(part, compression, program);
-    const messages = messagesOf(instruction, compressed?.memoryBytes ?? (bytes * (ranks - 1)) / ranks);
+    const messages =
+      compressed === undefined
+        ? arrivingMessages(instruction, elements, program)
+        : messagesOf(instruction, compressed.memoryBytes);
     return {
       reads:
         part === undefined
@@ -300,6 +314,15 @@ export function effectsOf<Op extends Operation>(instruction: Instruction<Op>, pr
 
 /** What is there before the first instruction, and must be there after the last. */
 export function initialValues(program: Program): readonly Made[] {
+  return [...initialState(program), ...initialConstants(program)];
+}
+
+function initialConstants({ constantBytes = 0 }: Program): readonly Made[] {
+  if (constantBytes === 0) return [];
+  return [{ value: constants, memory: { account: 'constants', bytes: constantBytes } }];
+}
+
+function initialState(program: Program): readonly Made[] {
   const { bytesPerElement, sharding, precision } = program;
   if (sharding !== undefined) return initialShards(program, sharding);
   if (precision !== undefined) return initialMasters(program, precision);
@@ -364,6 +387,7 @@ export function goalValue(program: Program): string {
   return program.goal === 'update' ? update : gradientNorm;
 }
 
+const constants = 'constants';
 const gradients = 'gradient buffer';
 const cleared = 'cleared gradients';
 const gradientNorm = 'gradient norm';
@@ -387,6 +411,17 @@ const scattered = (instruction: Instruction<'scatter'>) => `result of ${startNam
 const reduced = (bucket: number) => `reduced bucket.${bucket}`;
 const scratchName = 'workspace';
 
+/** What the other ranks send of their part of so many elements, of which this rank sums its slice. */
+function arrivingMessages(
+  instruction: Instruction<'reduce' | 'scatter'>,
+  elements: number,
+  { groups, bytesPerElement }: Program,
+): Made {
+  const ranks = groups.data.length;
+  const bytes = (ranks - 1) * Math.ceil(elements / ranks) * bytesPerElement;
+  return messagesOf(instruction, bytes, 'messages');
+}
+
 /** What an instruction takes on its way; it frees it itself. */
 function scratch(bytes = 0): Made {
   return { value: scratchName, memory: { account: 'workspace', bytes } };
@@ -402,8 +437,11 @@ function madeGraph(block: number, micro: number, program: Program): Made {
 }
 
 /** Memory of a reduction that is under way. */
-function messagesOf(instruction: Instruction<'reduce' | 'scatter'>, bytes: number): Made {
-  return { value: `messages of ${startName(instruction)}`, memory: { account: 'buckets', bytes } };
+function messagesOf(instruction: Instruction<'reduce' | 'scatter'>, bytes: number, pool?: 'messages'): Made {
+  return {
+    value: `messages of ${startName(instruction)}`,
+    memory: { account: 'buckets', bytes, ...(pool && { pool }) },
+  };
 }
 
 function onTheWire(

@@ -17,8 +17,15 @@ export interface InstructionTable {
   readonly recompute: { readonly block: number; readonly micro: number };
   /** Adds to the gradients of the block's parameters and frees what its forward kept. */
   readonly backward: { readonly block: number; readonly micro: number };
-  /** Starts the sum of one gradient bucket over the data-parallel ranks; a `wait` must follow. */
-  readonly reduce: { readonly bucket: number; readonly compression?: ActiveCompression };
+  /**
+   * Starts the sum of one gradient bucket over the data-parallel ranks; a `wait` must follow. `ordered`: in the
+   * order of ranks, from the messages of all.
+   */
+  readonly reduce: {
+    readonly bucket: number;
+    readonly ordered?: true;
+    readonly compression?: ActiveCompression;
+  };
   /** Makes a block's parameters for computing, in 16 bits, from the fp32 weights. */
   readonly cast: { readonly block: number };
   /** Starts making a block's parameters whole from the slices of all ranks; a `wait` must follow. */

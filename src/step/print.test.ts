@@ -51,6 +51,7 @@ test('a program as JSON has everything, and the text of each instruction', () =>
 
 test('a report prints the peak with its ledger, and what is sent', () => {
   const ledger = {
+    constants: 0,
     parameters: 1000,
     masters: 0,
     gathered: 0,
@@ -69,6 +70,7 @@ test('a report prints the peak with its ledger, and what is sent', () => {
     printReport(PROGRAM, report),
     [
       'peak   memory              16,417  bytes in backward block.0 micro 0',
+      '       constants                0',
       '       parameters           1,000',
       '       masters                  0',
       '       gathered                 0',

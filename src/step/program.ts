@@ -101,6 +101,8 @@ export interface Program {
   readonly precision?: MixedPrecision;
   /** One micro-batch on the device. */
   readonly batchBytes: number;
+  /** Tables that the model makes and keeps; nothing where absent. */
+  readonly constantBytes?: number;
   /** What the optimizer keeps between steps on this rank. */
   readonly optimizerBytes: number;
   readonly groups: Readonly<Record<GroupName, readonly number[]>>;

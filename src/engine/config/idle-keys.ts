@@ -18,12 +18,15 @@ interface ConditionalKey {
 const atLowStage: IdleReason = ({ zero_optimization: { stage } }) =>
   stage === 3 ? undefined : `at stage ${stage}`;
 
-const withoutPrefetch: IdleReason = ({
-  zero_optimization: { overlap_comm, stage3_prefetch_bucket_size },
-}) => {
-  if (!overlap_comm) return 'while overlap_comm is false';
-  return stage3_prefetch_bucket_size === 0 ? 'while stage3_prefetch_bucket_size is 0' : undefined;
+/** Parameters beyond those that one block needs are live where they are fetched ahead or kept for later. */
+const withoutSpareParameters: IdleReason = ({ zero_optimization: zero }) => {
+  const areKept = zero.stage3_max_reuse_distance > 0 || zero.stage3_param_persistence_threshold > 0;
+  const areFetched = zero.overlap_comm && zero.stage3_prefetch_bucket_size > 0;
+  return areKept || areFetched ? undefined : 'while no block is gathered ahead or kept';
 };
+
+const withoutPersistence: IdleReason = ({ zero_optimization: { stage3_param_persistence_threshold } }) =>
+  stage3_param_persistence_threshold === 0 ? 'while stage3_param_persistence_threshold is 0' : undefined;
 
 const withoutOverlap: IdleReason = ({ zero_optimization: { overlap_comm } }) =>
   overlap_comm ? undefined : 'while overlap_comm is false';
@@ -61,7 +64,9 @@ const cycle = (key: string): JsonPath => ['scheduler', 'params', key];
 
 const CONDITIONAL_KEYS: readonly ConditionalKey[] = [
   { path: zero('stage3_prefetch_bucket_size'), idle: either(atLowStage, withoutOverlap) },
-  { path: zero('stage3_max_live_parameters'), idle: either(atLowStage, withoutPrefetch) },
+  { path: zero('stage3_max_live_parameters'), idle: either(atLowStage, withoutSpareParameters) },
+  { path: zero('stage3_max_reuse_distance'), inert: 0, idle: atLowStage },
+  { path: zero('stage3_model_persistence_threshold'), idle: either(atLowStage, withoutPersistence) },
   { path: zero('stage3_param_persistence_threshold'), idle: atLowStage },
   { path: scaling('initial_scale_power'), inert: 16, idle: withStaticScale },
   { path: scaling('loss_scale_window'), inert: 1000, idle: withStaticScale },

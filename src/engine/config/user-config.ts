@@ -306,8 +306,8 @@ export interface UserConfig {
         readonly stage?: 0 | 1 | 2 | 3 | undefined;
         /**
          * Gradient elements that travel in one reduction, at stage 0 as well. DeepSpeed's default of 5e8 makes
-         * one bucket of most models, which leaves nothing to overlap; ours is 16 MiB of fp32. Default:
-         * `4194304`.
+         * one bucket of most models, which leaves nothing to overlap; ours is 16 MiB of fp32. From stage 1 on
+         * no message is cut into fewer than 1024 elements for each rank. Default: `4194304`.
          */
         readonly reduce_bucket_size?: number | undefined;
         /**
@@ -321,15 +321,27 @@ export interface UserConfig {
          */
         readonly stage3_prefetch_bucket_size?: number | undefined;
         /**
-         * Stage 3: no block is gathered ahead that would bring more elements than this into memory. Default:
-         * `1000000000`.
+         * Stage 3: no block is gathered ahead, or kept for a later use, that would bring more elements than
+         * this into memory. What one block needs it gets. Default: `1000000000`.
          */
         readonly stage3_max_live_parameters?: number | undefined;
         /**
+         * Stage 3: a block stays whole after a use if its next use comes after no more than so many elements
+         * of other blocks. DeepSpeed's default of 1e9 keeps most models whole from forward to backward.
+         * Default: `0`.
+         */
+        readonly stage3_max_reuse_distance?: number | undefined;
+        /**
          * Stage 3: a block with no parameter larger than this many elements stays whole once it is gathered,
-         * to the end of its last use in the step. Default: `100000`.
+         * to the end of its last use in the step. A small parameter of a larger block travels in the message
+         * of its block, and costs none of its own. Default: `100000`.
          */
         readonly stage3_param_persistence_threshold?: number | undefined;
+        /**
+         * Stage 3: elements that all blocks together may have that stay whole for being small. Default:
+         * `9007199254740991`.
+         */
+        readonly stage3_model_persistence_threshold?: number | undefined;
       }
     | undefined;
   /** Mixed precision in bf16. */
@@ -400,7 +412,7 @@ export interface UserConfig {
     | {
         /**
          * Keep activations until the predicted live bytes of a rank pass a limit; then drop the block whose
-         * backward is farthest away.
+         * backward is farthest away. A limit that cannot be kept is refused.
          */
         readonly policy: 'on-demand';
         /** The limit, over everything that the ledger of memory lists. */

@@ -21,6 +21,7 @@ export function llamaModel(config: LlamaConfig): Model {
   return {
     architecture: config.architecture,
     vocabularySize: config.vocabularySize,
+    constantBytes: (length) => rotary.bytesFor(length),
     blocks: [
       embeddingBlock(config),
       ...config.windows.map((window, index) => new LlamaDecoderLayer(index, window, config, rotary)),
