@@ -179,6 +179,8 @@ napi_value wait_work(napi_env env, napi_callback_info info) {
     if (!work) return undefined_value(env);
     try {
       if (!work->wait(Milliseconds(arguments.integer(1)))) throw std::runtime_error("it was aborted");
+      // It holds the tensors; the garbage collector would let go of them whenever it likes.
+      work.reset();
     } catch (const c10::Error& error) {
       throw CodedError("COLLECTIVE_FAILED", error.what_without_backtrace());
     } catch (const std::exception& error) {

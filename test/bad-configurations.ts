@@ -133,6 +133,13 @@ function wrongValues(): BadConfiguration[] {
     row('a stage as text', { zero_optimization: { stage: '0' } }, 'zero_optimization.stage', '"0"'),
     row('zero_optimization as a switch', { zero_optimization: true }, 'zero_optimization', 'an object'),
     row('an empty bucket', { zero_optimization: { reduce_bucket_size: 0 } }, 'reduce_bucket_size', '≥ 1'),
+    row('a negative power', { fp16: { initial_scale_power: -1 } }, 'fp16.initial_scale_power', '≥ 0'),
+    row('a power that fp32 has not', { fp16: { initial_scale_power: 128 } }, 'initial_scale_power', '120'),
+    row('a power of a half', { fp16: { initial_scale_power: 0.5 } }, 'fp16.initial_scale_power', 'integer'),
+    row('an empty window', { fp16: { loss_scale_window: 0 } }, 'fp16.loss_scale_window', '≥ 1'),
+    row('a negative loss scale', { fp16: { loss_scale: -2 } }, 'fp16.loss_scale', '≥ 0'),
+    row('no hysteresis', { fp16: { hysteresis: 0 } }, 'fp16.hysteresis', '≥ 1'),
+    row('a smallest scale of zero', { fp16: { min_loss_scale: 0 } }, 'fp16.min_loss_scale', '≥ 1'),
     row('a switch as text', { fp16: { enabled: 'yes' } }, 'fp16.enabled', 'true or false'),
     row('a section as a switch', { bf16: true }, 'bf16', 'an object'),
     row('a type in a section that is off', { fp16: { loss_scale: 'x' } }, 'fp16.loss_scale', 'a number'),
@@ -213,6 +220,36 @@ function impossibleTogether(): BadConfiguration[] {
       'multiple of 8: 8, 16, 24',
       'one of 1, 5',
     ),
+    ...['initial_scale_power', 'loss_scale_window', 'hysteresis', 'min_loss_scale'].map((key) =>
+      row(
+        `a static scale and ${key}`,
+        { fp16: { enabled: true, loss_scale: 64, [key]: 7 } },
+        1,
+        `fp16.${key} has no effect while loss_scale is above 0`,
+      ),
+    ),
+    row(
+      'a static scale and consecutive overflows',
+      { fp16: { enabled: true, loss_scale: 64, consecutive_hysteresis: true } },
+      1,
+      'fp16.consecutive_hysteresis has no effect',
+    ),
+    row('two precisions', { fp16: { enabled: true }, bf16: { enabled: true } }, 1, 'both enabled'),
+    row('two by the old name', { fp16: { enabled: true }, bfloat16: { enabled: true } }, 1, 'both enabled'),
+    row(
+      'a scale that begins below its minimum',
+      { fp16: { enabled: true, initial_scale_power: 2, min_loss_scale: 8 } },
+      1,
+      'fp16.initial_scale_power',
+      'a scale of 4',
+    ),
+    row(
+      'gradients scaled twice',
+      { fp16: { enabled: true }, communication: { compression: 'fp16-static' } },
+      2,
+      'loss scale',
+      'communication.compression',
+    ),
     row('fewer sequences than ranks', { train_batch_size: 3 }, 4, '4 ranks do not divide 3'),
     row(
       'an accumulation that does not divide',
@@ -238,6 +275,8 @@ function impossibleTogether(): BadConfiguration[] {
       'stage3_prefetch_bucket_size',
       'stage3_max_live_parameters',
       'stage3_param_persistence_threshold',
+      'stage3_model_persistence_threshold',
+      'stage3_max_reuse_distance',
     ].map((key) =>
       row(
         `${key} at stage 1`,
@@ -248,10 +287,29 @@ function impossibleTogether(): BadConfiguration[] {
       ),
     ),
     row(
-      'a limit on what nothing fetches',
-      { zero_optimization: { stage: 3, stage3_prefetch_bucket_size: 0, stage3_max_live_parameters: 9 } },
+      'a limit on what nothing fetches or keeps',
+      {
+        zero_optimization: {
+          stage: 3,
+          stage3_prefetch_bucket_size: 0,
+          stage3_param_persistence_threshold: 0,
+          stage3_max_live_parameters: 9,
+        },
+      },
       2,
-      'stage3_max_live_parameters has no effect while stage3_prefetch_bucket_size is 0',
+      'stage3_max_live_parameters has no effect while no block is gathered ahead or kept',
+    ),
+    row(
+      'a limit on persistent parameters that are none',
+      {
+        zero_optimization: {
+          stage: 3,
+          stage3_param_persistence_threshold: 0,
+          stage3_model_persistence_threshold: 9,
+        },
+      },
+      2,
+      'stage3_model_persistence_threshold has no effect while stage3_param_persistence_threshold is 0',
     ),
     row(
       'prefetching without overlap',
@@ -338,8 +396,10 @@ function notSupported(): BadConfiguration[] {
     says,
   });
   return [
-    row('fp16', { fp16: { enabled: true } }, 'fp16 is not supported yet', 'fp16.enabled'),
-    row('bf16 by its old name', { bfloat16: { enabled: true } }, 'bfloat16 is not supported yet'),
+    row('fp16 without masters', { fp16: { fp16_master_weights_and_grads: true } }, 'keeps weights', 'fp16.'),
+    row('bf16 without masters', { bfloat16: { bf16_optimizer_states: true } }, 'states in fp32', 'bfloat16.'),
+    row('autocast', { torch_autocast: { enabled: true } }, 'torch_autocast is not supported yet'),
+    row('bf16 sums', { data_types: { grad_accum_dtype: 'bf16' } }, 'data_types.grad_accum_dtype', 'add up'),
     row('another optimizer', { optimizer: { type: 'Lamb' } }, 'optimizer.type', 'not supported yet'),
     row('1-bit Adam in any case', { optimizer: { type: 'onebitadam' } }, 'not supported yet'),
     row("torch's schedule", { scheduler: { type: 'StepLR' } }, 'scheduler.type', 'not supported yet'),
@@ -349,8 +409,18 @@ function notSupported(): BadConfiguration[] {
       'offload_optimizer',
       '"none"',
     ),
-    row('a key of ZeRO-3', { zero_optimization: { stage3_max_reuse_distance: 1e9 } }, 'ZeRO-3'),
-    row('the same without its prefix', { zero_optimization: { max_reuse_distance: 1e9 } }, 'ZeRO-3'),
+    row('a key of ZeRO-3', { zero_optimization: { leaf_module: { names: ['moe'] } } }, 'ZeRO-3'),
+    row('a refinement that is not needed', { zero_optimization: { sub_group_size: 1e12 } }, 'in place'),
+    row(
+      'gradients that are always one',
+      { zero_optimization: { contiguous_gradients: false } },
+      'flat buffers',
+    ),
+    row(
+      'a key of ZeRO-3 without its prefix',
+      { zero_optimization: { max_reuse_distance: 1e9 } },
+      'stage3_max_reuse',
+    ),
     row('a dead key', { zero_optimization: { allgather_partitions: true } }, 'does nothing in DeepSpeed'),
     row('a removed key', { zero_optimization: { cpu_offload: true } }, 'was removed', 'offload_optimizer'),
     row('documented and refused', { zero_optimization: { grad_hooks: true } }, 'was removed'),

@@ -13,6 +13,7 @@ import { compileStep } from '../src/engine/compile-step.js';
 import { knownKeys } from '../src/engine/config/known-keys.js';
 import { resolveConfig } from '../src/engine/config.js';
 import { deviceOf } from '../src/engine/device.js';
+import { lossScalingOf } from '../src/engine/loss-scaling.js';
 import { measureBlocks } from '../src/engine/measure-blocks.js';
 import { openModel } from '../src/engine/model-source.js';
 import { runTraining } from '../src/engine/train.js';
@@ -22,6 +23,7 @@ import { singleRank } from '../src/launch/environment.js';
 import { freePort } from '../src/launch/free-port.js';
 import { planFlatLayout } from '../src/nn/flat-layout.js';
 import { createSchedule } from '../src/optim/lr-schedules.js';
+import { initialLossScale, nextLossScale } from '../src/precision/loss-scaler.js';
 import { printReport } from '../src/step/print.js';
 
 // Every key that a configuration may hold does something: for each there are two values between which
@@ -222,6 +224,23 @@ const TRANSPORT = `
   group.close();
 `;
 
+/** The loss scale over steps of which some overflow, or how it ends. */
+const scales: Observer = (written) => {
+  const { scaling } = lossScalingOf(resolveConfig(written), LENGTH);
+  const seen: number[] = [];
+  try {
+    let state = initialLossScale(scaling);
+    for (const overflowed of [1, 0, 1, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1]) {
+      seen.push(state.scale);
+      state = nextLossScale(scaling, state, overflowed === 1);
+    }
+  } catch (error) {
+    seen.push(Number.NaN);
+    assert.ok(error instanceof TrainyardError);
+  }
+  return JSON.stringify(seen);
+};
+
 const resolution: Observer = (written) => JSON.stringify(resolveConfig(written, { worldSize: RANKS }));
 
 function rows(): readonly Row[] {
@@ -263,6 +282,12 @@ function rows(): readonly Row[] {
     scheduler(type, 'warmup_type', ['log', 'linear'], { warmup_num_steps: 10, ...params }),
   ];
   const cycle = { cycle_min_lr: 0.1, cycle_max_lr: 1, cycle_first_step_size: 12 };
+  const fp16 = (name: string, values: Row['values'], beside: JsonObject = {}): Row =>
+    row(`fp16.${name}`, values, scales, { fp16: { enabled: true, ...beside } });
+  const bf16 = (section: string): readonly Row[] => [
+    row(`${section}.enabled`, [true, false], programs),
+    row(`${section}.check_grad_overflow`, [true, false], programs, { [section]: { enabled: true } }),
+  ];
   const oneCycle = (name: string, values: Row['values'], params: JsonObject = {}): Row =>
     scheduler('OneCycle', name, values, { ...cycle, ...params });
   const rangeTest = (name: string, values: Row['values']): Row =>
@@ -323,7 +348,7 @@ function rows(): readonly Row[] {
     optimizer('Lion', 'lr', [0.1, 0.2]),
     optimizer('Lion', 'betas', [
       [0.9, 0.99],
-      [0.1, 0.2],
+      [0.9, 0.1],
     ]),
     optimizer('Lion', 'weight_decay', [0, 0.5]),
     ...warmUp('WarmupLR'),
@@ -359,11 +384,25 @@ function rows(): readonly Row[] {
     zero('stage3_prefetch_bucket_size', [0, 10_000], { stage: 3 }),
     zero('stage3_max_live_parameters', [1, 100_000], { stage: 3 }),
     zero('stage3_param_persistence_threshold', [0, 10_000], { stage: 3 }),
+    zero('stage3_max_reuse_distance', [0, 100_000], { stage: 3, stage3_param_persistence_threshold: 0 }),
+    zero('stage3_model_persistence_threshold', [0, 100_000], {
+      stage: 3,
+      stage3_param_persistence_threshold: 10_000,
+    }),
+    ...bf16('bf16'),
+    ...bf16('bfloat16'),
+    row('fp16.enabled', [true, false], programs),
+    fp16('loss_scale', [0, 8]),
+    fp16('initial_scale_power', [4, 8]),
+    fp16('loss_scale_window', [2, 5]),
+    fp16('hysteresis', [1, 2]),
+    fp16('consecutive_hysteresis', [true, false], { loss_scale_window: 5 }),
+    fp16('min_loss_scale', [1, 65_536]),
     row('recompute[selected].every', [1, 2], programs, { recompute: { policy: 'selected' } }),
     row('recompute[selected].blocks', [['model.layers.1'], ['model.layers.*']], programs, {
       recompute: { policy: 'selected' },
     }),
-    row('recompute[on-demand].limit_bytes', [1, 10_000_000], programs, {
+    refused('recompute[on-demand].limit_bytes', [1, 10_000_000], programs, {
       recompute: { policy: 'on-demand' },
     }),
     refused('recompute[budget].budget_bytes', [1, 10_000_000], programs, { recompute: { policy: 'budget' } }),

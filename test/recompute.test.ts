@@ -62,7 +62,8 @@ function train(config: UserConfig, sequences: readonly (readonly number[])[], st
       const from = (step * rows) % sequences.length;
       return engine.trainBatch({ inputIds: sequences.slice(from, from + rows) });
     });
-    const [features, predicted = Number.NaN] = [engine.program.features, ...engine.predictedPeakBytes()];
+    const { features } = engine.program;
+    const [predicted] = engine.predictedPeaks();
     const [measured = Number.NaN] = engine.measuredPeakBytes() ?? [];
     engine.saveModel(folder);
     return {
@@ -70,7 +71,7 @@ function train(config: UserConfig, sequences: readonly (readonly number[])[], st
       losses: results.map(({ loss }) => loss),
       norms: results.map(({ gradientNorm }) => gradientNorm),
       features,
-      predicted,
+      predicted: predicted?.bytes ?? Number.NaN,
       measured: measured - before,
     };
   } finally {
@@ -92,7 +93,6 @@ const POLICIES: readonly NonNullable<UserConfig['recompute']>[] = [
   { policy: 'always' },
   { policy: 'selected', every: 2 },
   { policy: 'selected', blocks: ['*.1'] },
-  { policy: 'on-demand', limit_bytes: 1_200_000 },
 ];
 
 describe('recomputed or kept, training is the same', () => {
@@ -116,10 +116,11 @@ describe('recomputed or kept, training is the same', () => {
       const steps = answer.losses.length;
       const sequences = readSequences(folder, batch_size * steps);
       const plain = train(config, sequences, steps);
-      const middle = Math.round(plain.predicted * 0.9);
+      const least = train({ ...config, recompute: { policy: 'always' } }, sequences, 1).predicted;
       for (const recompute of [
         ...POLICIES,
-        { policy: 'on-demand', limit_bytes: middle } as const,
+        { policy: 'on-demand', limit_bytes: least } as const,
+        { policy: 'on-demand', limit_bytes: Math.round((least + plain.predicted) / 2) } as const,
         { policy: 'budget', budget_bytes: plain.predicted } as const,
       ]) {
         const run = train({ ...config, recompute }, sequences, steps);
@@ -167,7 +168,12 @@ describe('the ledger of memory', () => {
   const always = train({ ...config, recompute: { policy: 'always' } }, sequences, 2);
 
   test('predicts what is measured', () => {
-    for (const recompute of [{ policy: 'none' }, ...POLICIES] as const) {
+    const limit_bytes = Math.round((always.predicted + none.predicted) / 2);
+    for (const recompute of [
+      { policy: 'none' },
+      ...POLICIES,
+      { policy: 'on-demand', limit_bytes },
+    ] as const) {
       for (const gradient_accumulation_steps of [1, 2, 4]) {
         const run = train({ ...config, recompute, gradient_accumulation_steps }, sequences, 2);
         near(run.predicted, run.measured, LEDGER_TOLERANCE, `${JSON.stringify(recompute)}: bytes predicted`);
@@ -203,9 +209,15 @@ describe('the ledger of memory', () => {
     assert.ok(new Set(recomputed).size >= 5, recomputed.join());
   });
 
-  test('refuses a budget that nothing fits, and says what would', () => {
-    const recompute = { policy: 'budget', budget_bytes: 1000 } as const;
-    assert.throws(() => initialize({ config: { ...config, recompute } }), /at least \d+ bytes/);
+  test('refuses a budget or a limit that nothing fits, and says what would', () => {
+    for (const recompute of [
+      { policy: 'budget', budget_bytes: 1000 },
+      { policy: 'on-demand', limit_bytes: always.predicted - 1 },
+    ] as const) {
+      assert.throws(() => initialize({ config: { ...config, recompute } }), /at least \d+ bytes/);
+    }
+    const recompute = { policy: 'on-demand', limit_bytes: always.predicted } as const;
+    assert.ok(train({ ...config, recompute }, sequences, 2).measured <= always.predicted);
   });
 });
 

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { TrainyardError } from '../src/base/errors.js';
+import { OrderedGroup } from '../src/comm/ordered-group.js';
 import type { ProcessGroup } from '../src/comm/process-group.js';
 import { rendezvous } from '../src/comm/rendezvous.js';
 import { compileStep } from '../src/engine/compile-step.js';
@@ -53,7 +54,7 @@ const counted = countSends(group);
 const engine = buildEngine({
   config,
   source,
-  world: { group, device: 'cpu' },
+  world: { group: config.communication.deterministic ? new OrderedGroup(group) : group, device: 'cpu' },
   sequenceLength: LENGTH,
 });
 

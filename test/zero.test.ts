@@ -1,17 +1,14 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { text } from 'node:stream/consumers';
 import { after, before, describe, test } from 'node:test';
-import { freePort } from '../src/launch/free-port.js';
 import { run } from './command-line.js';
 import { type Expected, readJson } from './models-harness.js';
+import { runRanks } from './run-ranks.js';
 
 const FIXTURES = join(import.meta.dirname, '../../test/fixtures');
 const EMPTY = join(FIXTURES, 'empty-config.json');
-const PROGRAM = join(import.meta.dirname, 'zero-program.js');
 
 /** Odd sizes everywhere, tied embeddings, a head with one small parameter of its own. */
 const MODEL = {
@@ -167,24 +164,6 @@ test('three ranks, which own odd slices, train as one does', async () => {
   }
 });
 
-test('one seed makes the same weights for every world size and stage', async () => {
-  let first: Buffer | undefined;
-  for (const [ranks, stage] of [
-    [1, 0],
-    [2, 1],
-    [2, 3],
-    [3, 3],
-  ] as const) {
-    const weights = await weightsAfter(ranks, `seed-${ranks}-${stage}`, {
-      steps: 1,
-      'optimizer.params': { lr: 0 },
-      zero_optimization: { stage },
-    });
-    first ??= weights;
-    assert.ok(first.equals(weights), `${ranks} ranks, stage ${stage}`);
-  }
-});
-
 interface Measured {
   readonly sent: number;
   readonly predicted: number;
@@ -211,23 +190,7 @@ async function measure(
     zero_optimization: { ...atStage(zero.stage), ...zero },
     communication: { deterministic: task.deterministic === true },
   };
-  const port = await freePort('127.0.0.1');
-  return Promise.all(
-    Array.from({ length: ranks }, async (_, rank) => {
-      const args = [
-        PROGRAM,
-        String(rank),
-        String(ranks),
-        String(port),
-        JSON.stringify(config),
-        JSON.stringify(task),
-      ];
-      const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
-      const [output, errors] = await Promise.all([text(child.stdout), text(child.stderr)]);
-      assert.ok(output.startsWith('{'), errors);
-      return JSON.parse(output) as Measured;
-    }),
-  );
+  return runRanks('zero-program.js', ranks, [JSON.stringify(config), JSON.stringify(task)]);
 }
 
 describe('bytes on the wire and in memory', { concurrency: 1 }, () => {

@@ -98,10 +98,17 @@ void release_memory_(const at::Tensor& flat, bool reuse) {
   if (memory && reuse) free_buffers().push_back({storage.allocator(), std::move(memory), bytes});
 }
 
+// Gives back to the allocator what is kept for a next one that will not come.
+void free_released_memory() {
+  const std::lock_guard<std::mutex> lock(buffers_mutex);
+  free_buffers().clear();
+}
+
 }  // namespace
 }  // namespace trainyard
 
 TORCH_LIBRARY_FRAGMENT(trainyard, library) {
   library.def("release_memory_(Tensor(a!) flat, bool reuse) -> ()", &trainyard::release_memory_);
+  library.def("free_released_memory() -> ()", &trainyard::free_released_memory);
   library.def("allocate_memory_(Tensor(a!) flat) -> ()", &trainyard::allocate_memory_);
 }

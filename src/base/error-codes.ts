@@ -37,6 +37,10 @@ export const ERROR_CODES = {
   PROGRAM_INVALID: { exitCode: 1, meaning: 'A step program failed its check; it would not have run.' },
   STEP_FAILED: { exitCode: 1, meaning: 'An instruction of a step program failed while it ran.' },
   TRAINING_DIVERGED: { exitCode: 1, meaning: 'The loss or the gradient norm of a step is not finite.' },
+  LOSS_SCALE_EXHAUSTED: {
+    exitCode: 1,
+    meaning: 'Gradients overflow fp16 even at the smallest loss scale.',
+  },
   COLLECTIVE_FAILED: { exitCode: 75, meaning: 'A collective failed or passed its deadline: a peer is gone.' },
   RENDEZVOUS_FAILED: { exitCode: 75, meaning: 'The ranks could not find each other in time.' },
   RANK_LOST: { exitCode: 75, meaning: 'A rank died; the run was stopped.' },

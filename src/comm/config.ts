@@ -59,7 +59,10 @@ export function withStandardScale(written: CompressionSetting): Compression {
 export const communicationDataTypeSchema = z
   .enum(['fp32', 'fp16', 'bf16'])
   .optional()
-  .describe('The dtype in which gradients travel: `communication.compression` none, fp16 or bf16.');
+  .describe(
+    'The dtype in which gradients travel: `communication.compression` none, fp16 or bf16. Left out: the one that ' +
+      'blocks compute with.',
+  );
 
 /** The `communication` key: how bytes travel between ranks. */
 export const communicationSchema = z

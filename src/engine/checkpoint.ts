@@ -1,13 +1,14 @@
 import { TrainyardError } from '../base/errors.js';
+import type { JsonValue } from '../base/json-document.js';
 import type { ProcessGroup } from '../comm/process-group.js';
 import type { FlatSlot } from '../nn/flat-layout.js';
 import type { OptimizerGroup } from '../optim/optimizer-group.js';
 import { type LoadedCheckpoint, loadCheckpoint, saveCheckpoint } from '../store/checkpoint.js';
-import { fromBytes } from '../tensor/create.js';
 import type { Device } from '../tensor/dtype.js';
 import { randomState, setRandomState } from '../tensor/random.js';
-import { scope, type Tensor } from '../tensor/tensor.js';
+import type { Tensor } from '../tensor/tensor.js';
 import { collectTensors } from './collect-tensors.js';
+import { storedSource } from './fill-parameters.js';
 import { gatherBytes } from './gather-bytes.js';
 import { demandSameRun, identityToSave, type RunIdentity } from './run-identity.js';
 import type { TrainingMemory } from './training-memory.js';
@@ -22,6 +23,8 @@ export interface TrainingState {
   /** Sequences in a global batch: with the number of steps it tells how much of the data was used. */
   readonly batchSize: number;
   readonly identity: RunIdentity;
+  /** What else the engine goes on from. */
+  readonly extra: Readonly<Record<string, JsonValue>>;
 }
 
 /**
@@ -38,10 +41,9 @@ export function saveTrainingState(
 ): string | undefined {
   const random = gatherBytes(state.group, randomState(state.device));
   const { memory } = state;
-  const { dtype } = memory.parameters.values;
   const tensors = logicalTensors(state).map(({ name, slot, slices }) => ({
     name,
-    dtype,
+    dtype: memory.dtypeOf(slot),
     shape: slot.shape,
     read: () => memory.read(slot, slices),
   }));
@@ -51,7 +53,7 @@ export function saveTrainingState(
         step: steps,
         data: { seed: state.seed, position: steps * state.batchSize },
         random: Object.fromEntries(random.map((bytes, rank) => [randomName(rank), bytes])),
-        extra: identityToSave(state.identity),
+        extra: { ...state.extra, ...identityToSave(state.identity) },
       },
       tensors: sources,
     }),
@@ -74,8 +76,7 @@ export function loadTrainingState(directory: string, state: TrainingState): Load
   const tensors = logicalTensors(state);
   demandSameTensors(checkpoint, tensors);
   for (const { name, slot, slices } of tensors) {
-    const { bytes, dtype } = checkpoint.read(name);
-    scope(() => state.memory.write(slot, fromBytes(bytes, slot.shape, dtype), slices));
+    state.memory.fill(slot, storedSource(checkpoint.read(name)), slices);
   }
   const random = checkpoint.state.random[randomName(state.group.rank)];
   if (random !== undefined) setRandomState(random, state.device);

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { TrainyardError } from '../base/errors.js';
 import { planFlatLayout, TALLY_ELEMENTS } from '../nn/flat-layout.js';
+import type { Precision } from '../precision/config.js';
 import { checkPrograms } from '../step/checker.js';
 import type { Instruction } from '../step/instruction.js';
 import { type AsynchronousOperation, instructionText, startName } from '../step/instruction.js';
@@ -28,6 +29,8 @@ const worlds = fc
     sameOrder: fc.boolean(),
     persistenceThreshold: fc.nat(30),
     prefetchElements: fc.nat(100),
+    mostPersistentElements: fc.nat(100),
+    mostReuseDistance: fc.nat(150),
     mostLiveElements: fc.nat(200),
     goal: fc.constantFrom<Program['goal']>('update', 'gradients'),
     compression: fc.constantFrom(
@@ -35,6 +38,11 @@ const worlds = fc
       { type: 'bf16' } as const,
       { type: 'fp16-dynamic' } as const,
       { type: 'fp16-static', scale: 2 ** 16 } as const,
+    ),
+    precision: fc.constantFrom<Precision>(
+      { dtype: 'float32' },
+      { dtype: 'bfloat16', checksOverflow: false },
+      { dtype: 'float16', scaling: { kind: 'static', scale: 8 } },
     ),
   })
   .map((random) => {
@@ -63,9 +71,14 @@ const worlds = fc
       optimizerBytes: layout.trainableElements * 8,
       schedule: random.clipped ? { maximumNorm: 1 } : {},
       recomputed: new Set(random.recomputed.filter((block) => block < blocks.length)),
-      gradients: { bucketElements: random.bucketElements, overlap: random.overlap },
+      gradients: {
+        bucketElements: random.bucketElements,
+        overlap: random.overlap,
+        ordered: random.sameOrder,
+      },
       ...(stage !== 0 && { zero: { ...random, stage } }),
       ...(compression !== undefined && { compression: { compression, sequenceLength: 8 } }),
+      precision: random.precision,
     };
     return Array.from({ length: random.worldSize }, (_, rank) => compileProgram({ ...inputs, rank }));
   });
@@ -88,7 +101,10 @@ test('every compiled program passes its check and means one synchronous step', (
 });
 
 /** What the ranks together send where gradients are summed once: 2P (N−1) elements, and what they agree on. */
-function bytesOfAllRanks({ worldSize, trainableElements, sharding, instructions }: Program): number {
+function bytesOfAllRanks(program: Program): number {
+  const { worldSize, trainableElements, sharding, instructions, precision } = program;
+  // Parameters travel as blocks compute with them.
+  const gathered = precision?.bytesPerElement ?? 4;
   const reductions = instructions.flatMap((instruction) =>
     instruction.op === 'reduce' || instruction.op === 'scatter' ? [instruction] : [],
   );
@@ -98,9 +114,43 @@ function bytesOfAllRanks({ worldSize, trainableElements, sharding, instructions 
   const bytes =
     sharding === undefined
       ? 2 * trainableElements * width + TALLY_ELEMENTS * 4 * (compression === undefined ? 2 : worldSize)
-      : trainableElements * (width + 4) + 8 * (TALLY_ELEMENTS + 1) * worldSize;
+      : trainableElements * (width + gathered) + 8 * (TALLY_ELEMENTS + 1) * worldSize;
   return (bytes + maxima) * (worldSize - 1);
 }
+
+test('every trainable element has one owner, and is in one message of gradients', () => {
+  fc.assert(
+    fc.property(worlds, (programs) => {
+      const [program] = programs;
+      assert.ok(program);
+      const { sharding, buckets, worldSize, trainableElements, blocks } = program;
+      if (worldSize === 1) return;
+      const owners = new Array<number>(trainableElements).fill(0);
+      const messages = new Array<number>(trainableElements).fill(0);
+      const count = (counts: number[], start: number, end: number): void => {
+        for (let element = start; element < end; element += 1) counts[element] = (counts[element] ?? 0) + 1;
+      };
+      for (const { start, end } of buckets) count(messages, start, end);
+      for (const [block, { start, end }] of (sharding?.ranges ?? []).entries()) {
+        const length = (end - start) / worldSize;
+        for (let rank = 0; rank < worldSize; rank += 1) {
+          const slice = start + rank * length;
+          count(owners, slice, slice + length);
+          for (const part of sharding?.parts ?? []) {
+            if (part.block === block) count(messages, slice + part.start, slice + part.end);
+          }
+        }
+      }
+      const once = new Array<number>(trainableElements).fill(1);
+      if (sharding !== undefined) assert.deepEqual(owners, once);
+      assert.deepEqual(messages, once);
+      for (const { trainable, offset, elements } of blocks.flatMap(({ parameters }) => parameters)) {
+        if (trainable) assert.ok(offset + elements <= trainableElements);
+      }
+    }),
+    { numRuns: 300 },
+  );
+});
 
 test('a mutated program is refused, unless it still means the same', () => {
   const outcomes = { refused: 0, harmless: 0 };
@@ -259,6 +309,7 @@ class SymbolicRank {
   #isCleared = false;
   #agreed: string | undefined;
   #norm: string | undefined;
+  #checked: string | undefined;
   readonly #updates: string[] = [];
 
   constructor(
@@ -333,6 +384,14 @@ class SymbolicRank {
         this.meetings.push(startName(instruction));
         this.#whole.set(instruction.block, 'flying');
         return;
+      case 'cast':
+        if (this.#whole.has(instruction.block)) throw new Fault('cast twice');
+        this.#whole.set(instruction.block, 'whole');
+        return;
+      case 'check':
+        if (this.program.sharding !== undefined && this.#agreed === undefined) throw new Fault('not agreed');
+        this.#checked = this.#everything();
+        return;
       case 'prepare':
         if (this.#prepared.has(instruction.block) || !this.#isCleared) throw new Fault('bad memory');
         this.#prepared.set(instruction.block, instruction.micro);
@@ -375,7 +434,9 @@ class SymbolicRank {
       case 'step':
         if ([...this.#whole.values()].includes('flying')) throw new Fault('a gather of what changes');
         if (this.#norm === undefined) throw new Fault('no norm');
+        if (instruction.unlessOverflow && this.#checked !== this.#norm) throw new Fault('not checked');
         this.#updates.push(`[${this.#everything()}]`);
+        if (this.program.sharding === undefined) this.#whole.clear();
         return;
       default:
         instruction satisfies never;
@@ -386,7 +447,7 @@ class SymbolicRank {
     if (this.#alive.size > 0) return `leak of ${[...this.#alive]}`;
     if (this.#flying.size > 0) return 'unfinished reduction';
     if (this.#prepared.size > 0) return 'gradients left in memory';
-    const isKept = this.program.sharding?.parameters === 'kept';
+    const isKept = this.program.sharding?.parameters !== 'released';
     if ([...this.#whole.values()].some((state) => !isKept || state === 'flying')) return 'parameters left';
     return `norm[${this.#norm}] updates${this.#updates.join('')}`;
   }
@@ -399,12 +460,25 @@ class SymbolicRank {
   }
 
   #needParameters(block: number): void {
-    const { sharding } = this.program;
-    if (sharding === undefined) return;
+    const { sharding, precision, blocks } = this.program;
+    if (sharding === undefined) {
+      const owners =
+        precision === undefined ? [] : [...blocks.keys()].filter((each) => this.#isTrained(each));
+      for (const owner of owners) {
+        const isUsed = usersOf(this.program, owner).includes(block);
+        if (isUsed && !this.#whole.has(owner)) throw new Fault(`block ${owner} is not cast`);
+      }
+      return;
+    }
     for (const [owner, { start, end }] of sharding.ranges.entries()) {
       const isUsed = end > start && usersOf(this.program, owner).includes(block);
       if (isUsed && this.#whole.get(owner) !== 'whole') throw new Fault(`block ${owner} is not whole`);
     }
+  }
+
+  #isTrained(block: number): boolean {
+    const own = this.program.blocks[block]?.parameters ?? [];
+    return own.some(({ name, owner, trainable }) => name === owner && trainable);
   }
 
   #hasGradients(block: number, micro: number | undefined): boolean {

@@ -1,4 +1,6 @@
 import type { FlatLayout } from '../nn/flat-layout.js';
+import type { Precision } from '../precision/config.js';
+import { mixedPrecision } from '../precision/mixed-precision.js';
 import { recomputeBlocks } from '../recompute/recompute-blocks.js';
 import { type ScheduleOptions, schedule } from '../step/passes/schedule.js';
 import type { Pass, Program, ProgramBlock } from '../step/program.js';
@@ -29,6 +31,7 @@ export interface ProgramInputs {
   readonly zero?: ZeroOptions;
   /** Absent: gradients travel as they are. */
   readonly compression?: CompressReductionsOptions;
+  readonly precision: Precision;
 }
 
 /** How the training state is divided (ZeRO). */
@@ -45,6 +48,7 @@ export function compileProgram(inputs: ProgramInputs): Program {
     schedule(inputs.schedule),
     recomputeBlocks(inputs.recomputed),
     ...dataParallelPasses(inputs),
+    mixedPrecision(inputs.precision),
   ];
   return passes.reduce((program, pass) => pass(program), emptyProgram(inputs));
 }

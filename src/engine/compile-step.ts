@@ -3,6 +3,7 @@ import { withStandardScale } from '../comm/config.js';
 import type { Model } from '../nn/block.js';
 import type { FlatLayout } from '../nn/flat-layout.js';
 import { optimizerStateCount } from '../optim/optimizer.js';
+import { precisionOf } from '../precision/config.js';
 import { chooseBlocks } from '../recompute/choose-blocks.js';
 import type { BlockCosts } from '../step/block-meter.js';
 import { checkPrograms, type ProgramReport } from '../step/checker.js';
@@ -45,12 +46,13 @@ export interface CompiledStep {
 /**
  * Compiles the step programs of all ranks and checks them together.
  *
- * @throws TrainyardError PROGRAM_INVALID when one could not run, CONFIG_CONFLICT for a budget that is too small.
+ * @throws TrainyardError PROGRAM_INVALID when one could not run, CONFIG_CONFLICT for a limit or a budget
+ * that is too small.
  */
 export function compileStep(step: StepToCompile): CompiledStep {
   const { config, model, sequenceLength, measured, unlistedBytes = 0 } = step;
-  const costs =
-    measured ?? measureBlocks(model, { rows: config.train_micro_batch_size_per_gpu, length: sequenceLength });
+  const shape = { rows: config.train_micro_batch_size_per_gpu, length: sequenceLength };
+  const costs = measured ?? measureBlocks(model, shape, precisionOf(config).dtype);
   const recomputed =
     step.recomputed ??
     chooseBlocks(lessened(config.recompute, unlistedBytes), {
@@ -61,7 +63,7 @@ export function compileStep(step: StepToCompile): CompiledStep {
     compileForRank(step, costs, recomputed, rank),
   );
   const reports = checkPrograms(programs);
-  checkBudget(config, reports);
+  checkLimit(config, reports);
   return {
     programs,
     reports,
@@ -77,18 +79,36 @@ function lessened(policy: ResolvedConfig['recompute'], bytes: number): ResolvedC
   return policy.policy === 'budget' ? { ...policy, budget_bytes: policy.budget_bytes - bytes } : policy;
 }
 
-/** The choice was the best there is: where it exceeds the budget, nothing fits. */
-function checkBudget({ recompute }: ResolvedConfig, reports: readonly ProgramReport[]): void {
-  if (recompute.policy !== 'budget') return;
+/** The choice went as low as its policy can: where that exceeds the limit, nothing fits. */
+function checkLimit({ recompute }: ResolvedConfig, reports: readonly ProgramReport[]): void {
+  const limit = memoryLimit(recompute);
   const least = Math.max(...reports.map(({ peak }) => peak.bytes));
-  if (least <= recompute.budget_bytes) return;
+  if (limit === undefined || least <= limit.bytes) return;
   throw new TrainyardError('CONFIG_CONFLICT', {
-    what: 'A step does not fit its budget, whatever is recomputed.',
-    where: 'recompute.budget_bytes',
+    what: `A step does not fit its ${limit.noun}, whatever is recomputed.`,
+    where: limit.key,
     expected: `at least ${least} bytes; \`trainyard program\` prints what takes them`,
-    got: `${recompute.budget_bytes} bytes`,
-    cure: 'Raise the budget, or make the micro-batch smaller.',
+    got: `${limit.bytes} bytes`,
+    cure: `Raise the ${limit.noun}, or make the micro-batch smaller.`,
   });
+}
+
+/** What a policy says a step may take. */
+function memoryLimit(
+  policy: ResolvedConfig['recompute'],
+): { readonly key: string; readonly noun: string; readonly bytes: number } | undefined {
+  switch (policy.policy) {
+    case 'on-demand':
+      return { key: 'recompute.limit_bytes', noun: 'limit', bytes: policy.limit_bytes };
+    case 'budget':
+      return { key: 'recompute.budget_bytes', noun: 'budget', bytes: policy.budget_bytes };
+    case 'none':
+    case 'always':
+    case 'selected':
+      return undefined;
+    default:
+      return policy satisfies never;
+  }
 }
 
 function compileForRank(
@@ -115,12 +135,17 @@ function compileForRank(
     bytesPerElement: FLOAT32_BYTES,
     batchBytes: 2 * tokens * INT64_BYTES,
     optimizerBytes: optimizerStateCount(optimizer) * layout.trainableElements * FLOAT32_BYTES,
-    constantBytes: constantBytes(model, layout, sequenceLength, 'float32'),
+    constantBytes: constantBytes(model, layout, sequenceLength, precisionOf(config).dtype),
     schedule: clipping === 0 ? {} : { maximumNorm: clipping },
     recomputed,
-    gradients: { bucketElements: zero.reduce_bucket_size, overlap: zero.overlap_comm },
+    gradients: {
+      bucketElements: zero.reduce_bucket_size,
+      overlap: zero.overlap_comm,
+      ordered: config.communication.deterministic,
+    },
     ...(zero.stage !== 0 && { zero: zeroOptions(config, zero.stage) }),
     ...(compression.type !== 'none' && { compression: { compression, sequenceLength } }),
+    precision: precisionOf(config),
   });
 }
 
@@ -134,6 +159,8 @@ function zeroOptions(
     overlap: zero.overlap_comm,
     sameOrder: communication.deterministic,
     persistenceThreshold: zero.stage3_param_persistence_threshold,
+    mostPersistentElements: zero.stage3_model_persistence_threshold,
+    mostReuseDistance: zero.stage3_max_reuse_distance,
     prefetchElements: zero.stage3_prefetch_bucket_size,
     mostLiveElements: zero.stage3_max_live_parameters,
   };

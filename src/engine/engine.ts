@@ -5,6 +5,13 @@ import type { BlockParameters } from '../nn/block.js';
 import type { FlatSlot } from '../nn/flat-layout.js';
 import type { Schedule } from '../optim/lr-schedules.js';
 import type { OptimizerGroup } from '../optim/optimizer-group.js';
+import {
+  initialLossScale,
+  type LossScalerState,
+  lossScalerStateSchema,
+  nextLossScale,
+} from '../precision/loss-scaler.js';
+import type { MemoryPeak } from '../step/checker/data-flow.js';
 import type { TimedInstruction } from '../step/executor.js';
 import type { Program } from '../step/program.js';
 import { runStep } from '../step/run-step.js';
@@ -18,9 +25,9 @@ import { type Batch, cutBatch, toDevice } from './batch.js';
 import { loadTrainingState, saveTrainingState, type TrainingState } from './checkpoint.js';
 import type { ResolvedConfig } from './config.js';
 import { type EngineData, openEngineData } from './engine-data.js';
-import { loadAdapter, loadParameters } from './fill-parameters.js';
-
+import { loadAdapter, loadParameters, type ParameterWriter } from './fill-parameters.js';
 import { gatherNumbers } from './gather-bytes.js';
+import type { RunLossScaling } from './loss-scaling.js';
 import type { ModelSource } from './model-source.js';
 import type { RunIdentity } from './run-identity.js';
 import { saveModel } from './save-model.js';
@@ -39,8 +46,14 @@ export interface StepResult {
   /** Target tokens of the global batch. */
   readonly tokens: number;
   readonly milliseconds: number;
-  /** Whether the update was left out. */
+  /** Whether the update was left out, because a gradient was not finite. */
   readonly skipped: boolean;
+  /** Of those, the parameter whose gradient was the first. */
+  readonly overflow?: string;
+  /** Steps of the run so far whose update was left out. */
+  readonly skippedSteps: number;
+  /** The factor on the loss that this step was computed with (fp16; otherwise 1). */
+  readonly lossScale: number;
   /** Whether any rank was asked to stop. */
   readonly stopAsked: boolean;
 }
@@ -53,6 +66,7 @@ export interface EngineParts {
   readonly memory: TrainingMemory;
   readonly optimizer: OptimizerGroup;
   readonly schedule: Schedule;
+  readonly lossScaling: RunLossScaling;
   readonly group: ProcessGroup;
   readonly device: Device;
   readonly identity: RunIdentity;
@@ -68,6 +82,10 @@ export interface StepOptions {
 
 const KIBIBYTE = 1024;
 
+/** What a checkpoint keeps beside steps and tensors. */
+const SKIPPED_STEPS = 'skipped_steps';
+const LOSS_SCALER = 'loss_scaler';
+
 /**
  * One rank's training: a checked program, the memory it works on, and the count of steps done. The way of a
  * step is the program's; nothing here asks which feature is on.
@@ -75,9 +93,12 @@ const KIBIBYTE = 1024;
 export class Engine {
   readonly #parts: EngineParts;
   #steps = 0;
+  #skippedSteps = 0;
+  #lossScale: LossScalerState;
 
   constructor(parts: EngineParts) {
     this.#parts = parts;
+    this.#lossScale = initialLossScale(parts.lossScaling.scaling);
   }
 
   get config(): ResolvedConfig {
@@ -96,9 +117,19 @@ export class Engine {
     return this.#parts.group.worldSize;
   }
 
-  /** Optimizer steps done. */
+  /** Optimizer steps done, those that were skipped included. */
   get steps(): number {
     return this.#steps;
+  }
+
+  /** Of those, the ones whose update was left out. */
+  get skippedSteps(): number {
+    return this.#skippedSteps;
+  }
+
+  /** The factor on the loss that the next step is computed with (fp16; otherwise 1). */
+  get lossScale(): number {
+    return this.#lossScale.scale;
   }
 
   /** How many values the model trains, tied weights counted once. */
@@ -144,7 +175,8 @@ export class Engine {
    * One optimizer step on this rank's share of the global batch: micro-batch size × accumulation steps rows.
    * Every rank must call it.
    *
-   * @throws TrainyardError DATA_INVALID when the batch does not fit the configuration.
+   * @throws TrainyardError DATA_INVALID when the batch does not fit the configuration, LOSS_SCALE_EXHAUSTED when
+   * fp16 overflows at the smallest loss scale.
    */
   trainBatch(batch: Batch): StepResult {
     const { train_micro_batch_size_per_gpu: rows, gradient_accumulation_steps: micros } = this.config;
@@ -154,21 +186,28 @@ export class Engine {
 
   /** As `trainBatch`, with each micro-batch made when its turn comes: `trainStep(data.batch(engine.steps))`. */
   trainStep(microBatch: (micro: number) => MicroBatchData, options: StepOptions = {}): StepResult {
-    const { config, programs, memory, optimizer, schedule, group, device, source } = this.#parts;
+    const { programs, memory, optimizer, schedule, lossScaling, group, device, source } = this.#parts;
     const startMs = performance.now();
-    const { learningRate, momentum } = schedule.at(this.#steps);
+    // Schedules and bias corrections count updates.
+    const updates = this.#steps - this.#skippedSteps;
+    const { learningRate, momentum } = schedule.at(updates);
+    const { scale } = this.#lossScale;
     const resources = { blocks: source.model.blocks, ...memory.resources, group, optimizer };
     const inputs = {
       nextBatch: (micro: number) => toDevice(microBatch(micro), device),
-      lossScale: 1 / config.train_batch_size,
+      lossScale: lossScaling.factor * scale,
       training: true,
       votesToStop: options.votesToStop ?? false,
-      update: { step: this.#steps + 1, learningRate, ...(momentum !== undefined && { momentum }) },
+      update: { step: updates + 1, learningRate, ...(momentum !== undefined && { momentum }) },
     };
     const metrics = programs.run(options.record, (program, record) =>
       runStep(program, resources, inputs, { step: this.#steps + 1, ...(record && { record }) }),
     );
+    const { overflow } = metrics;
+    const skipped = overflow !== undefined;
     this.#steps += 1;
+    this.#skippedSteps += skipped ? 1 : 0;
+    this.#lossScale = nextLossScale(lossScaling.scaling, this.#lossScale, skipped);
     return {
       step: this.#steps,
       loss: metrics.loss,
@@ -176,7 +215,10 @@ export class Engine {
       learningRate,
       tokens: metrics.tokens,
       milliseconds: performance.now() - startMs,
-      skipped: false,
+      skipped,
+      ...(skipped && { overflow }),
+      skippedSteps: this.#skippedSteps,
+      lossScale: scale,
       stopAsked: metrics.stopVotes > 0,
     };
   }
@@ -223,7 +265,7 @@ export class Engine {
   loadModel(directory: string): void {
     const { source, memory } = this.#parts;
     const { model, adapter } = source;
-    const write = (name: string, value: Tensor): void => memory.write(memory.slot(name), value);
+    const write: ParameterWriter = (name, values) => memory.fill(memory.slot(name), values);
     const isTrained = (name: string): boolean => memory.slot(name).trainable;
     if (adapter === undefined) loadParameters(openModelFolder(directory), model, write, isTrained);
     else loadAdapter(openFittingAdapter(directory, model), model, write, isTrained);
@@ -249,14 +291,27 @@ export class Engine {
    */
   load(directory: string): Pick<LoadedCheckpoint, 'tag' | 'passedOver'> | undefined {
     const checkpoint = loadTrainingState(directory, this.#state());
-    if (checkpoint !== undefined) this.#steps = checkpoint.state.step;
+    if (checkpoint === undefined) return undefined;
+    const { step, extra } = checkpoint.state;
+    this.#steps = step;
+    this.#skippedSteps = typeof extra[SKIPPED_STEPS] === 'number' ? extra[SKIPPED_STEPS] : 0;
+    const saved = lossScalerStateSchema.safeParse(extra[LOSS_SCALER]);
+    if (saved.success && this.#hasDynamicScale) this.#lossScale = saved.data;
     return checkpoint;
+  }
+
+  get #hasDynamicScale(): boolean {
+    return this.#parts.lossScaling.scaling.kind === 'dynamic';
   }
 
   #state(): TrainingState {
     const { memory, optimizer, group, device, config, identity } = this.#parts;
     const { seed, train_batch_size: batchSize } = config;
-    return { memory, optimizer, group, device, identity, seed, batchSize };
+    const extra = {
+      [SKIPPED_STEPS]: this.#skippedSteps,
+      ...(this.#hasDynamicScale && { [LOSS_SCALER]: { ...this.#lossScale } }),
+    };
+    return { memory, optimizer, group, device, identity, seed, batchSize, extra };
   }
 
   /** The largest resident memory so far of each rank, in bytes. Every rank must call it. */
@@ -264,9 +319,9 @@ export class Engine {
     return gatherNumbers(this.#parts.group, process.resourceUsage().maxRSS * KIBIBYTE);
   }
 
-  /** The most bytes of tensors that a step takes on each rank, as its program says. */
-  predictedPeakBytes(): readonly number[] {
-    return this.#parts.programs.predictedPeakBytes;
+  /** The most bytes of tensors that a step takes on each rank and what they are, as its program says. */
+  predictedPeaks(): readonly MemoryPeak[] {
+    return this.#parts.programs.predictedPeaks;
   }
 
   /**

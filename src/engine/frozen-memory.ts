@@ -4,7 +4,7 @@ import type { FrozenMemory } from '../nn/flat-parameters.js';
 import { isAligned, MappedTensors } from '../store/hugging-face/mapped-tensors.js';
 import { DTYPES, type DType } from '../tensor/dtype.js';
 import { keep, type Tensor } from '../tensor/tensor.js';
-import { fillParameters, storedParameters } from './fill-parameters.js';
+import { fillParameters, type ParameterWriter, storedParameters } from './fill-parameters.js';
 import type { HostConstants } from './host-constants.js';
 import type { ModelSource } from './model-source.js';
 
@@ -39,9 +39,9 @@ export function openFrozenMemory(
   const whole = [layout.frozenElements];
   const memory = host.share(size, (memory) => {
     const buffer = memory.tensor(0, whole, dtype);
-    const write = (name: string, value: Tensor): void => {
-      const { offset = 0, elements = 0, shape = [] } = written.get(name) ?? {};
-      buffer.narrow(0, offset, elements).view(shape).copy_(value);
+    const write: ParameterWriter = (name, values) => {
+      const { offset = 0, elements = 0 } = written.get(name) ?? {};
+      values(buffer.narrow(0, offset, elements), 0);
     };
     fillParameters({ source, seed, write, wanted: (name) => written.has(name) });
   });

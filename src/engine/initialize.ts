@@ -11,8 +11,9 @@ import type { Model } from '../nn/block.js';
 import { type FlatLayout, planFlatLayout } from '../nn/flat-layout.js';
 import { createSchedule } from '../optim/lr-schedules.js';
 import { OptimizerGroup } from '../optim/optimizer-group.js';
+import { precisionOf } from '../precision/config.js';
 import type { Sharding } from '../step/program.js';
-import type { Device } from '../tensor/dtype.js';
+import type { Device, DType } from '../tensor/dtype.js';
 import { manualSeed } from '../tensor/random.js';
 import { setThreads } from '../tensor/threads.js';
 import { defaultSequenceLength } from './compile-step.js';
@@ -22,6 +23,7 @@ import { Engine } from './engine.js';
 import { fillParameters, streamSeed } from './fill-parameters.js';
 import { openFrozenMemory, shareTables } from './frozen-memory.js';
 import { HostConstants } from './host-constants.js';
+import { lossScalingOf } from './loss-scaling.js';
 import { type ModelSource, openModel, withAdapter } from './model-source.js';
 import { runIdentity } from './run-identity.js';
 import { StepPrograms } from './step-programs.js';
@@ -115,12 +117,23 @@ export function buildEngine({ config, source, world, sequenceLength, data }: Eng
     sequenceLength: length,
   });
   const { sharding } = programs.program;
-  const memory = openMemory({ source, layout, sharding, world, seed: config.seed, sequenceLength: length });
+  const { dtype } = precisionOf(config);
+  const memory = openMemory({
+    source,
+    layout,
+    sharding,
+    world,
+    dtype,
+    seed: config.seed,
+    sequenceLength: length,
+  });
   manualSeed(streamSeed(config.seed, `rank ${group.rank}`));
   const optimizer = new OptimizerGroup(config.optimizer, memory.pieces);
   const schedule = createSchedule(config.scheduler, config.optimizer.params.lr);
   const identity = runIdentity(config, source, data);
-  return new Engine({ config, source, programs, memory, optimizer, schedule, group, device, identity });
+  const lossScaling = lossScalingOf(config, length);
+  const parts = { config, source, programs, memory, optimizer, schedule, lossScaling };
+  return new Engine({ ...parts, group, device, identity });
 }
 
 /** What a rank's memory is made of. */
@@ -129,30 +142,32 @@ export interface MemorySources {
   readonly layout: FlatLayout;
   readonly sharding: Sharding | undefined;
   readonly world: World;
+  /** What blocks compute with. */
+  readonly dtype: DType;
   readonly seed: number;
   readonly sequenceLength: number;
 }
 
 /** Takes the memory that a program needs and fills it: constants once per host, the rest on each rank. */
 export function openMemory(sources: MemorySources): TrainingMemory {
-  const { source, layout, sharding, world, seed, sequenceLength } = sources;
+  const { source, layout, sharding, world, dtype, seed, sequenceLength } = sources;
   const { group, device } = world;
   // What lies on a GPU, no other process can see.
   const host = device === 'cpu' ? new HostConstants(group) : undefined;
   if (host !== undefined) shareTables(host, source.model, sequenceLength);
-  const frozen = host && openFrozenMemory(host, { source, layout, seed, dtype: 'float32' });
+  const frozen = host && openFrozenMemory(host, { source, layout, seed, dtype });
   const memory = new TrainingMemory({
     layout,
     sharding,
     group,
-    dtype: 'float32',
+    dtype,
     device,
     ...(frozen && { frozen }),
   });
   fillParameters({
     source,
     seed,
-    write: (name, value) => memory.write(memory.slot(name), value),
+    write: (name, values) => memory.fill(memory.slot(name), values),
     wanted: (name) => frozen === undefined || memory.slot(name).trainable,
   });
   return memory;

@@ -3,6 +3,8 @@ import type { BatchSource } from '../data/batch-source.js';
 import { type RankEnvironment, singleRank } from '../launch/environment.js';
 import type { Model } from '../nn/block.js';
 import { planFlatLayout } from '../nn/flat-layout.js';
+import { precisionOf } from '../precision/config.js';
+import { initialLossScale } from '../precision/loss-scaler.js';
 import type { StepMetrics } from '../step/handlers/step-state.js';
 import type { Program } from '../step/program.js';
 import { runStep } from '../step/run-step.js';
@@ -15,6 +17,7 @@ import { toDevice } from './batch.js';
 import { compileStep } from './compile-step.js';
 import { loadConfig, type ResolvedConfig } from './config.js';
 import { joinWorld, openMemory, type World } from './initialize.js';
+import { lossScalingOf } from './loss-scaling.js';
 import { openModel } from './model-source.js';
 import { openTrainingData } from './training-data.js';
 import type { TrainingMemory } from './training-memory.js';
@@ -65,7 +68,8 @@ export async function inspectModel({
     sequenceLength,
   }).program(world.group.rank);
   const { sharding } = program;
-  const memory = openMemory({ source, layout, sharding, world, seed: config.seed, sequenceLength });
+  const { dtype } = precisionOf(config);
+  const memory = openMemory({ source, layout, sharding, world, dtype, seed: config.seed, sequenceLength });
   const found = runOnce({ config, model: source.model, program, memory, batches, world });
   memory.dispose();
   source.model.dispose?.();
@@ -84,13 +88,14 @@ interface Subject {
 
 function runOnce({ config, model, program, memory, batches, world }: Subject): Inspection {
   const { group, device } = world;
+  const { factor, scaling } = lossScalingOf(config, batches.sequenceLength);
   const logits = new LogitsProbe();
   const metrics = runStep(
     program,
     { blocks: model.blocks, ...memory.resources, group },
     {
       nextBatch: (micro) => toDevice(batches.microBatch(0, micro), device),
-      lossScale: 1 / config.train_batch_size,
+      lossScale: factor * initialLossScale(scaling).scale,
       // Dropout would make the answer depend on chance.
       training: false,
       wantLogits: true,

@@ -49,7 +49,7 @@ test('small micro-batches tell what a large one takes', () => {
   ]) {
     const model = modelFromConfig(config);
     const shape = { rows: 5, length: 160 };
-    const told = measureBlocks(model, shape, 0);
+    const told = measureBlocks(model, shape, 'float32', 0);
     for (const [index, real] of measureBlocks(model, shape).entries()) {
       const guess = told[index];
       assert.ok(guess);

@@ -6,6 +6,7 @@ import { type BlockCosts, BlockMeter } from '../step/block-meter.js';
 import type { Program } from '../step/program.js';
 import { runStep } from '../step/run-step.js';
 import { shareConstants } from '../tensor/constant-memory/shared-memory.js';
+import { DTYPES, type DType } from '../tensor/dtype.js';
 import { zeros } from '../tensor/generated/functions.js';
 import { randomState, setRandomState } from '../tensor/random.js';
 import { keep } from '../tensor/tensor.js';
@@ -32,16 +33,18 @@ const SHORTEST = 32;
  * with parameters of zeros, so that no model need be in memory. Where a micro-batch is large, a few small ones
  * are run in its place: bytes are a polynomial in rows and length, linear in the one, quadratic in the other.
  *
+ * @param dtype what the blocks compute with
  * @param mostWork elements of parameters times tokens above which a micro-batch is large
  */
 export function measureBlocks(
   model: Model,
   shape: MicroBatchShape,
+  dtype: DType = 'float32',
   mostWork = MOST_WORK,
 ): readonly BlockCosts[] {
   const kinds = kindsOf(model.blocks);
   const sample: Model = { ...model, blocks: kinds.map(({ first }) => first) };
-  const costs = costsOfKinds(sample, shape, mostWork);
+  const costs = costsOfKinds(sample, shape, dtype, mostWork);
   return model.blocks.flatMap((block) => {
     const kind = kinds.findIndex(({ members }) => members.has(block));
     return costs[kind] ?? [];
@@ -77,10 +80,15 @@ function isAlike(left: Block, right: Block): boolean {
   return codeOf(left) === codeOf(right) && shapesOf(left) === shapesOf(right);
 }
 
-function costsOfKinds(sample: Model, shape: MicroBatchShape, mostWork: number): readonly BlockCosts[] {
+function costsOfKinds(
+  sample: Model,
+  shape: MicroBatchShape,
+  dtype: DType,
+  mostWork: number,
+): readonly BlockCosts[] {
   const layout = planFlatLayout(sample.blocks);
   const shapes = sampleShapes(shape, layout.trainableElements + layout.frozenElements, mostWork);
-  const costs = runSamples(sample, layout, shapes);
+  const costs = runSamples(sample, layout, dtype, shapes);
   const samples = shapes.map((each, index) => ({ ...each, costs: costs[index] ?? [] }));
   return shapes.length === 1 ? (costs[0] ?? []) : extrapolateCosts(samples, shape);
 }
@@ -103,14 +111,16 @@ function sampleShapes(
 function runSamples(
   model: Model,
   layout: FlatLayout,
+  dtype: DType,
   shapes: readonly MicroBatchShape[],
 ): readonly (readonly BlockCosts[])[] {
   const program = sampleProgram(model, layout);
   const parameters = new FlatParameters(layout, {
-    dtype: 'float32',
+    dtype,
+    gradientDtype: 'float32',
     device: 'cpu',
     gradients: true,
-    ...(layout.frozenElements > 0 && { frozen: frozenZeros(layout) }),
+    ...(layout.frozenElements > 0 && { frozen: frozenZeros(layout, dtype) }),
   });
   const run = (shape: MicroBatchShape, record?: BlockMeter['record']) =>
     runStep(
@@ -134,10 +144,10 @@ function runSamples(
 }
 
 /** As memory of its own, which goes back to the system when the sample does: other memory the process would keep. */
-function frozenZeros({ frozenElements }: FlatLayout): FrozenMemory {
-  const bytes = frozenElements * 4;
+function frozenZeros({ frozenElements }: FlatLayout, dtype: DType): FrozenMemory {
+  const bytes = frozenElements * DTYPES[dtype].bytes;
   const { memory } = shareConstants({ bytes, tensorBytes: bytes }, () => undefined);
-  const buffer = keep(memory.tensor(0, [frozenElements], 'float32'));
+  const buffer = keep(memory.tensor(0, [frozenElements], dtype));
   memory.close();
   return { buffer, apart: new Map() };
 }
@@ -156,6 +166,7 @@ function sampleProgram(model: Model, layout: FlatLayout): Program {
     schedule: {},
     recomputed: new Set(model.blocks.keys()),
     gradients: { bucketElements: 1, overlap: false },
+    precision: { dtype: 'float32' },
   });
 }
 

@@ -54,9 +54,9 @@ export function mergeAdapter({ adapterPath, modelPath, output }: MergeOptions): 
       write: (target) => noGrad(() => scope(() => merged(name, storedName).copyToBytes(target))),
     };
   });
-  const dtype = folder.config.dtype ?? folder.config.torch_dtype ?? 'float32';
+  const dtype = tensors[0]?.dtype ?? 'float32';
   saveModelFolder(output, {
-    config: { ...configToSave(base), dtype, torch_dtype: dtype },
+    config: configToSave(base, dtype),
     tensors,
     companionFiles: folder.companionFiles,
   });

@@ -103,7 +103,7 @@ test('what does not make another run may change', () => {
 test('a model that was saved and is trained further is the same', () => {
   const config = resolveConfig(CONFIG, { requires: ['model'] });
   const source = openModel(config);
-  const saved = { model: modelFromConfig(inBothForms(configToSave(source.model))) };
+  const saved = { model: modelFromConfig(inBothForms(configToSave(source.model, 'float32'))) };
   demandSameRun(checkpointOf(identityOf({})), runIdentity(config, saved, DATA));
 });
 

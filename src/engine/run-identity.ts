@@ -21,7 +21,7 @@ export function runIdentity(
   source: ModelSource,
   data: DataIdentity | undefined,
 ): RunIdentity {
-  const fields = inBothForms(configToSave(source.model));
+  const fields = inBothForms(configToSave(source.model, 'float32'));
   const model = Object.entries(fields).filter(([name]) => !INSIGNIFICANT.test(name));
   return {
     seed: config.seed,

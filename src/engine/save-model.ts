@@ -23,8 +23,8 @@ export interface TrainedModel {
 }
 
 /**
- * Writes the model as a Hugging Face folder: weights as they are in memory, tied ones once, with the
- * tokenizer that it was trained with, or else the one that came with it. Of a model with an adapter the adapter
+ * Writes the model as a Hugging Face folder: weights in the dtype that blocks compute with, tied ones once, with
+ * the tokenizer that it was trained with, or else the one that came with it. Of a model with an adapter the adapter
  * alone in PEFT's layout, or the model with it merged. Every rank must call it; rank 0 writes, and has no more than
  * one parameter whole at a time.
  *
@@ -33,6 +33,7 @@ export interface TrainedModel {
 export function saveModel(directory: string, trained: TrainedModel): void {
   const { source, memory, group } = trained;
   const { adapter } = source;
+  const { dtype } = memory.parameters.values;
   const slots = memory.slots.map((slot) => ({
     name: slot.name,
     shape: slot.shape,
@@ -40,12 +41,12 @@ export function saveModel(directory: string, trained: TrainedModel): void {
   }));
   const tensorOf = ({ name, shape }: { name: string; shape: readonly number[] }): CollectiveTensor => ({
     name,
-    dtype: memory.parameters.values.dtype,
+    dtype,
     shape,
-    read: () => memory.read(memory.slot(name)),
+    read: () => memory.read(memory.slot(name)).to(dtype),
   });
   const { config, companionFiles } = withTokenizer(
-    configToSave(source.model),
+    configToSave(source.model, dtype),
     trained.tokenizer,
     source.folder,
   );

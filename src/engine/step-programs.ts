@@ -1,5 +1,6 @@
 import type { ProcessGroup } from '../comm/process-group.js';
 import { type BlockCosts, BlockMeter } from '../step/block-meter.js';
+import type { MemoryPeak } from '../step/checker/data-flow.js';
 import { initialValues } from '../step/effects.js';
 import type { TimedInstruction } from '../step/executor.js';
 import type { Program } from '../step/program.js';
@@ -36,9 +37,9 @@ export class StepPrograms {
     return this.#compiled.program(this.#group.rank);
   }
 
-  /** The most bytes that the program has alive, one per rank. */
-  get predictedPeakBytes(): readonly number[] {
-    return this.#compiled.reports.map(({ peak }) => peak.bytes);
+  /** When the program has most bytes alive, one per rank. */
+  get predictedPeaks(): readonly MemoryPeak[] {
+    return this.#compiled.reports.map(({ peak }) => peak);
   }
 
   /** Runs a step: `body` executes the program and tells `record` of every instruction. */

@@ -13,17 +13,22 @@ import type { Device, DType } from '../tensor/dtype.js';
 import { empty, zeros } from '../tensor/generated/functions.js';
 import { keep, scope, type Tensor } from '../tensor/tensor.js';
 import { type Partition, piecesOf, planPartition, sliceOf } from '../zero/partition.js';
+import type { ParameterSource } from './fill-parameters.js';
 
 export interface TrainingMemoryOptions {
   readonly layout: FlatLayout;
   /** How the program divides the training state; absent: not at all. */
   readonly sharding: Sharding | undefined;
   readonly group: ProcessGroup;
+  /** What blocks compute with. Trained weights are kept in fp32 whatever it is. */
   readonly dtype: DType;
   readonly device: Device;
   /** Absent: frozen parameters are memory of this rank, to be filled like the others. */
   readonly frozen?: FrozenMemory;
 }
+
+/** What the optimizer updates, and what gradients add up in. */
+const MASTER_DTYPE = 'float32';
 
 /**
  * One rank's parameters and gradients, whole or in slices, and the way from them to logical tensors: a parameter
@@ -35,6 +40,8 @@ export class TrainingMemory {
   readonly owned: ShardMemory;
   /** Absent where nothing is divided. */
   readonly shards: ShardMemory | undefined;
+  /** Whether the owned values are apart from what blocks compute with. */
+  readonly hasMasters: boolean;
   readonly partition: Partition;
   readonly #group: ProcessGroup;
   /** The tensors that are disposed with this: views, or slices with memory of their own. */
@@ -42,15 +49,17 @@ export class TrainingMemory {
 
   constructor({ layout, sharding, group, dtype, device, frozen }: TrainingMemoryOptions) {
     this.#group = group;
+    this.hasMasters = dtype !== MASTER_DTYPE;
     const isWhole = {
       values: sharding?.parameters !== 'released',
       gradients: sharding?.gradients !== 'released',
     };
-    const allocate = (elements: number): Tensor =>
-      device === 'cpu' ? group.allocate(elements, dtype) : zeros([elements], { dtype, device });
+    const allocate = (elements: number, of: DType): Tensor =>
+      device === 'cpu' ? group.allocate(elements, of) : zeros([elements], { dtype: of, device });
     const byBlock = { values: !isWhole.values, gradients: !isWhole.gradients };
     this.parameters = new FlatParameters(layout, {
       dtype,
+      gradientDtype: MASTER_DTYPE,
       device,
       allocate,
       gradients: true,
@@ -61,7 +70,9 @@ export class TrainingMemory {
     const slicesOf = (kind: 'values' | 'gradients'): readonly Tensor[] =>
       this.partition.ranges.map((_, index) => {
         const { start, end } = sliceOf(this.partition, index, this.#rank);
-        if (!isWhole[kind]) return keep(allocate(end - start));
+        if (!isWhole[kind] || (kind === 'values' && this.hasMasters)) {
+          return keep(allocate(end - start, MASTER_DTYPE));
+        }
         const whole = kind === 'values' ? this.parameters.values : this.parameters.gradients?.values;
         invariant(whole, 'parameters to train have gradients');
         return keep(noGrad(() => whole.narrow(0, start, end - start)));
@@ -72,8 +83,12 @@ export class TrainingMemory {
   }
 
   /** What the programs of this rank run on. */
-  get resources(): Pick<StepResources, 'parameters' | 'shards'> {
-    return { parameters: this.parameters, ...(this.shards && { shards: this.shards }) };
+  get resources(): Pick<StepResources, 'parameters' | 'shards' | 'masters'> {
+    const [masters] = this.owned.values;
+    return {
+      parameters: this.parameters,
+      ...(this.shards ? { shards: this.shards } : this.hasMasters && masters && { masters }),
+    };
   }
 
   /** What an optimizer on this rank works on. */
@@ -124,22 +139,37 @@ export class TrainingMemory {
     );
   }
 
-  /** Writes what this rank has of a parameter; of memory that is kept whole, all of it. */
-  write(slot: FlatSlot, value: Tensor, slices: readonly Tensor[] = this.owned.values): void {
+  /** The dtype in which a parameter is kept from step to step. */
+  dtypeOf(slot: FlatSlot): DType {
+    return slot.trainable ? MASTER_DTYPE : this.parameters.frozenValues.dtype;
+  }
+
+  /**
+   * Writes what this rank has of a parameter; of memory that is kept whole, all of it.
+   *
+   * @param source is asked for no more than that
+   */
+  fill(slot: FlatSlot, source: ParameterSource, slices: readonly Tensor[] = this.owned.values): void {
     noGrad(() =>
       scope(() => {
         const isKept = slices === this.owned.values && this.parameters.values.elements > 0;
         if (!slot.trainable || isKept) {
-          this.parameters.owner(slot.name).value.copy_(value);
-          return;
+          source(this.parameters.owner(slot.name).value.view([-1]), 0);
+          if (!slot.trainable || !this.hasMasters) return;
         }
-        const flat = value.contiguous().view([-1]);
         for (const { rank, range, sliceOffset, offset, elements } of piecesOf(this.partition, slot)) {
-          if (rank !== this.#rank) continue;
-          pieceOf(slices, range, sliceOffset, elements).copy_(flat.narrow(0, offset, elements));
+          if (rank === this.#rank) source(pieceOf(slices, range, sliceOffset, elements), offset);
         }
       }),
     );
+  }
+
+  /** As `fill`, from the whole parameter. */
+  write(slot: FlatSlot, value: Tensor): void {
+    scope(() => {
+      const flat = noGrad(() => value.contiguous().view([-1]));
+      this.fill(slot, (target, offset) => void target.copy_(flat.narrow(0, offset, target.elements)));
+    });
   }
 
   /** Frees all memory. */

@@ -52,6 +52,7 @@ export class TrainingReport {
     this.#last = result;
     const { engine, sink } = this.#options;
     if (engine.rank !== 0) return;
+    this.#warnOfSkip(result);
     sink({
       event: 'step',
       step: result.step,
@@ -62,14 +63,25 @@ export class TrainingReport {
       tokens_per_second: result.tokens / (result.milliseconds / 1000),
       step_ms: result.milliseconds,
       skipped: result.skipped,
+      skipped_steps: result.skippedSteps,
+      loss_scale: result.lossScale,
+      ...(result.overflow !== undefined && { overflow: result.overflow }),
       memory_bytes: process.memoryUsage.rss(),
     });
+  }
+
+  #warnOfSkip({ step, overflow, lossScale }: StepResult): void {
+    if (overflow === undefined) return;
+    const scaled = lossScale === 1 ? '' : ` at loss scale ${lossScale}`;
+    const message = `step ${step} is skipped: the gradient of ${overflow} is not finite${scaled}`;
+    this.#options.sink({ event: 'log', level: 'warning', message });
   }
 
   /** Every rank must call it: the ranks tell each other their peak memory. */
   finish(stopped: boolean): void {
     const { config, engine, sink } = this.#options;
     const peaks = engine.peakMemory();
+    const predicted = engine.predictedPeaks();
     const measured = engine.measuredPeakBytes();
     if (engine.rank !== 0) return;
     sink({
@@ -77,8 +89,9 @@ export class TrainingReport {
       steps: engine.steps,
       loss: this.#last?.loss ?? Number.NaN,
       peak_memory_bytes: peaks,
-      predicted_peak_bytes: engine.predictedPeakBytes(),
+      predicted_peak_bytes: predicted.map(({ bytes }) => bytes),
       ...(measured !== undefined && { measured_peak_bytes: measured }),
+      memory_ledger: predicted.map(({ ledger }) => ledger),
       ...(config.output !== undefined && { output: config.output }),
       ...(stopped && { stopped }),
     });

@@ -49,6 +49,12 @@ export interface StepEvent {
   readonly step_ms: number;
   /** Whether the update was left out because gradients overflowed. */
   readonly skipped: boolean;
+  /** Steps of the run so far that were skipped. */
+  readonly skipped_steps?: number;
+  /** The factor on the loss that the step was computed with (fp16; otherwise 1). */
+  readonly loss_scale?: number;
+  /** Of a skipped step: the parameter whose gradient was the first that was not finite. */
+  readonly overflow?: string;
   /** Resident memory of rank 0 (on a GPU: allocated device memory). */
   readonly memory_bytes?: number;
 }
@@ -65,6 +71,8 @@ export interface EndEvent {
   /** The most bytes of tensors during a step, one per rank: as the step program says, and as it was. */
   readonly predicted_peak_bytes?: readonly number[];
   readonly measured_peak_bytes?: readonly number[];
+  /** What the predicted bytes consist of: by account ("parameters", "activations"), one per rank. */
+  readonly memory_ledger?: readonly Readonly<Record<string, number>>[];
   readonly output?: string;
   /** Present and true when the run left early because it was asked to (and has saved). */
   readonly stopped?: boolean;

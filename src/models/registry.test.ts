@@ -253,7 +253,9 @@ test('stored tensors that follow from the configuration are no parameters', () =
 });
 
 test('the saved configuration says who loads it, and makes the same model', () => {
-  const saved = configToSave(modelFromConfig(tiny));
+  const saved = configToSave(modelFromConfig(tiny), 'bfloat16');
+  assert.equal(saved.dtype, 'bfloat16');
+  assert.equal(saved.torch_dtype, 'bfloat16');
   assert.equal(saved.model_type, 'llama');
   assert.deepEqual(saved.architectures, ['LlamaForCausalLM']);
   assert.equal(saved.architecture, undefined);
@@ -264,7 +266,10 @@ test('rotary settings are saved in both forms, whichever was read', () => {
   const linear = { rope_type: 'linear', factor: 2 };
   const both = { rope_parameters: { rope_theta: 50, ...linear }, rope_theta: 50, rope_scaling: linear };
   const rotaryOf = (raw: RawConfig) => {
-    const { rope_parameters, rope_theta, rope_scaling } = configToSave(modelFromConfig({ ...tiny, ...raw }));
+    const { rope_parameters, rope_theta, rope_scaling } = configToSave(
+      modelFromConfig({ ...tiny, ...raw }),
+      'float32',
+    );
     return { rope_parameters, rope_theta, rope_scaling };
   };
   assert.deepEqual(rotaryOf({ rope_theta: 50, rope_scaling: { type: 'linear', factor: 2 } }), both);
@@ -275,5 +280,8 @@ test('rotary settings are saved in both forms, whichever was read', () => {
     rope_scaling: null,
   });
   assert.equal(rotaryOf({}).rope_theta, undefined, 'the default of every version');
-  assert.equal(modelFromConfig(configToSave(modelFromConfig({ ...tiny, ...both }))).blocks.length, 4);
+  assert.equal(
+    modelFromConfig(configToSave(modelFromConfig({ ...tiny, ...both }), 'float32')).blocks.length,
+    4,
+  );
 });

@@ -2,6 +2,7 @@ import { TrainyardError } from '../base/errors.js';
 import { nearestNames } from '../base/nearest-names.js';
 import type { Model } from '../nn/block.js';
 import type { ParameterDeclaration } from '../nn/parameter.js';
+import type { DType } from '../tensor/dtype.js';
 import type { RawConfig } from './config-fields.js';
 import { GPT2_CLASSES, readGpt2Config } from './gpt2/gpt2-config.js';
 import { gpt2Model } from './gpt2/gpt2-model.js';
@@ -84,9 +85,9 @@ export function isDerivedWeight(model: Model, stored: string): boolean {
  * stored type of the weights, in the field names of transformers 4 and 5. That of an architecture which we do
  * not know names no class; it is written as it was given, or else says what every model has.
  */
-export function configToSave(model: Model): RawConfig {
+export function configToSave(model: Model, dtype: DType): RawConfig {
   const { architecture, ...fields } = model.config ?? commonFields(model);
-  const type = { model_type: model.architecture, dtype: 'float32', torch_dtype: 'float32' };
+  const type = { model_type: model.architecture, dtype, torch_dtype: dtype };
   const known = model.config && ARCHITECTURES.get(model.architecture);
   if (known === undefined) return { ...fields, ...type };
   return { ...fields, ...rotaryFieldsToSave(fields), ...type, architectures: [known.classes[0]] };

@@ -1,7 +1,7 @@
 import { invariant, TrainyardError } from '../base/errors.js';
 import { noGrad } from '../tensor/autograd.js';
 import type { Device, DType } from '../tensor/dtype.js';
-import { allocateMemory_, releaseMemory_, zeros } from '../tensor/generated/functions.js';
+import { allocateMemory_, freeReleasedMemory, releaseMemory_, zeros } from '../tensor/generated/functions.js';
 import { keep, scope, type Tensor } from '../tensor/tensor.js';
 import type { BlockParameters } from './block.js';
 import { type FlatLayout, type FlatSlot, TALLY_ELEMENTS } from './flat-layout.js';
@@ -9,9 +9,11 @@ import type { Parameter } from './parameter.js';
 
 export interface FlatParametersOptions {
   readonly dtype: DType;
+  /** What gradients add up in; left out: the parameters' dtype. */
+  readonly gradientDtype?: DType;
   readonly device: Device;
   /** Where memory comes from that ranks exchange; left out: from libtorch. */
-  readonly allocate?: (elements: number) => Tensor;
+  readonly allocate?: (elements: number, dtype: DType) => Tensor;
   /** Whether gradients are wanted; evaluation and generation do without. */
   readonly gradients: boolean;
   /**
@@ -77,18 +79,21 @@ export class FlatParameters {
     options: FlatParametersOptions,
   ) {
     const { dtype, device, gradients, byBlock = { values: false, gradients: false }, frozen } = options;
-    const { allocate: allocateFlat = (elements) => zeros([elements], { dtype, device }) } = options;
-    const allocate = (elements: number): Tensor => keep(allocateFlat(elements));
+    const { gradientDtype = dtype } = options;
+    const { allocate: allocateFlat = (elements, of) => zeros([elements], { dtype: of, device }) } = options;
+    const allocate = (elements: number, of = dtype): Tensor => keep(allocateFlat(elements, of));
     this.values = allocate(byBlock.values ? 0 : layout.trainableElements);
     this.frozenValues = frozen?.buffer ?? allocate(layout.frozenElements);
     this.#apart = frozen?.apart ?? new Map();
     this.gradients = gradients
-      ? gradientMemory(allocate((byBlock.gradients ? 0 : layout.trainableElements) + TALLY_ELEMENTS))
+      ? gradientMemory(
+          allocate((byBlock.gradients ? 0 : layout.trainableElements) + TALLY_ELEMENTS, gradientDtype),
+        )
       : undefined;
     this.#memory = layout.ranges.map(({ start, end }) => {
       const part = (whole: Tensor, isOwn: boolean): Tensor =>
         isOwn
-          ? this.#release(allocate(end - start), false)
+          ? this.#release(allocate(end - start, whole.dtype), false)
           : viewOf(whole, { offset: start, elements: end - start, shape: [end - start] });
       return {
         values: part(this.values, byBlock.values),
@@ -148,6 +153,7 @@ export class FlatParameters {
     }
     const { buffer, values, tally } = this.gradients ?? {};
     for (const tensor of [this.values, this.frozenValues, buffer, values, tally]) tensor?.dispose();
+    freeReleasedMemory();
   }
 
   #blockParameters(slots: readonly FlatSlot[]): BlockParameters {

@@ -174,6 +174,22 @@ for (const each of CASES) {
     );
   });
 
+  for (const [dtype, tolerance] of [
+    ['bfloat16', 1e-2],
+    ['float16', 1.5e-3],
+  ] as const) {
+    test(`${each.name}: in ${dtype}, with gradients that add up in fp32`, () => {
+      scope(() => {
+        const exact = (values: Tensor): Tensor => values.detach().to('float64');
+        const { inputs, weights } = draw(each, dtype);
+        const wide = { inputs: inputs.map(exact).map(leaf), weights: weights.map(exact) };
+        const ours = measure(each, { inputs, weights }, true, 'float32');
+        compare(ours, reference(each, wide), tolerance);
+        assert.equal(ours[0]?.dtype, each.name === 'linearCrossEntropy' ? 'float32' : dtype);
+      });
+    });
+  }
+
   test(`${each.name}: the same bits with any number of threads`, () => {
     const before = threads();
     try {
@@ -235,11 +251,11 @@ function draw({ inputs, parameters }: Case, dtype: DType): Start {
 }
 
 /** The output, the inputs' gradients, and what the parameters' gradients grew by from one. */
-function measure(each: Case, { inputs, weights }: Start, wanted: boolean): Tensor[] {
+function measure(each: Case, { inputs, weights }: Start, wanted: boolean, gradientDtype?: DType): Tensor[] {
   const parameters = weights.map((value, index) => ({
     name: `${index}`,
     value,
-    ...(wanted ? { gradient: full(value.shape, 1, { dtype: value.dtype }) } : {}),
+    ...(wanted ? { gradient: full(value.shape, 1, { dtype: gradientDtype ?? value.dtype }) } : {}),
   }));
   const output = each.fused(inputs, parameters);
   if (inputs.length === 0) backward([output], [slope(output)]);

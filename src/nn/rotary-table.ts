@@ -68,7 +68,7 @@ export class RotaryTable implements ConstantTable {
   }
 }
 
-/** A longer sequence soon comes with one that is longer still. */
+/** The next power of two: a sequence that grows makes few tables. */
 function rowsFor(length: number): number {
   return 2 ** Math.ceil(Math.log2(length));
 }

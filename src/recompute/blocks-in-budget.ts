@@ -8,7 +8,8 @@ import { cheapestCover } from './cheapest-cover.js';
  *
  * How far each block's recomputation lowers (or raises) memory at each moment is found by compiling the
  * program with that block alone recomputed. Blocks do not disturb each other: what two save together at a
- * moment is the sum of what each saves. So the question is a linear one, `cheapestCover`'s.
+ * moment is the sum of what each saves. So the question is a linear one, `cheapestCover`'s. Buffers alone may
+ * be kept longer where several blocks are recomputed: what they take too much is then taken off the budget.
  */
 export function blocksInBudget(
   budgetBytes: number,
@@ -24,11 +25,17 @@ export function blocksInBudget(
       relief: before.map((height, moment) => height - (after[moment] ?? 0)),
     };
   });
-  const cover = cheapestCover(
-    items,
-    before.map((height) => height - budgetBytes),
-  );
-  return new Set(cover === undefined ? candidates : cover.map((item) => candidates[item] ?? 0));
+  for (let target = budgetBytes; ; ) {
+    const cover = cheapestCover(
+      items,
+      before.map((height) => height - target),
+    );
+    if (cover === undefined) return new Set(candidates);
+    const chosen = new Set(cover.map((item) => candidates[item] ?? 0));
+    const { bytes } = followValues(compile(chosen));
+    if (bytes <= budgetBytes) return chosen;
+    target -= bytes - budgetBytes;
+  }
 }
 
 /**

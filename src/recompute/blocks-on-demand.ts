@@ -4,7 +4,7 @@ import type { Program } from '../step/program.js';
 /**
  * The blocks to recompute so that activations are kept until live bytes reach a limit: as long as a program
  * exceeds it, the block is dropped that is kept at the peak and whose backward is farthest away. Where
- * nothing is left to drop, the program stays above the limit.
+ * nothing is left to drop, the program stays above the limit, for the caller to refuse.
  */
 export function blocksOnDemand(
   limitBytes: number,

@@ -24,7 +24,7 @@ const onDemandSchema = z.strictObject({
   policy: z
     .literal('on-demand')
     .describe(
-      'Keep activations until the predicted live bytes of a rank pass a limit; then drop the block whose backward is farthest away.',
+      'Keep activations until the predicted live bytes of a rank pass a limit; then drop the block whose backward is farthest away. A limit that cannot be kept is refused.',
     ),
   limit_bytes: positiveInteger().describe('The limit, over everything that the ledger of memory lists.'),
 });

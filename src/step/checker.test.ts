@@ -73,6 +73,7 @@ test('reports the peak of memory and the bytes of collectives', () => {
   assert.equal(report.peak.position, 4);
   assert.deepEqual(report.peak.ledger, {
     parameters: 48 * 4,
+    masters: 0,
     gathered: 0,
     gradients: 51 * 4,
     optimizer: 384,

@@ -8,9 +8,9 @@ import {
 } from './compressed-messages.js';
 import type { Instruction, Operation } from './instruction.js';
 import { startName } from './instruction.js';
-import type { Bucket, GroupName, Program, ProgramBlock, Sharding } from './program.js';
+import type { Bucket, GroupName, MixedPrecision, Program, ProgramBlock, Sharding } from './program.js';
 import { bucketElements } from './program.js';
-import { blocksUsedBy, rangeElements, requiredScatters } from './sharding.js';
+import { blocksUsedBy, isTrained, rangeElements, requiredScatters } from './sharding.js';
 
 /**
  * What one instruction does to the rest of the step.
@@ -37,12 +37,19 @@ export interface Effects {
 /** A value that appears, with the memory that it takes. */
 export interface Made {
   readonly value: string;
-  readonly memory?: { readonly account: Account; readonly bytes: number };
+  readonly memory?: {
+    readonly account: Account;
+    readonly bytes: number;
+    /** Taken from buffers that are kept for the next to use them (`standing-buffers.ts`); absent: allocated anew. */
+    readonly pool?: 'messages' | 'blocks';
+  };
 }
 
 /** The lines of the memory ledger. */
 export type Account =
+  | 'constants'
   | 'parameters'
+  | 'masters'
   | 'gathered'
   | 'gradients'
   | 'optimizer'
@@ -156,7 +163,12 @@ const EFFECTS: { readonly [Op in Operation]: (instruction: Instruction<Op>, prog
     const { compression } = instruction;
     const elements = bucket === undefined ? 0 : bucketElements(bucket);
     const compressed = bucket && compression && compressedAllReduce(bucket, compression, program);
-    const messages = compressed === undefined ? [] : [messagesOf(instruction, compressed.memoryBytes)];
+    const messages =
+      compressed !== undefined
+        ? [messagesOf(instruction, compressed.memoryBytes)]
+        : instruction.ordered
+          ? [arrivingMessages(instruction, elements, program)]
+          : [];
     return {
       reads: bucket === undefined ? [] : [gradients, ...contributionsTo(bucket, program)],
       makes: [{ value: reduced(instruction.bucket) }, ...messages],
@@ -173,17 +185,19 @@ const EFFECTS: { readonly [Op in Operation]: (instruction: Instruction<Op>, prog
     };
   },
 
+  cast: ({ block }) => ({ reads: [shards], makes: [{ value: parameters(block) }], frees: [] }),
+
   gather: (instruction, program) => {
     const { block } = instruction;
     const elements = program.sharding === undefined ? 0 : rangeElements(program.sharding, block);
-    const bytes = elements * program.bytesPerElement;
+    const bytes = elements * parameterBytes(program);
     const isKept = program.sharding?.parameters === 'kept';
     return {
       reads: [shards],
       makes: [
         isKept
           ? { value: parameters(block) }
-          : { value: parameters(block), memory: { account: 'gathered', bytes } },
+          : { value: parameters(block), memory: { account: 'gathered', bytes, pool: 'blocks' } },
       ],
       frees: [],
       starts: startName(instruction),
@@ -197,7 +211,7 @@ const EFFECTS: { readonly [Op in Operation]: (instruction: Instruction<Op>, prog
     return {
       reads: [cleared],
       makes: [
-        { value: blockMemory(block), memory: { account: 'gradients', bytes } },
+        { value: blockMemory(block), memory: { account: 'gradients', bytes, pool: 'blocks' } },
         { value: blockGradients(block, micro) },
       ],
       frees: [],
@@ -213,7 +227,10 @@ const EFFECTS: { readonly [Op in Operation]: (instruction: Instruction<Op>, prog
     const micros = micro === undefined ? microsOf(program) : [micro];
     const isKept = program.sharding?.gradients === 'kept';
     const compressed = part && compression && compressedReduceScatter(part, compression, program);
-    const messages = messagesOf(instruction, compressed?.memoryBytes ?? (bytes * (ranks - 1)) / ranks);
+    const messages =
+      compressed === undefined
+        ? arrivingMessages(instruction, elements, program)
+        : messagesOf(instruction, compressed.memoryBytes);
     return {
       reads:
         part === undefined
@@ -265,22 +282,29 @@ const EFFECTS: { readonly [Op in Operation]: (instruction: Instruction<Op>, prog
 
   wait: ({ started }) => ({ reads: [], makes: [], frees: [], completes: startName(started) }),
 
+  check: (_, program) => ({
+    reads: [gradients, ...finishedGradients(program)],
+    makes: [{ value: checked }],
+    frees: [],
+  }),
+
   clip: (_, program) => ({
     reads: [gradients, ...finishedGradients(program)],
     makes: [{ value: gradientNorm }],
     frees: [],
   }),
 
-  step: (_, program) => ({
+  step: ({ unlessOverflow = false }, program) => ({
     reads: [
       gradientNorm,
       gradients,
       optimizerStates,
-      ...(program.sharding === undefined ? program.blocks.map((__, block) => parameters(block)) : [shards]),
+      ...(hasShards(program) ? [shards] : program.blocks.map((_, block) => parameters(block))),
+      ...(unlessOverflow ? [checked] : []),
     ],
     makes: [{ value: update }],
-    // What other ranks own is out of date from here on, until the next step gathers it.
-    frees: program.sharding?.parameters === 'kept' ? gatherable(program).map(parameters) : [],
+    // What other ranks own and what is a copy is out of date from here on, until the next step makes it anew.
+    frees: program.sharding?.parameters === 'released' ? [] : remade(program).map(parameters),
   }),
 };
 
@@ -291,10 +315,19 @@ export function effectsOf<Op extends Operation>(instruction: Instruction<Op>, pr
 
 /** What is there before the first instruction, and must be there after the last. */
 export function initialValues(program: Program): readonly Made[] {
-  const { bytesPerElement, sharding } = program;
+  return [...initialState(program), ...initialConstants(program)];
+}
+
+function initialConstants({ constantBytes = 0 }: Program): readonly Made[] {
+  if (constantBytes === 0) return [];
+  return [{ value: constants, memory: { account: 'constants', bytes: constantBytes } }];
+}
+
+function initialState(program: Program): readonly Made[] {
+  const { bytesPerElement, sharding, precision } = program;
   if (sharding !== undefined) return initialShards(program, sharding);
+  if (precision !== undefined) return initialMasters(program, precision);
   return [
-    madeConstants(program),
     ...program.blocks.map((block, index) => ({
       value: parameters(index),
       memory: { account: 'parameters' as const, bytes: trainedElements(block) * bytesPerElement },
@@ -307,17 +340,45 @@ export function initialValues(program: Program): readonly Made[] {
   ];
 }
 
+/** Nothing is divided, and blocks compute on copies: of all that is trained, and of nothing else. */
+function initialMasters(program: Program, precision: MixedPrecision): readonly Made[] {
+  const { bytesPerElement, trainableElements } = program;
+  const made = new Set(remade(program));
+  return [
+    { value: shards, memory: { account: 'masters', bytes: trainableElements * bytesPerElement } },
+    {
+      value: computed,
+      memory: { account: 'parameters', bytes: trainableElements * precision.bytesPerElement },
+    },
+    ...[...program.blocks.keys()]
+      .filter((block) => !made.has(block))
+      .map((block) => ({ value: parameters(block), memory: { account: 'parameters' as const, bytes: 0 } })),
+    {
+      value: gradients,
+      memory: { account: 'gradients', bytes: (trainableElements + TALLY_ELEMENTS) * bytesPerElement },
+    },
+    { value: optimizerStates, memory: { account: 'optimizer', bytes: program.optimizerBytes } },
+  ];
+}
+
 function initialShards(
   program: Program,
   { parameters: kept, gradients: keptGradients }: Sharding,
 ): readonly Made[] {
-  const { bytesPerElement, trainableElements } = program;
+  const { bytesPerElement, trainableElements, precision } = program;
   const owned = trainableElements / program.groups.data.length;
+  const whole = kept === 'kept' ? trainableElements : 0;
   const values = kept === 'kept' ? trainableElements : owned;
   const sums = (keptGradients === 'kept' ? trainableElements : owned) + TALLY_ELEMENTS;
+  const weights: readonly Made[] =
+    precision === undefined
+      ? [{ value: shards, memory: { account: 'parameters', bytes: values * bytesPerElement } }]
+      : [
+          { value: shards, memory: { account: 'masters', bytes: owned * bytesPerElement } },
+          { value: computed, memory: { account: 'parameters', bytes: whole * precision.bytesPerElement } },
+        ];
   return [
-    madeConstants(program),
-    { value: shards, memory: { account: 'parameters', bytes: values * bytesPerElement } },
+    ...weights,
     { value: gradients, memory: { account: 'gradients', bytes: sums * bytesPerElement } },
     { value: optimizerStates, memory: { account: 'optimizer', bytes: program.optimizerBytes } },
   ];
@@ -328,13 +389,15 @@ export function goalValue(program: Program): string {
   return program.goal === 'update' ? update : gradientNorm;
 }
 
+const constants = 'constants';
 const gradients = 'gradient buffer';
 const cleared = 'cleared gradients';
 const gradientNorm = 'gradient norm';
 const optimizerStates = 'optimizer states';
 const update = 'updated parameters';
 const shards = 'own slices of the parameters';
-const constants = 'constants';
+const computed = 'memory of the parameters to compute with';
+const checked = 'check for overflow';
 const agreed = 'agreed tally';
 const parameters = (block: number) => `parameters of block.${block}`;
 const batch = (micro: number) => `batch of micro ${micro}`;
@@ -349,6 +412,17 @@ const blockGradients = (block: number, micro: number | undefined) =>
 const scattered = (instruction: Instruction<'scatter'>) => `result of ${startName(instruction)}`;
 const reduced = (bucket: number) => `reduced bucket.${bucket}`;
 const scratchName = 'workspace';
+
+/** What the other ranks send of their part of so many elements, of which this rank sums its slice. */
+function arrivingMessages(
+  instruction: Instruction<'reduce' | 'scatter'>,
+  elements: number,
+  { groups, bytesPerElement }: Program,
+): Made {
+  const ranks = groups.data.length;
+  const bytes = (ranks - 1) * Math.ceil(elements / ranks) * bytesPerElement;
+  return messagesOf(instruction, bytes, 'messages');
+}
 
 /** What an instruction takes on its way; it frees it itself. */
 function scratch(bytes = 0): Made {
@@ -365,8 +439,11 @@ function madeGraph(block: number, micro: number, program: Program): Made {
 }
 
 /** Memory of a reduction that is under way. */
-function messagesOf(instruction: Instruction<'reduce' | 'scatter'>, bytes: number): Made {
-  return { value: `messages of ${startName(instruction)}`, memory: { account: 'buckets', bytes } };
+function messagesOf(instruction: Instruction<'reduce' | 'scatter'>, bytes: number, pool?: 'messages'): Made {
+  return {
+    value: `messages of ${startName(instruction)}`,
+    memory: { account: 'buckets', bytes, ...(pool && { pool }) },
+  };
 }
 
 function onTheWire(
@@ -405,19 +482,25 @@ function microsOf(program: Program): readonly number[] {
   return Array.from({ length: program.microBatches }, (_, micro) => micro);
 }
 
-/** The blocks that have slices on the ranks. */
-function gatherable({ blocks, sharding }: Program): readonly number[] {
-  return sharding === undefined
-    ? []
-    : [...blocks.keys()].filter((block) => rangeElements(sharding, block) > 0);
+/** Whether the parameters that blocks use are made in every step, from weights that are kept apart. */
+function hasShards({ sharding, precision }: Program): boolean {
+  return sharding !== undefined || precision !== undefined;
+}
+
+/** The blocks whose parameters are so made. */
+function remade(program: Program): readonly number[] {
+  const { blocks, sharding, precision } = program;
+  if (sharding !== undefined) return [...blocks.keys()].filter((block) => rangeElements(sharding, block) > 0);
+  return precision === undefined ? [] : [...blocks.keys()].filter((block) => isTrained(block, program));
+}
+
+/** Of one element that blocks compute with. */
+function parameterBytes({ precision, bytesPerElement }: Program): number {
+  return precision?.bytesPerElement ?? bytesPerElement;
 }
 
 function isLast(program: Program, block: number): boolean {
   return block === program.blocks.length - 1;
-}
-
-function madeConstants({ constantBytes = 0 }: Program): Made {
-  return { value: constants, memory: { account: 'constants', bytes: constantBytes } };
 }
 
 function trainedElements(block: ProgramBlock): number {

@@ -1,6 +1,8 @@
 import type { Handlers } from './executor.js';
 import { agree } from './handlers/agree.js';
 import { backward } from './handlers/backward.js';
+import { cast } from './handlers/cast.js';
+import { check } from './handlers/check.js';
 import { clear } from './handlers/clear.js';
 import { clip } from './handlers/clip.js';
 import { forward } from './handlers/forward.js';
@@ -25,12 +27,14 @@ export function createHandlers(program: Program, state: StepState): Handlers {
     recompute: recompute(state),
     backward: backward(state),
     reduce: reduce(program, state),
+    cast: cast(state),
     gather: gather(program, state),
     prepare: prepare(state),
     scatter: scatter(program, state),
     release: release(state),
     agree: agree(program, state),
     wait: wait(state),
+    check: check(program, state),
     clip: clip(program, state),
     step: step(state),
   };

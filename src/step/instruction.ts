@@ -17,8 +17,17 @@ export interface InstructionTable {
   readonly recompute: { readonly block: number; readonly micro: number };
   /** Adds to the gradients of the block's parameters and frees what its forward kept. */
   readonly backward: { readonly block: number; readonly micro: number };
-  /** Starts the sum of one gradient bucket over the data-parallel ranks; a `wait` must follow. */
-  readonly reduce: { readonly bucket: number; readonly compression?: ActiveCompression };
+  /**
+   * Starts the sum of one gradient bucket over the data-parallel ranks; a `wait` must follow. `ordered`: in the
+   * order of ranks, from the messages of all.
+   */
+  readonly reduce: {
+    readonly bucket: number;
+    readonly ordered?: true;
+    readonly compression?: ActiveCompression;
+  };
+  /** Makes a block's parameters for computing, in 16 bits, from the fp32 weights. */
+  readonly cast: { readonly block: number };
   /** Starts making a block's parameters whole from the slices of all ranks; a `wait` must follow. */
   readonly gather: { readonly block: number };
   /** Allocates a block's gradients, of one micro-batch or of all, and sets them to zero. */
@@ -40,10 +49,12 @@ export interface InstructionTable {
   readonly agree: object;
   /** Blocks until a started instruction is done. */
   readonly wait: { readonly started: Instruction<AsynchronousOperation> };
+  /** Finds out, the same on all ranks, whether every gradient is finite, and which is not. */
+  readonly check: object;
   /** Computes the global gradient norm and from it the factor that brings it down to `maximumNorm`. */
   readonly clip: { readonly maximumNorm?: number };
-  /** One optimizer update of the parameters. */
-  readonly step: object;
+  /** One optimizer update of the parameters; with `unlessOverflow` none where `check` found an infinite gradient. */
+  readonly step: { readonly unlessOverflow?: true };
 }
 
 export type Operation = keyof InstructionTable;
@@ -63,6 +74,7 @@ const WORDS: { readonly [Op in Operation]: (instruction: Instruction<Op>) => rea
   recompute: ({ block, micro }) => [`block.${block}`, `micro ${micro}`],
   backward: ({ block, micro }) => [`block.${block}`, `micro ${micro}`],
   reduce: ({ bucket }) => [`bucket.${bucket}`, 'start'],
+  cast: ({ block }) => [`block.${block}`, 'parameters'],
   gather: ({ block }) => [`block.${block}`, 'start'],
   prepare: ({ block, micro }) => [`block.${block}`, `gradients${ofMicro(micro)}`],
   scatter: ({ part, micro }) => [`part.${part}${ofMicro(micro)}`, 'start'],
@@ -72,8 +84,9 @@ const WORDS: { readonly [Op in Operation]: (instruction: Instruction<Op>) => rea
   ],
   agree: () => ['tally', 'start'],
   wait: ({ started }) => [startName(started)],
+  check: () => ['overflow'],
   clip: ({ maximumNorm }) => [maximumNorm === undefined ? 'none' : String(maximumNorm)],
-  step: () => [],
+  step: ({ unlessOverflow = false }) => (unlessOverflow ? ['', '(unless overflow)'] : []),
 };
 
 function ofMicro(micro: number | undefined): string {

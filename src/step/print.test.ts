@@ -51,11 +51,12 @@ test('a program as JSON has everything, and the text of each instruction', () =>
 
 test('a report prints the peak with its ledger, and what is sent', () => {
   const ledger = {
+    constants: 0,
     parameters: 1000,
+    masters: 0,
     gathered: 0,
     gradients: 1008,
     optimizer: 2000,
-    constants: 0,
     buckets: 0,
     activations: 12_345,
     workspace: 0,
@@ -69,11 +70,12 @@ test('a report prints the peak with its ledger, and what is sent', () => {
     printReport(PROGRAM, report),
     [
       'peak   memory              16,417  bytes in backward block.0 micro 0',
+      '       constants                0',
       '       parameters           1,000',
+      '       masters                  0',
       '       gathered                 0',
       '       gradients            1,008',
       '       optimizer            2,000',
-      '       constants                0',
       '       buckets                  0',
       '       activations         12,345',
       '       workspace                0',

@@ -65,6 +65,16 @@ export interface GradientPart extends FlatRange {
   readonly blocks: readonly number[];
 }
 
+/**
+ * Mixed precision: blocks compute on 16-bit copies of their trainable parameters. The fp32 weights themselves
+ * (the masters) are what the optimizer updates, beside gradients that add up in fp32.
+ */
+export interface MixedPrecision {
+  readonly dtype: 'bfloat16' | 'float16';
+  /** Of one element that blocks compute with. */
+  readonly bytesPerElement: 2;
+}
+
 /** A set of ranks that communicate, by the mesh axis it stands for. */
 export type GroupName = 'data';
 
@@ -85,7 +95,10 @@ export interface Program {
   readonly blocks: readonly ProgramBlock[];
   /** Length of the flat buffer of trainable parameters, padding included, tally excluded. */
   readonly trainableElements: number;
+  /** Of gradients and of the weights that the optimizer updates. */
   readonly bytesPerElement: number;
+  /** Absent: blocks compute with those weights themselves. */
+  readonly precision?: MixedPrecision;
   /** One micro-batch on the device. */
   readonly batchBytes: number;
   /** What the optimizer keeps between steps on this rank. */

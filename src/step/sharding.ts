@@ -21,6 +21,12 @@ export function contributorsTo(block: number, program: Program): readonly number
   return [...program.blocks.keys()].filter((other) => blocksUsedBy(other, program).includes(block));
 }
 
+/** Whether a block owns parameters that are trained. */
+export function isTrained(block: number, program: Program): boolean {
+  const parameters = program.blocks[block]?.parameters ?? [];
+  return parameters.some(({ name, owner, trainable }) => name === owner && trainable);
+}
+
 /** Elements of a block's range, padding included. */
 export function rangeElements({ ranges }: Pick<Sharding, 'ranges'>, block: number): number {
   const { start, end }: FlatRange = ranges[block] ?? { start: 0, end: 0 };

@@ -43,6 +43,8 @@ function programs(
             overlap: true,
             persistenceThreshold: 0,
             prefetchElements: 0,
+            mostPersistentElements: 0,
+            mostReuseDistance: 0,
             mostLiveElements: 1,
           }),
         ];

@@ -14,7 +14,8 @@ export const zeroSchema = z
       .default(4_194_304)
       .describe(
         "Gradient elements that travel in one reduction, at stage 0 as well. DeepSpeed's default of 5e8 " +
-          'makes one bucket of most models, which leaves nothing to overlap; ours is 16 MiB of fp32.',
+          'makes one bucket of most models, which leaves nothing to overlap; ours is 16 MiB of fp32. From stage 1 ' +
+          'on no message is cut into fewer than 1024 elements for each rank.',
       ),
     overlap_comm: z
       .boolean()
@@ -30,13 +31,26 @@ export const zeroSchema = z
       ),
     stage3_max_live_parameters: positiveInteger()
       .default(1_000_000_000)
-      .describe('Stage 3: no block is gathered ahead that would bring more elements than this into memory.'),
+      .describe(
+        'Stage 3: no block is gathered ahead, or kept for a later use, that would bring more elements than this ' +
+          'into memory. What one block needs it gets.',
+      ),
+    stage3_max_reuse_distance: nonNegativeInteger()
+      .default(0)
+      .describe(
+        'Stage 3: a block stays whole after a use if its next use comes after no more than so many elements of ' +
+          "other blocks. DeepSpeed's default of 1e9 keeps most models whole from forward to backward.",
+      ),
     stage3_param_persistence_threshold: nonNegativeInteger()
       .default(100_000)
       .describe(
         'Stage 3: a block with no parameter larger than this many elements stays whole once it is gathered, ' +
-          'to the end of its last use in the step.',
+          'to the end of its last use in the step. A small parameter of a larger block travels in the message of ' +
+          'its block, and costs none of its own.',
       ),
+    stage3_model_persistence_threshold: nonNegativeInteger()
+      .default(Number.MAX_SAFE_INTEGER)
+      .describe('Stage 3: elements that all blocks together may have that stay whole for being small.'),
   })
   .prefault({})
   .describe('Division of the training state over the data-parallel ranks (ZeRO).');

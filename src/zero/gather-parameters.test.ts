@@ -45,6 +45,8 @@ function compile(
   const gathering = {
     overlap: true,
     persistenceThreshold: 0,
+    mostPersistentElements: 1000,
+    mostReuseDistance: 0,
     prefetchElements: 1000,
     mostLiveElements: 1000,
     ...options,
@@ -127,6 +129,62 @@ test('a block of small parameters stays whole from its first use to its last', (
     assert.equal(found.filter((line) => line === `gather block.${block}`).length, 1);
   }
   assert.equal(found.filter((line) => line === 'gather block.0').length, 2);
+});
+
+/** Most gathered elements at a time. */
+function mostGathered(program: Program): number {
+  let [live, most] = [0, 0];
+  for (const instruction of program.instructions) {
+    const sizeOf = (block: number): number => SIZES[block] ?? 0;
+    if (instruction.op === 'gather') live += sizeOf(instruction.block);
+    if (instruction.op === 'release' && instruction.memory === 'parameters')
+      live -= sizeOf(instruction.block);
+    most = Math.max(most, live);
+  }
+  return most;
+}
+
+const gathersOf = (program: Program, block: number): number =>
+  lines(program).filter((line) => line === `gather block.${block}`).length;
+
+test('persistent blocks together stay inside their limit', () => {
+  const program = compile(3, { persistenceThreshold: 32, mostPersistentElements: 50 });
+  assert.deepEqual(
+    [0, 1, 2, 3].map((block) => gathersOf(program, block)),
+    [2, 1, 2, 1],
+    'block 1 fits, block 2 no longer does, block 3 still does',
+  );
+});
+
+test('a block that is used again soon enough stays whole, and saves its second gather', () => {
+  // Between the uses of block 2 lie two of block 3; between those of block 1, two more of block 2.
+  const distances = [0, 31, 32, 95, 96, 159, 160];
+  const counts = distances.map((mostReuseDistance) => {
+    const program = compile(3, { mostReuseDistance });
+    checkPrograms([program]);
+    return [gathersOf(program, 0), gathersOf(program, 1), gathersOf(program, 2)].join('');
+  });
+  assert.deepEqual(counts, ['222', '222', '221', '221', '211', '211', '111']);
+  assert.equal(traffic(compile(3, { mostReuseDistance: 160 })), 2);
+});
+
+test('live parameters stay inside their limit, whatever asks for them, down to what one use needs', () => {
+  for (const options of [
+    { mostReuseDistance: 1000 },
+    { persistenceThreshold: 1000 },
+    { prefetchElements: 1000 },
+  ]) {
+    let before = 0;
+    for (let limit = 1; limit <= 200; limit += 1) {
+      const program = compile(3, { ...options, mostLiveElements: limit }, 2);
+      checkPrograms([program]);
+      const most = mostGathered(program);
+      assert.ok(most <= Math.max(limit, 64), `${most} elements of ${limit}`);
+      assert.ok(most >= before);
+      before = most;
+    }
+    assert.ok(before > 64, 'a wide limit is used');
+  }
 });
 
 test('elements on the wire: 2P at stages 1 and 2, at most 3P at stage 3', () => {

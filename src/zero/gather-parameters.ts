@@ -5,8 +5,12 @@ import { blocksUsedBy, rangeElements } from '../step/sharding.js';
 export interface GatherParametersOptions {
   /** Let forward go on under a gather (DeepSpeed: overlap_comm). */
   readonly overlap: boolean;
-  /** A block without a parameter longer than this stays whole through the step (DeepSpeed's name for it). */
+  /** A block without a parameter longer than this is persistent: it stays whole through the step. */
   readonly persistenceThreshold: number;
+  /** Elements that all persistent blocks together may have (DeepSpeed: stage3_model_persistence_threshold). */
+  readonly mostPersistentElements: number;
+  /** A block stays whole that is used again after no more elements (DeepSpeed: stage3_max_reuse_distance). */
+  readonly mostReuseDistance: number;
   /** Elements that may be fetched before they are used (DeepSpeed: stage3_prefetch_bucket_size). */
   readonly prefetchElements: number;
   /** Gathered elements that may be in memory at a time (DeepSpeed: stage3_max_live_parameters). */
@@ -17,7 +21,7 @@ export interface GatherParametersOptions {
  * Makes parameters whole before a block uses them. Where they are kept (stages 1 and 2) each block is gathered
  * once, all gathers start with the step and a block is waited for when forward reaches it: what the step before
  * has updated travels under the forward of the blocks before. Where they are released (stage 3) a block is
- * gathered for each use and released after it, unless it is the next to be used again or persistent; with
+ * gathered for each use and released after it, unless it is used again soon or persistent, and there is room; with
  * overlap the gather starts one use earlier.
  */
 export function gatherParameters(options: GatherParametersOptions): Pass {
@@ -45,30 +49,64 @@ function gatherOnce(program: Program, { overlap }: GatherParametersOptions): Pro
   return { ...program, instructions: [...starts, ...uses] };
 }
 
-function gatherEachUse(program: Program, { persistenceThreshold }: GatherParametersOptions): Program {
+function gatherEachUse(program: Program, options: GatherParametersOptions): Program {
   const uses = program.instructions
     .map((instruction) => usedBy(instruction, program))
     .filter((blocks) => blocks.length > 0);
-  const isPersistent = program.blocks.map(({ parameters }) =>
-    parameters.every(({ name, owner, elements }) => name !== owner || elements <= persistenceThreshold),
-  );
+  const isKept = planKept(program, uses, options);
   const whole = new Set<number>();
-  let use = 0;
+  let use = -1;
   const instructions = program.instructions.flatMap((instruction): readonly Instruction[] => {
     const blocks = usedBy(instruction, program);
     if (blocks.length === 0) return [instruction];
     use += 1;
     const missing = blocks.filter((block) => !whole.has(block));
-    const done = blocks.filter(
-      (block) =>
-        !uses[use]?.includes(block) &&
-        !(isPersistent[block] && uses.slice(use).some((later) => later.includes(block))),
-    );
+    const done = blocks.filter((block) => !isKept(block, use));
     for (const block of missing) whole.add(block);
     for (const block of done) whole.delete(block);
     return [...missing.flatMap((block) => [gather(block), wait(block)]), instruction, ...done.map(release)];
   });
   return { ...program, instructions };
+}
+
+/** Whether a block stays whole after a use, until its next. To be asked once for each use, in their order. */
+function planKept(
+  program: Program,
+  uses: readonly (readonly number[])[],
+  options: GatherParametersOptions,
+): (block: number, use: number) => boolean {
+  const { sharding } = program;
+  const lengthOf = (block: number): number => (sharding === undefined ? 0 : rangeElements(sharding, block));
+  const needed = uses.map((blocks) => blocks.reduce((sum, block) => sum + lengthOf(block), 0));
+  const live = [...needed];
+  const persistent = persistentBlocks(program, lengthOf, options);
+  return (block, use) => {
+    const next = uses.findIndex((blocks, later) => later > use && blocks.includes(block));
+    if (next === -1) return false;
+    const between = Array.from({ length: next - use - 1 }, (_, index) => use + 1 + index);
+    const distance = between.reduce((sum, later) => sum + (needed[later] ?? 0), 0);
+    const isWanted = persistent.has(block) || distance <= options.mostReuseDistance;
+    const heights = between.map((later) => (live[later] ?? 0) + lengthOf(block));
+    if (!isWanted || heights.some((height) => height > options.mostLiveElements)) return false;
+    for (const [index, later] of between.entries()) live[later] = heights[index] ?? 0;
+    return true;
+  };
+}
+
+function persistentBlocks(
+  { blocks }: Program,
+  lengthOf: (block: number) => number,
+  { persistenceThreshold, mostPersistentElements }: GatherParametersOptions,
+): ReadonlySet<number> {
+  const persistent = new Set<number>();
+  let room = mostPersistentElements;
+  for (const [block, { parameters }] of blocks.entries()) {
+    const own = parameters.filter(({ name, owner }) => name === owner);
+    if (own.some(({ elements }) => elements > persistenceThreshold) || lengthOf(block) > room) continue;
+    persistent.add(block);
+    room -= lengthOf(block);
+  }
+  return persistent;
 }
 
 /** Moves the start of each gather before the use that precedes it, as far as the limits allow. */

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import type { StepEvent } from '../../launch/events.js';
-import { COLORS, endLine, liveLine, NO_COLORS, plainLine, startLine } from './lines.js';
+import { COLORS, endLines, liveLine, NO_COLORS, plainLine, startLine } from './lines.js';
 import { NO_PROGRESS, type Progress, withEvent } from './progress.js';
 import { sparkline } from './sparkline.js';
 
@@ -110,22 +110,26 @@ test('the end says how it went', () => {
     peak_memory_bytes: [2 ** 30, 2 ** 29],
     output: 'runs/x',
   } as const;
-  assert.equal(endLine(after(3), 10), undefined);
-  assert.equal(
-    endLine(withEvent(after(3), end), 83),
-    'done: 200 steps in 1:23, loss 2.5000, peak memory 1.00 GiB + 512 MiB, written to runs/x',
-  );
+  const line = 'done: 200 steps in 1:23, loss 2.5000, peak memory 1.00 GiB + 512 MiB, written to runs/x';
+  assert.deepEqual(endLines(after(3), 10), []);
+  assert.deepEqual(endLines(withEvent(after(3), end), 83), [line]);
   const counted = {
     ...end,
-    predicted_peak_bytes: [3 * 2 ** 20, 2 ** 20],
-    measured_peak_bytes: [2 ** 20, 2 ** 21],
+    predicted_peak_bytes: [2 ** 20, 4 * 2 ** 20],
+    measured_peak_bytes: [2 ** 20, 3 * 2 ** 20],
+    memory_ledger: [
+      { parameters: 2 ** 20, gathered: 0, activations: 0 },
+      { parameters: 2 ** 20, gathered: 0, activations: 3 * 2 ** 20 },
+    ],
   };
+  assert.deepEqual(endLines(withEvent(after(3), counted), 83), [
+    line,
+    '  parameters   1.00 MiB',
+    '  activations  3.00 MiB',
+    '  together     4.00 MiB, measured 3.00 MiB (−25.0 %)',
+  ]);
   assert.match(
-    endLine(withEvent(after(3), counted), 83) ?? '',
-    /peak memory 1\.00 GiB \+ 512 MiB, of it tensors 2\.00 MiB \(predicted 3\.00 MiB\), written/,
-  );
-  assert.match(
-    endLine(withEvent(after(3), { ...end, steps: 7, stopped: true }), 5) ?? '',
+    endLines(withEvent(after(3), { ...end, steps: 7, stopped: true }), 5)[0] ?? '',
     /^stopped after 7 steps in 0:05/,
   );
 });

@@ -1,6 +1,7 @@
 import { printable } from '../../base/printable.js';
 import type { EndEvent, StartEvent, StepEvent } from '../../launch/events.js';
 import { formatBytes, formatCount, formatDuration, formatRate, formatValue } from '../format.js';
+import { ledgerLines } from './ledger-lines.js';
 import { type Progress, secondsLeft, tokensPerSecond } from './progress.js';
 import { sparkline } from './sparkline.js';
 
@@ -63,27 +64,19 @@ export function liveLine(progress: Progress, width: number, palette: Palette): s
   );
 }
 
-/** How the run went, in one line; undefined while it goes on. */
-export function endLine({ end }: Progress, seconds: number): string | undefined {
-  if (end === undefined) return undefined;
+/** How the run went, and what took its memory; nothing while it goes on. */
+export function endLines({ end }: Progress, seconds: number): readonly string[] {
+  return end === undefined ? [] : [endLine(end, seconds), ...ledgerLines(end)];
+}
+
+function endLine(end: EndEvent, seconds: number): string {
   const memory = end.peak_memory_bytes.map(formatBytes).join(' + ');
   return [
     `${end.stopped === true ? 'stopped after' : 'done:'} ${end.steps} steps in ${formatDuration(seconds)}`,
     `loss ${formatValue(end.loss)}`,
     ...(memory === '' ? [] : [`peak memory ${memory}`]),
-    ...tensorMemory(end),
     ...(end.output === undefined ? [] : [`written to ${printable(end.output)}`]),
   ].join(', ');
-}
-
-/** The most bytes of tensors on any rank, beside what the step program predicted. */
-function tensorMemory({
-  predicted_peak_bytes: predicted,
-  measured_peak_bytes: measured,
-}: EndEvent): string[] {
-  if (predicted === undefined || measured === undefined) return [];
-  const [most, expected] = [Math.max(...measured), Math.max(...predicted)];
-  return [`of it tensors ${formatBytes(most)} (predicted ${formatBytes(expected)})`];
 }
 
 interface Field {

@@ -3,7 +3,7 @@ import type { EndEvent, ErrorEvent, LogEvent, StartEvent, StepEvent } from '../.
 import { formatError } from '../print-error.js';
 import { type Display, logLine, outputLines } from './display.js';
 import { shownLines } from './line-writer.js';
-import { endLine, liveLine, type Palette, startLine } from './lines.js';
+import { endLines, liveLine, type Palette, startLine } from './lines.js';
 import { LiveScreen, type Terminal } from './live-screen.js';
 import { NO_PROGRESS, type Progress, withEvent } from './progress.js';
 
@@ -53,8 +53,7 @@ export class LiveDisplay implements Display {
     this.#draw();
     process.off('SIGWINCH', this.#onResize);
     this.#screen.close();
-    const line = endLine(this.#progress, (performance.now() - this.#startedAt) / 1000);
-    if (line !== undefined) this.#print([line]);
+    this.#print(endLines(this.#progress, (performance.now() - this.#startedAt) / 1000));
   }
 
   failure(error: ErrorEvent): void {

@@ -4,7 +4,7 @@ import type { EndEvent, ErrorEvent, LogEvent, StartEvent, StepEvent } from '../.
 import { formatError } from '../print-error.js';
 import { type Display, logLine, outputLines } from './display.js';
 import { writeLines } from './line-writer.js';
-import { endLine, plainLine, startLine } from './lines.js';
+import { endLines, plainLine, startLine } from './lines.js';
 import { NO_PROGRESS, type Progress, withEvent } from './progress.js';
 
 const QUIET_MS = 5000;
@@ -49,8 +49,7 @@ export class PlainDisplay implements Display {
   close(): void {
     const step = this.#progress.last?.step;
     if (step !== undefined && step !== this.#printedStep) this.#printStep(step);
-    const line = endLine(this.#progress, (this.#now() - this.#startedAt) / 1000);
-    if (line !== undefined) this.#print([line]);
+    this.#print(endLines(this.#progress, (this.#now() - this.#startedAt) / 1000));
   }
 
   failure(error: ErrorEvent): void {

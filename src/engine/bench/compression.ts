@@ -104,7 +104,15 @@ async function gradientsOfRanks(configPath: string, overrides: readonly string[]
   const layout = planFlatLayout(model.blocks);
   const { seed } = config;
   const length = config.data.sequence_length ?? defaultSequenceLength(model);
-  const memory = openMemory({ source, layout, sharding: undefined, world, seed, sequenceLength: length });
+  const memory = openMemory({
+    source,
+    layout,
+    sharding: undefined,
+    world,
+    dtype: 'float32',
+    seed,
+    sequenceLength: length,
+  });
   const gradients: Tensor[] = [];
   let sequenceLength = 0;
   for (let rank = 0; rank < RANKS; rank += 1) {

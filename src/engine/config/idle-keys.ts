@@ -18,12 +18,15 @@ interface ConditionalKey {
 const atLowStage: IdleReason = ({ zero_optimization: { stage } }) =>
   stage === 3 ? undefined : `at stage ${stage}`;
 
-const withoutPrefetch: IdleReason = ({
-  zero_optimization: { overlap_comm, stage3_prefetch_bucket_size },
-}) => {
-  if (!overlap_comm) return 'while overlap_comm is false';
-  return stage3_prefetch_bucket_size === 0 ? 'while stage3_prefetch_bucket_size is 0' : undefined;
+/** Parameters beyond those that one block needs are live where they are fetched ahead or kept for later. */
+const withoutSpareParameters: IdleReason = ({ zero_optimization: zero }) => {
+  const areKept = zero.stage3_max_reuse_distance > 0 || zero.stage3_param_persistence_threshold > 0;
+  const areFetched = zero.overlap_comm && zero.stage3_prefetch_bucket_size > 0;
+  return areKept || areFetched ? undefined : 'while no block is gathered ahead or kept';
 };
+
+const withoutPersistence: IdleReason = ({ zero_optimization: { stage3_param_persistence_threshold } }) =>
+  stage3_param_persistence_threshold === 0 ? 'while stage3_param_persistence_threshold is 0' : undefined;
 
 const withoutOverlap: IdleReason = ({ zero_optimization: { overlap_comm } }) =>
   overlap_comm ? undefined : 'while overlap_comm is false';
@@ -52,13 +55,24 @@ const withoutDecayRates: IdleReason = ({ scheduler }) =>
     ? 'while decay_lr_rate and decay_mom_rate are 0'
     : undefined;
 
+const withStaticScale: IdleReason = ({ fp16 }) =>
+  fp16.enabled && fp16.loss_scale > 0 ? 'while loss_scale is above 0, which keeps the scale' : undefined;
+
+const scaling = (key: string): JsonPath => ['fp16', key];
 const zero = (key: string): JsonPath => ['zero_optimization', key];
 const cycle = (key: string): JsonPath => ['scheduler', 'params', key];
 
 const CONDITIONAL_KEYS: readonly ConditionalKey[] = [
   { path: zero('stage3_prefetch_bucket_size'), idle: either(atLowStage, withoutOverlap) },
-  { path: zero('stage3_max_live_parameters'), idle: either(atLowStage, withoutPrefetch) },
+  { path: zero('stage3_max_live_parameters'), idle: either(atLowStage, withoutSpareParameters) },
+  { path: zero('stage3_max_reuse_distance'), inert: 0, idle: atLowStage },
+  { path: zero('stage3_model_persistence_threshold'), idle: either(atLowStage, withoutPersistence) },
   { path: zero('stage3_param_persistence_threshold'), idle: atLowStage },
+  { path: scaling('initial_scale_power'), inert: 16, idle: withStaticScale },
+  { path: scaling('loss_scale_window'), inert: 1000, idle: withStaticScale },
+  { path: scaling('hysteresis'), inert: 2, idle: withStaticScale },
+  { path: scaling('consecutive_hysteresis'), inert: false, idle: withStaticScale },
+  { path: scaling('min_loss_scale'), inert: 1, idle: withStaticScale },
   { path: ['optimizer', 'params', 'dampening'], inert: 0, idle: withoutMomentum },
   { path: cycle('cycle_momentum'), inert: false, idle: withoutMovedMomentum },
   { path: cycle('cycle_min_mom'), idle: withoutMovedMomentum },
@@ -68,9 +82,14 @@ const CONDITIONAL_KEYS: readonly ConditionalKey[] = [
   { path: cycle('decay_step_size'), inert: 0, idle: withoutDecayRates },
 ];
 
+/** The sections that say whether a key acts. */
+function keysBehind([section]: JsonPath): ConfigRule['keys'] {
+  return section === 'zero_optimization' || section === 'fp16' ? [section] : ['optimizer', 'scheduler'];
+}
+
 /** A key that DeepSpeed would accept and then pass over is refused, with what keeps it from acting. */
 export const idleKeyRules: readonly ConfigRule[] = CONDITIONAL_KEYS.map(({ path, inert, idle }) => ({
-  keys: path[0] === 'zero_optimization' ? ['zero_optimization'] : ['optimizer', 'scheduler'],
+  keys: keysBehind(path),
   check(config, _surroundings, given) {
     const value = given(path);
     const reason = value === undefined || value === inert ? undefined : idle(config);

@@ -2,6 +2,7 @@ import { isJsonObject, type JsonObject, type JsonPath, type JsonValue } from '..
 import { valueBelow } from '../../base/json-schema.js';
 import { compressionOf } from '../../comm/config.js';
 import { hasMomentum } from '../../optim/config.js';
+import { precisionName, precisionOf } from '../../precision/config.js';
 import { type BatchSizes, completeBatchSizes, isBatchConflict } from './batch-sizes.js';
 import { checkSchema, related, withCanonicalNames } from './check.js';
 import { idleKeyNotes } from './idle-keys.js';
@@ -60,7 +61,9 @@ export function resolve(written: JsonValue, surroundings: Surroundings): Resolut
   if (issues.length > 0) throw errorOf(issues, origin);
   const sizes = completeBatchSizes(config, dataParallelSize(config, surroundings) ?? 1);
   if (isBatchConflict(sizes)) throw new Error(sizes.what);
-  const { $schema: _schema, communication, communication_data_type: dtype, ...rest } = config;
+  const { $schema: _schema, communication, communication_data_type, ...rest } = config;
+  // As in DeepSpeed, gradients travel as they were computed.
+  const dtype = communication_data_type ?? precisionName(precisionOf(config));
   const resolved = {
     ...rest,
     communication: { ...communication, compression: compressionOf({ ...communication, dtype }) },

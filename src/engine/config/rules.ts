@@ -40,6 +40,9 @@ export const configRules: readonly ConfigRule[] = [
   },
   { keys: ['scheduler', 'steps'], check: checkTotalSteps },
   { keys: ['optimizer'], check: checkNesterov },
+  { keys: ['bf16', 'bfloat16', 'fp16'], check: checkPrecision },
+  { keys: ['fp16'], check: checkLossScale },
+  { keys: ['fp16', 'communication'], check: checkScaledTwice },
   { keys: ['recompute'], check: checkSelection },
   { keys: ['recompute', 'pipeline'], check: checkCheckpointInterval },
   { keys: ['communication', 'communication_data_type'], check: checkCompression },
@@ -154,6 +157,44 @@ function checkNesterov(config: CheckedConfig): ConfigIssue | undefined {
     what: 'Nesterov momentum needs a momentum and no dampening.',
     expected: 'momentum > 0 and dampening 0',
     got: `momentum ${momentum}, dampening ${dampening}`,
+  };
+}
+
+function checkPrecision({ bf16, bfloat16, fp16 }: CheckedConfig): ConfigIssue | undefined {
+  if (!fp16.enabled || !(bf16.enabled || bfloat16?.enabled)) return undefined;
+  return {
+    code: 'CONFIG_CONFLICT',
+    path: ['fp16', 'enabled'],
+    part: 'value',
+    what: 'fp16 and bf16 are both enabled.',
+    cure: 'Disable one of them; bf16 needs no loss scaling.',
+  };
+}
+
+function checkLossScale({ fp16 }: CheckedConfig): ConfigIssue | undefined {
+  const initial = 2 ** fp16.initial_scale_power;
+  if (!fp16.enabled || fp16.loss_scale > 0 || initial >= fp16.min_loss_scale) return undefined;
+  return {
+    code: 'CONFIG_CONFLICT',
+    path: ['fp16', 'initial_scale_power'],
+    part: 'value',
+    what: 'The loss scale begins below its minimum.',
+    expected: `2^initial_scale_power ≥ min_loss_scale, ${fp16.min_loss_scale}`,
+    got: `initial_scale_power ${fp16.initial_scale_power}, a scale of ${initial}`,
+  };
+}
+
+function checkScaledTwice({ fp16, communication }: CheckedConfig): ConfigIssue | undefined {
+  if (!fp16.enabled || communication.compression === undefined) return undefined;
+  if (withStandardScale(communication.compression).type !== 'fp16-static') return undefined;
+  return {
+    code: 'CONFIG_CONFLICT',
+    path: ['communication', 'compression'],
+    part: 'value',
+    what: 'Gradients that are computed in fp16 are scaled already: by the loss scale.',
+    expected: 'fp16, fp16-dynamic, bf16 or none',
+    got: 'fp16-static',
+    cure: 'Remove communication.compression, and choose the scale by fp16.loss_scale.',
   };
 }
 

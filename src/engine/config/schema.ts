@@ -4,6 +4,7 @@ import { communicationDataTypeSchema, communicationSchema, meshSchema } from '..
 import { dataSchema } from '../../data/config.js';
 import { adapterSchema, modelSchema } from '../../models/config.js';
 import { gradientClippingSchema, optimizerSchema, schedulerSchema } from '../../optim/config.js';
+import { bf16Schema, fp16Schema } from '../../precision/config.js';
 import { pipelineSchema, recomputeSchema } from '../../recompute/config.js';
 import { zeroSchema } from '../../zero/config.js';
 
@@ -46,6 +47,9 @@ export const configSchema = z.strictObject({
   scheduler: schedulerSchema,
   gradient_clipping: gradientClippingSchema,
   zero_optimization: zeroSchema,
+  bf16: bf16Schema.prefault({}),
+  bfloat16: bf16Schema.optional().describe("DeepSpeed's older name of `bf16`."),
+  fp16: fp16Schema.prefault({}),
   recompute: recomputeSchema,
   pipeline: pipelineSchema,
   steps_per_print: positiveInteger()

@@ -85,6 +85,8 @@ test("DeepSpeed's defaults are ours, but for the two that docs/config.md names",
     overlap_comm: true,
     stage3_prefetch_bucket_size: 5e7,
     stage3_max_live_parameters: 1e9,
+    stage3_max_reuse_distance: 0,
     stage3_param_persistence_threshold: 1e5,
+    stage3_model_persistence_threshold: Number.MAX_SAFE_INTEGER,
   });
 });

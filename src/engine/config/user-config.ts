@@ -141,7 +141,10 @@ export interface UserConfig {
           | undefined;
       }
     | undefined;
-  /** The dtype in which gradients travel: `communication.compression` none, fp16 or bf16. */
+  /**
+   * The dtype in which gradients travel: `communication.compression` none, fp16 or bf16. Left out: the
+   * one that blocks compute with.
+   */
   readonly communication_data_type?: 'fp32' | 'fp16' | 'bf16' | undefined;
   /**
    * Sequences per optimizer step, over all ranks: micro-batch × accumulation × data-parallel ranks.
@@ -336,8 +339,8 @@ export interface UserConfig {
         readonly stage?: 0 | 1 | 2 | 3 | undefined;
         /**
          * Gradient elements that travel in one reduction, at stage 0 as well. DeepSpeed's default of 5e8 makes
-         * one bucket of most models, which leaves nothing to overlap; ours is 16 MiB of fp32. Default:
-         * `4194304`.
+         * one bucket of most models, which leaves nothing to overlap; ours is 16 MiB of fp32. From stage 1 on
+         * no message is cut into fewer than 1024 elements for each rank. Default: `4194304`.
          */
         readonly reduce_bucket_size?: number | undefined;
         /**
@@ -351,15 +354,71 @@ export interface UserConfig {
          */
         readonly stage3_prefetch_bucket_size?: number | undefined;
         /**
-         * Stage 3: no block is gathered ahead that would bring more elements than this into memory. Default:
-         * `1000000000`.
+         * Stage 3: no block is gathered ahead, or kept for a later use, that would bring more elements than
+         * this into memory. What one block needs it gets. Default: `1000000000`.
          */
         readonly stage3_max_live_parameters?: number | undefined;
         /**
+         * Stage 3: a block stays whole after a use if its next use comes after no more than so many elements
+         * of other blocks. DeepSpeed's default of 1e9 keeps most models whole from forward to backward.
+         * Default: `0`.
+         */
+        readonly stage3_max_reuse_distance?: number | undefined;
+        /**
          * Stage 3: a block with no parameter larger than this many elements stays whole once it is gathered,
-         * to the end of its last use in the step. Default: `100000`.
+         * to the end of its last use in the step. A small parameter of a larger block travels in the message
+         * of its block, and costs none of its own. Default: `100000`.
          */
         readonly stage3_param_persistence_threshold?: number | undefined;
+        /**
+         * Stage 3: elements that all blocks together may have that stay whole for being small. Default:
+         * `9007199254740991`.
+         */
+        readonly stage3_model_persistence_threshold?: number | undefined;
+      }
+    | undefined;
+  /** Mixed precision in bf16. */
+  readonly bf16?:
+    | {
+        /** Compute in bf16; the optimizer keeps and updates the weights in fp32. Default: `false`. */
+        readonly enabled?: boolean | undefined;
+        /** Leave out the update of a step whose gradients are not all finite. Default: `true`. */
+        readonly check_grad_overflow?: boolean | undefined;
+      }
+    | undefined;
+  /** DeepSpeed's older name of `bf16`. */
+  readonly bfloat16?:
+    | {
+        /** Compute in bf16; the optimizer keeps and updates the weights in fp32. Default: `false`. */
+        readonly enabled?: boolean | undefined;
+        /** Leave out the update of a step whose gradients are not all finite. Default: `true`. */
+        readonly check_grad_overflow?: boolean | undefined;
+      }
+    | undefined;
+  /** Mixed precision in fp16, with loss scaling. */
+  readonly fp16?:
+    | {
+        /**
+         * Compute in fp16; the optimizer keeps and updates the weights in fp32. A step whose gradients are not
+         * all finite is left out. Default: `false`.
+         */
+        readonly enabled?: boolean | undefined;
+        /** The factor on the loss; 0 lets it follow what the gradients allow. Default: `0`. */
+        readonly loss_scale?: number | undefined;
+        /** The dynamic scale begins at 2 to this power. Default: `16`. */
+        readonly initial_scale_power?: number | undefined;
+        /** Steps without an overflow after which the dynamic scale doubles. Default: `1000`. */
+        readonly loss_scale_window?: number | undefined;
+        /** The overflow that halves the dynamic scale: those before it are tolerated. Default: `2`. */
+        readonly hysteresis?: number | undefined;
+        /**
+         * Count only overflows in a row: a step without one restores the tolerance. Default: `false`.
+         */
+        readonly consecutive_hysteresis?: boolean | undefined;
+        /**
+         * The smallest dynamic scale. An overflow that would lower it further ends the run. Default: `1`.
+         */
+        readonly min_loss_scale?: number | undefined;
       }
     | undefined;
   /**
@@ -386,7 +445,7 @@ export interface UserConfig {
     | {
         /**
          * Keep activations until the predicted live bytes of a rank pass a limit; then drop the block whose
-         * backward is farthest away.
+         * backward is farthest away. A limit that cannot be kept is refused.
          */
         readonly policy: 'on-demand';
         /** The limit, over everything that the ledger of memory lists. */

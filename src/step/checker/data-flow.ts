@@ -1,5 +1,6 @@
 import { type Account, effectsOf, goalValue, initialValues, type Made } from '../effects.js';
 import type { Program } from '../program.js';
+import { standingBuffers } from '../standing-buffers.js';
 import { refusal } from './refusal.js';
 
 /** Memory at the moment when a program has most of it. */
@@ -21,7 +22,8 @@ export function followValues(
   program: Program,
   see: (position: number, bytes: number) => void = () => undefined,
 ): MemoryPeak {
-  const values = new LiveValues(initialValues(program));
+  const initial = [...initialValues(program), ...standingBuffers(program)];
+  const values = new LiveValues(initial);
   const pending = new Map<string, Pending>();
   let peak = values.peakAt(-1);
 
@@ -49,7 +51,7 @@ export function followValues(
     if (effects.starts === undefined) for (const value of effects.frees) refuse(values.free(value));
   }
 
-  checkEnd(program, values, pending);
+  checkEnd(program, initial, values, pending);
   return peak;
 }
 
@@ -60,13 +62,18 @@ interface Pending {
   readonly frees: readonly string[];
 }
 
-function checkEnd(program: Program, values: LiveValues, pending: ReadonlyMap<string, Pending>): void {
+function checkEnd(
+  program: Program,
+  initial: readonly Made[],
+  values: LiveValues,
+  pending: ReadonlyMap<string, Pending>,
+): void {
   for (const [name, { position }] of pending) throw refusal(program, position, `nothing waits for "${name}"`);
   const goal = goalValue(program);
   if (values.whyUnreadable(goal) !== undefined) {
     throw refusal(program, undefined, `it ends without "${goal}"`);
   }
-  const before = new Set(initialValues(program).map((made) => made.value));
+  const before = new Set(initial.map((made) => made.value));
   const kept = values.allocated();
   const left = kept.find((value) => !before.has(value));
   if (left !== undefined) throw refusal(program, undefined, `it ends with "${left}" still in memory`);
@@ -79,11 +86,12 @@ class LiveValues {
   bytes = 0;
   readonly #live = new Map<string, { readonly made: Made; pendingIn: string | undefined; holds: number }>();
   readonly #ledger: Record<Account, number> = {
+    constants: 0,
     parameters: 0,
+    masters: 0,
     gathered: 0,
     gradients: 0,
     optimizer: 0,
-    constants: 0,
     buckets: 0,
     activations: 0,
     workspace: 0,
@@ -148,7 +156,7 @@ class LiveValues {
   }
 
   #account({ memory }: Made, sign: 1 | -1): void {
-    if (memory === undefined) return;
+    if (memory === undefined || memory.pool !== undefined) return;
     this.bytes += sign * memory.bytes;
     this.#ledger[memory.account] += sign * memory.bytes;
   }

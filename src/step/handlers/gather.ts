@@ -1,13 +1,16 @@
 import { invariant } from '../../base/errors.js';
 import { noGrad } from '../../tensor/autograd.js';
-import { empty } from '../../tensor/generated/functions.js';
 import { keep } from '../../tensor/tensor.js';
 import type { Handlers } from '../executor.js';
 import { startName } from '../instruction.js';
 import type { Program } from '../program.js';
+import { sameMemory } from './same-memory.js';
 import type { StepState } from './step-state.js';
 
-/** `gather`: all ranks' slices of a block into its memory, which is allocated where it was released. */
+/**
+ * `gather`: all ranks' slices of a block into its memory, which is allocated where it was released. Weights that
+ * are kept in fp32 become 16 bits on this way, before they travel.
+ */
 export function gather(program: Program, state: StepState): Handlers['gather'] {
   const { group, parameters } = state.resources;
   return (instruction) => {
@@ -16,10 +19,10 @@ export function gather(program: Program, state: StepState): Handlers['gather'] {
     invariant(group && slice, `a program of one rank gathers block ${block}`);
     const isKept = program.sharding?.parameters === 'kept';
     const whole = isKept ? parameters.memoryOf(block).values : parameters.allocateValues(block);
-    // Not a view: filling memory again with the values that it had must not look to autograd like a change.
-    const tensor = empty([0], { dtype: whole.dtype, device: whole.device }).set_(whole);
+    // A graph that has kept them finds the same values again.
+    const tensor = sameMemory(whole);
     const own = tensor.narrow(0, program.rank * slice.elements, slice.elements);
-    if (!isKept) noGrad(() => own.copy_(slice));
+    if (!isKept || program.precision !== undefined) noGrad(() => own.copy_(slice));
     const work = group.allGather(tensor, own);
     state.started.put({ tensor: keep(tensor), work }, startName(instruction));
   };

@@ -16,6 +16,11 @@ export interface StepResources {
   readonly group?: Pick<ProcessGroup, 'allReduce' | 'allGather' | 'reduceScatter'> & CompressedTransport;
   /** Absent where every rank has all of the training state. */
   readonly shards?: ShardMemory;
+  /**
+   * [trainable elements], fp32: what the parameters are cast from. Absent where blocks compute with the weights
+   * themselves, and where those are divided.
+   */
+  readonly masters?: Tensor;
   /** Absent where programs have no update. */
   readonly optimizer?: Pick<Optimizer, 'step'>;
 }
@@ -55,6 +60,8 @@ export interface StepMetrics {
   readonly gradientScale: number;
   /** How many ranks were asked to stop before this step. */
   readonly stopVotes: number;
+  /** The parameter whose gradient was the first to be infinite or NaN, where the program checks for it. */
+  readonly overflow?: string;
 }
 
 /** What the ranks agreed on after their backwards: sums over all of them. */
@@ -92,6 +99,8 @@ export class StepState {
   readonly started = new Slots<Started>('start');
   /** Set where no rank knows it alone. */
   agreed: Agreement | undefined;
+  /** The parameter whose gradient overflowed first. */
+  overflow: string | undefined;
   metrics: StepMetrics | undefined;
 
   constructor(

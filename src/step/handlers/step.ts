@@ -3,11 +3,12 @@ import { noGrad } from '../../tensor/autograd.js';
 import type { Handlers } from '../executor.js';
 import type { StepState } from './step-state.js';
 
-/** `step`: one optimizer update with the clipped mean gradient. */
+/** `step`: one optimizer update with the clipped mean gradient, or none where there was an overflow. */
 export function step(state: StepState): Handlers['step'] {
   const { optimizer } = state.resources;
   const { update } = state.inputs;
-  return () => {
+  return ({ unlessOverflow = false }) => {
+    if (unlessOverflow && state.overflow !== undefined) return;
     invariant(optimizer && update && state.metrics, 'a step ran without an optimizer or before the norm');
     const { gradientScale } = state.metrics;
     noGrad(() => optimizer.step({ ...update, gradientScale }));

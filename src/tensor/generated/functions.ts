@@ -37,6 +37,7 @@ const TRAINYARD_SGD_ = findOperator('trainyard::sgd_', '');
 const TRAINYARD_NORM_SQUARED = findOperator('trainyard::norm_squared', '');
 const TRAINYARD_RELEASE_MEMORY_ = findOperator('trainyard::release_memory_', '');
 const TRAINYARD_ALLOCATE_MEMORY_ = findOperator('trainyard::allocate_memory_', '');
+const TRAINYARD_FREE_RELEASED_MEMORY = findOperator('trainyard::free_released_memory', '');
 
 /** `aten::where.self(Tensor condition, Tensor self, Tensor other) -> Tensor` */
 export function where(condition: Tensor, self: Tensor, other: Tensor): Tensor {
@@ -528,4 +529,9 @@ export function releaseMemory_(flat: Tensor, reuse: boolean): void {
 /** `trainyard::allocate_memory_(Tensor(a!) flat) -> ()` */
 export function allocateMemory_(flat: Tensor): void {
   native.call(TRAINYARD_ALLOCATE_MEMORY_, flat.handle);
+}
+
+/** `trainyard::free_released_memory() -> ()` */
+export function freeReleasedMemory(): void {
+  native.call(TRAINYARD_FREE_RELEASED_MEMORY);
 }

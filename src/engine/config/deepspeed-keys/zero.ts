@@ -10,12 +10,13 @@ const ZERO_PLUS_PLUS = 'ZeRO++ is not here yet';
 const GROUPS = 'sharding inside groups comes with redundancy';
 
 const stage3Keys: KeyTable = {
-  model_persistence_threshold: later(Number.MAX_SAFE_INTEGER, STAGE_3),
-  max_reuse_distance: later(1e9, STAGE_3),
-  gather_16bit_weights_on_model_save: later(false, STAGE_3),
-  module_granularity_threshold: later(0, STAGE_3),
-  use_all_reduce_for_fetch_params: later(false, STAGE_3),
-  allgather_sequential: later(false, STAGE_3),
+  gather_16bit_weights_on_model_save: foreign(
+    true,
+    'the saved model is always whole, in the dtype that it computes with; checkpoints keep fp32',
+  ),
+  module_granularity_threshold: foreign(0, 'a block is gathered as one message, whatever its modules'),
+  use_all_reduce_for_fetch_params: foreign(false, 'a block is gathered into its place, without a copy'),
+  allgather_sequential: foreign(false, 'a block is gathered as one message'),
 };
 
 const prefixed = Object.fromEntries(Object.entries(stage3Keys).map(([key, row]) => [`stage3_${key}`, row]));
@@ -24,8 +25,8 @@ const prefixed = Object.fromEntries(Object.entries(stage3Keys).map(([key, row]) 
 export const zeroKeys: KeyTable = {
   zero_force_ds_cpu_optimizer: foreign(true, 'there is one CPU optimizer'),
   zero_optimization: section({
-    contiguous_gradients: off(true, 'gradients are always views into flat buffers'),
-    reduce_scatter: off(true, 'stages 1 to 3 always reduce-scatter'),
+    contiguous_gradients: foreign(true, 'gradients are always views into flat buffers'),
+    reduce_scatter: foreign(true, 'stages 1 to 3 always reduce-scatter'),
     use_multi_rank_bucket_allreduce: foreign(true, 'a bucket is one reduction'),
     allgather_partitions: dead(true, 'its getter is never called'),
     allgather_bucket_size: dead(
@@ -34,12 +35,17 @@ export const zeroKeys: KeyTable = {
     ),
     load_from_fp32_weights: foreign(true, 'checkpoints keep the fp32 weights'),
     elastic_checkpoint: foreign(false, 'every checkpoint loads into every layout'),
-    round_robin_gradients: off(false, 'slices are even: there is no order of ranks to rotate'),
-    ignore_unused_parameters: off(true, 'a parameter without a gradient counts as zero'),
+    round_robin_gradients: foreign(false, 'slices are even: there is no order of ranks to rotate'),
+    ignore_unused_parameters: foreign(true, 'a parameter without a gradient counts as zero'),
     legacy_stage1: removed('DeepSpeed refuses it too'),
     grad_hooks: removed('DeepSpeed documents it and refuses it'),
-    sub_group_size: later(1e9, STAGE_3),
+    sub_group_size: foreign(
+      1e9,
+      'the update is made in place, in one pass, and takes no memory that tiles would bound',
+    ),
     ...prefixed,
+    max_reuse_distance: removed('it is called stage3_max_reuse_distance'),
+    model_persistence_threshold: removed('it is called stage3_model_persistence_threshold'),
     prefetch_bucket_size: removed('it is called stage3_prefetch_bucket_size'),
     param_persistence_threshold: removed('it is called stage3_param_persistence_threshold'),
     max_live_parameters: removed('it is called stage3_max_live_parameters'),

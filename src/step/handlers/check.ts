@@ -1,0 +1,61 @@
+import { tensor } from '../../tensor/create.js';
+import { normSquared, zeros } from '../../tensor/generated/functions.js';
+import { scope, type Tensor } from '../../tensor/tensor.js';
+import type { Handlers } from '../executor.js';
+import type { Program } from '../program.js';
+import { localAgreement } from './local-agreement.js';
+import type { StepState } from './step-state.js';
+
+/**
+ * `check`: whether the sum of squared gradients is finite, which all ranks know alike. Where it is not, the
+ * parameter is found whose gradient was the first to overflow; that alone costs another pass and, where gradients
+ * are divided, a message.
+ */
+export function check(program: Program, state: StepState): Handlers['check'] {
+  return () => {
+    state.agreed ??= localAgreement(program, state);
+    if (Number.isFinite(state.agreed.squares)) return;
+    const found = latest(program, state, ownOverflow(program, state));
+    state.overflow = trainedSlots(state)[found]?.name ?? 'an unknown parameter';
+  };
+}
+
+/** Owners of trained memory, in the order of the model. */
+function trainedSlots({ resources }: StepState) {
+  return resources.parameters.layout.blocks
+    .flat()
+    .filter(({ name, owner, trainable }) => name === owner && trainable);
+}
+
+/**
+ * The last parameter of the model among those with an infinite or NaN gradient in this rank's memory: backward
+ * comes to it first, and those before it in the model inherit what it has. -1 where there is none.
+ */
+function ownOverflow(program: Program, state: StepState): number {
+  const overflows = trainedSlots(state).map(({ offset, elements }) => {
+    const part = gradientsIn(program, state, offset, offset + elements);
+    return part !== undefined && !Number.isFinite(scope(() => normSquared(part).item()));
+  });
+  return overflows.lastIndexOf(true);
+}
+
+/** What this rank has of elements [start, end) of the flat gradients. */
+function gradientsIn(program: Program, state: StepState, start: number, end: number): Tensor | undefined {
+  const { sharding, rank } = program;
+  if (sharding === undefined) return state.gradients.values.narrow(0, start, end - start);
+  const block = sharding.ranges.findIndex((range) => start < range.end);
+  const slice = state.shards.gradients[block];
+  if (slice === undefined) return undefined;
+  const sliceStart = (sharding.ranges[block]?.start ?? 0) + rank * slice.elements;
+  const from = Math.max(start, sliceStart);
+  const to = Math.min(end, sliceStart + slice.elements);
+  return from < to ? slice.narrow(0, from - sliceStart, to - from) : undefined;
+}
+
+/** The largest index of all ranks. */
+function latest(program: Program, { resources }: StepState, own: number): number {
+  if (program.sharding === undefined || resources.group === undefined) return own;
+  const all = zeros([program.groups.data.length], { dtype: 'float64' });
+  resources.group.allGather(all, tensor(Float64Array.of(own))).wait();
+  return Math.max(...all.toArray());
+}

@@ -1,0 +1,118 @@
+import { type Account, effectsOf, type Made } from './effects.js';
+import type { Program } from './program.js';
+
+/**
+ * The buffers that a rank keeps to use them again and again (see `Made.memory`), as many and as long as they
+ * are once steps have settled: they stand through the whole step, whatever is in them.
+ */
+export function standingBuffers(program: Program): readonly Made[] {
+  const messages = new MessagePool();
+  const blocks = new BlockPool();
+  // The first step finds no buffers, and may leave them in an order in which the next lets some grow.
+  for (let before = -1; blocks.bytes !== before; ) {
+    before = blocks.bytes;
+    replay(program, { messages, blocks });
+  }
+  return [
+    standing('buckets', messages.bytes),
+    standing('gathered', blocks.bytesFor('gathered')),
+    standing('gradients', blocks.bytes - blocks.bytesFor('gathered')),
+  ].filter(({ memory }) => memory !== undefined && memory.bytes > 0);
+}
+
+function standing(account: Account, bytes: number): Made {
+  return { value: `buffers (${account})`, memory: { account, bytes } };
+}
+
+/** Where memory is taken for a value, and given back with it. */
+interface Pool {
+  take(value: string, bytes: number, account: Account): void;
+  give(value: string): void;
+}
+
+/** Takes and gives back in the order of the program, and at its end all that is left. */
+function replay(program: Program, pools: { readonly messages: Pool; readonly blocks: Pool }): void {
+  const pending = new Map<string, readonly string[]>();
+  const taken = new Map<string, Pool>();
+  const give = (value: string): void => {
+    taken.get(value)?.give(value);
+    taken.delete(value);
+  };
+  for (const instruction of program.instructions) {
+    const { makes, frees, starts, completes } = effectsOf(instruction, program);
+    for (const value of completes === undefined ? [] : (pending.get(completes) ?? [])) give(value);
+    for (const { value, memory } of makes) {
+      if (memory?.pool === undefined) continue;
+      pools[memory.pool].take(value, memory.bytes, memory.account);
+      taken.set(value, pools[memory.pool]);
+    }
+    if (starts !== undefined) pending.set(starts, frees);
+    else for (const value of frees) give(value);
+  }
+  for (const value of [...taken.keys()]) give(value);
+}
+
+/** `comm/message-buffers.ts`: as many as are ever in use at once, each as long as the longest message. */
+class MessagePool implements Pool {
+  #longest = 0;
+  #most = 0;
+  readonly #used = new Set<string>();
+
+  get bytes(): number {
+    return this.#most * this.#longest;
+  }
+
+  take(value: string, bytes: number): void {
+    this.#used.add(value);
+    this.#longest = Math.max(this.#longest, bytes);
+    this.#most = Math.max(this.#most, this.#used.size);
+  }
+
+  give(value: string): void {
+    this.#used.delete(value);
+  }
+}
+
+interface Buffer {
+  readonly bytes: number;
+  readonly account: Account;
+}
+
+/**
+ * `native/kernels/released_memory.cc`: the shortest free buffer that is long enough; else the longest gives way
+ * to a new one.
+ */
+class BlockPool implements Pool {
+  #free: readonly Buffer[] = [];
+  readonly #used = new Map<string, Buffer>();
+
+  get bytes(): number {
+    return this.#sum(() => true);
+  }
+
+  /** Of the buffers that were ever used for this. What held parameters may hold gradients too. */
+  bytesFor(account: Account): number {
+    return this.#sum((buffer) => buffer.account === account);
+  }
+
+  take(value: string, bytes: number, account: Account): void {
+    const byLength = [...this.#free].sort((left, right) => left.bytes - right.bytes);
+    const chosen = byLength.find((buffer) => buffer.bytes >= bytes) ?? byLength.at(-1);
+    this.#free = this.#free.filter((buffer) => buffer !== chosen);
+    this.#used.set(value, {
+      bytes: Math.max(bytes, chosen?.bytes ?? 0),
+      account: chosen?.account === 'gathered' ? chosen.account : account,
+    });
+  }
+
+  give(value: string): void {
+    const buffer = this.#used.get(value);
+    this.#used.delete(value);
+    if (buffer !== undefined) this.#free = [...this.#free, buffer];
+  }
+
+  #sum(matches: (buffer: Buffer) => boolean): number {
+    const buffers = [...this.#free, ...this.#used.values()].filter(matches);
+    return buffers.reduce((sum, { bytes }) => sum + bytes, 0);
+  }
+}

@@ -1,0 +1,50 @@
+import { existsSync, readdirSync } from 'node:fs';
+import { basename, join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { allJobs, STAGES, slice, WORLDS } from './matrix/jobs.js';
+import { faultsOf, runJobs } from './matrix/run.js';
+
+/**
+ * Trains models with answers in every layout and compares: `node dist/test/fixture-matrix.js [FOLDER...]`.
+ *
+ * Stages 0 to 3 × worlds of 1 to 4 × every recompute policy × accumulation 1, 2, 4 of the same global batch ×
+ * buckets from one parameter to the whole model: losses of every step within 1e-4 and gradient norms within 1e-3. Then, in the
+ * deterministic mode, with overlap and without: the same final weights to the last bit at one world size.
+ *
+ *   FOLDER        models with `expected.json` and `batches.jsonl`; left out, those of test/fixtures/models
+ *   --every N     only every N-th combination
+ *   --worlds 1,2  only these world sizes
+ */
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { every: { type: 'string', default: '1' }, worlds: { type: 'string', default: WORLDS.join() } },
+});
+const every = Number(values.every);
+const worlds = values.worlds.split(',').map(Number);
+const MODELS = join(import.meta.dirname, '../../test/fixtures/models');
+const folders =
+  positionals.length > 0
+    ? positionals.map((folder) => resolve(folder))
+    : readdirSync(MODELS).map((name) => join(MODELS, name));
+
+let faults = 0;
+for (const folder of folders.filter((each) => existsSync(join(each, 'expected.json')))) {
+  for (const world of worlds) {
+    const outcomes = await runJobs(world, slice(allJobs(folder), every, world));
+    const found = faultsOf(outcomes);
+    faults += found.length;
+    for (const stage of STAGES) {
+      const ofStage = outcomes.filter(({ job }) => job.stage === stage);
+      const worst = (error: 'lossError' | 'normError') =>
+        Math.max(0, ...ofStage.map((outcome) => outcome[error])).toExponential(1);
+      const runs = String(ofStage.length / world).padStart(4);
+      const errors = `loss ${worst('lossError')}  norm ${worst('normError')}`;
+      process.stdout.write(
+        `${basename(folder).padEnd(22)}  world ${world}  stage ${stage}  ${runs} runs  ${errors}\n`,
+      );
+    }
+    for (const fault of found) process.stdout.write(`FAULT ${fault}\n`);
+  }
+}
+process.stdout.write(faults === 0 ? 'all as they should be\n' : `${faults} faults\n`);
+process.exitCode = faults === 0 ? 0 : 1;

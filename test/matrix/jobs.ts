@@ -1,0 +1,84 @@
+/** One way of training a fixture, which must come to the same as every other. */
+export interface Job {
+  readonly folder: string;
+  readonly stage: 0 | 1 | 2 | 3;
+  readonly policy: Policy;
+  readonly accumulation: number;
+  readonly bucket: Bucket;
+  readonly overlap: boolean;
+  readonly deterministic: boolean;
+}
+
+export const STAGES = [0, 1, 2, 3] as const;
+export const WORLDS = [1, 2, 3, 4] as const;
+const ACCUMULATIONS = [1, 2, 4] as const;
+
+/** `names` and `every` are both "selected". */
+const POLICIES = ['none', 'always', 'every', 'names', 'on-demand', 'budget'] as const;
+export type Policy = (typeof POLICIES)[number];
+
+/** How much travels and is gathered at once. */
+const BUCKETS = ['one parameter', 'some', 'the whole model'] as const;
+export type Bucket = (typeof BUCKETS)[number];
+
+/** What came out of a job. */
+export interface Outcome {
+  readonly job: Job;
+  /** The largest relative error of any step, against the fixture's answers. */
+  readonly lossError: number;
+  readonly normError: number;
+  /** A fingerprint of the final weights. */
+  readonly weights: string;
+}
+
+/** Every combination for one folder. */
+export function allJobs(folder: string): readonly Job[] {
+  const plain = combine(
+    (stage, policy, accumulation, bucket): Job => ({
+      folder,
+      stage,
+      policy,
+      accumulation,
+      bucket,
+      overlap: true,
+      deterministic: false,
+    }),
+  );
+  return [...plain, ...deterministicJobs(folder)];
+}
+
+/** Those whose final weights must be equal to the last bit within a world size and an accumulation. */
+function deterministicJobs(folder: string): readonly Job[] {
+  return ACCUMULATIONS.flatMap((accumulation) =>
+    STAGES.flatMap((stage) =>
+      BUCKETS.flatMap((bucket) =>
+        [true, false].map((overlap) => ({
+          folder,
+          stage,
+          policy: overlap ? ('none' as const) : ('always' as const),
+          accumulation,
+          bucket,
+          overlap,
+          deterministic: true,
+        })),
+      ),
+    ),
+  );
+}
+
+function combine<Result>(
+  make: (stage: Job['stage'], policy: Policy, accumulation: number, bucket: Bucket) => Result,
+): readonly Result[] {
+  return STAGES.flatMap((stage) =>
+    POLICIES.flatMap((policy) =>
+      ACCUMULATIONS.flatMap((accumulation) =>
+        BUCKETS.map((bucket) => make(stage, policy, accumulation, bucket)),
+      ),
+    ),
+  );
+}
+
+/** Every n-th of them, begun at another one for each world; n coprime to the lengths of all lists meets all values. */
+export function slice(jobs: readonly Job[], every: number, first: number): readonly Job[] {
+  return jobs.filter((_, index) => index % every === first % every);
+}

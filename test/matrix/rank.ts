@@ -1,0 +1,159 @@
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+import { OrderedGroup } from '../../src/comm/ordered-group.js';
+import type { ProcessGroup } from '../../src/comm/process-group.js';
+import { rendezvous } from '../../src/comm/rendezvous.js';
+import type { Batch } from '../../src/engine/batch.js';
+import { compileStep } from '../../src/engine/compile-step.js';
+import { resolveConfig, type UserConfig } from '../../src/engine/config.js';
+import type { Engine } from '../../src/engine/engine.js';
+import { buildEngine } from '../../src/engine/initialize.js';
+import { openModel } from '../../src/engine/model-source.js';
+import { planFlatLayout } from '../../src/nn/flat-layout.js';
+import { type Expected, readJson, readSequences } from '../models-harness.js';
+import type { Bucket, Job, Outcome } from './jobs.js';
+
+/** One rank of the matrix: `node rank.js RANK WORLD PORT JOBS`. Trains every job, and writes what came out. */
+const [rankText = '0', worldText = '1', port = '0', jobsText = '[]'] = process.argv.slice(2);
+const [rank, worldSize] = [Number(rankText), Number(worldText)];
+
+const SIZES: Readonly<Record<Bucket, NonNullable<UserConfig['zero_optimization']>>> = {
+  'one parameter': {
+    reduce_bucket_size: 1,
+    stage3_prefetch_bucket_size: 0,
+    stage3_param_persistence_threshold: 0,
+  },
+  some: {
+    reduce_bucket_size: 2500,
+    stage3_prefetch_bucket_size: 10_000,
+    stage3_param_persistence_threshold: 100,
+  },
+  'the whole model': { reduce_bucket_size: 1e9, stage3_max_reuse_distance: 1e9 },
+};
+
+const group = rendezvous({
+  rank,
+  worldSize,
+  masterAddress: '127.0.0.1',
+  masterPort: Number(port),
+  storeIsHosted: false,
+  runId: 'matrix/0',
+  networkInterface: 'lo',
+  timeoutMs: 120_000,
+});
+const outcomes = (JSON.parse(jobsText) as readonly Job[]).map(runJob);
+group.close();
+process.stdout.write(JSON.stringify({ outcomes }));
+
+function runJob(job: Job): Outcome {
+  const folder = job.folder;
+  const { batch_size: rows, train: expected } = readJson<Expected>(folder, 'expected.json');
+  const sequences = readSequences(folder, rows * expected.losses.length);
+  const config = resolveConfig(configOf(job, sequences[0]?.length ?? 0), { worldSize });
+  const shared = keptOpen(group);
+  const engine = buildEngine({
+    config,
+    source: openModel({ model: folder }),
+    world: { group: job.deterministic ? new OrderedGroup(shared) : shared, device: 'cpu' },
+  });
+  let [lossError, normError] = [0, 0];
+  for (const [step, loss] of expected.losses.entries()) {
+    const batch = sequences.slice(step * rows, (step + 1) * rows);
+    const result = engine.trainBatch(shareOf(batch, config.train_batch_size));
+    lossError = Math.max(lossError, relative(result.loss, loss));
+    normError = Math.max(normError, relative(result.gradientNorm, expected.grad_norms[step]));
+  }
+  const weights = fingerprint(engine);
+  engine.close();
+  return { job, lossError, normError, weights };
+}
+
+function configOf(job: Job, length: number): UserConfig {
+  const { batch_size, train } = readJson<Expected>(job.folder, 'expected.json');
+  const { lr, betas, eps, weight_decay, clip } = train;
+  const shares = worldSize * job.accumulation;
+  const whole: UserConfig = {
+    model: job.folder,
+    data: { path: join(job.folder, 'batches.jsonl'), sequence_length: length },
+    train_batch_size: shares * Math.ceil(batch_size / shares),
+    gradient_accumulation_steps: job.accumulation,
+    gradient_clipping: clip,
+    optimizer: { type: 'AdamW', params: { lr, betas, eps, weight_decay } },
+    zero_optimization: { stage: job.stage, overlap_comm: job.overlap, ...bucketSizes(job) },
+    communication: { deterministic: job.deterministic },
+  };
+  return { ...whole, recompute: recomputeOf(job, whole) };
+}
+
+function bucketSizes({ bucket, stage }: Job): UserConfig['zero_optimization'] {
+  const { reduce_bucket_size, ...gathering } = SIZES[bucket];
+  return { reduce_bucket_size, ...(stage === 3 && gathering) };
+}
+
+function recomputeOf({ policy }: Job, whole: UserConfig): UserConfig['recompute'] {
+  switch (policy) {
+    case 'none':
+    case 'always':
+      return { policy };
+    case 'every':
+      return { policy: 'selected', every: 2 };
+    case 'names':
+      return { policy: 'selected', blocks: ['*.1'] };
+    case 'on-demand':
+      return { policy, limit_bytes: halfway(whole) };
+    case 'budget':
+      return { policy, budget_bytes: halfway(whole) };
+    default:
+      return policy satisfies never;
+  }
+}
+
+/** Between what a step takes that recomputes nothing and one that recomputes everything. */
+function halfway(written: UserConfig): number {
+  const config = resolveConfig(written, { worldSize, requires: ['model', 'data'] });
+  const { model } = openModel(config);
+  const layout = planFlatLayout(model.blocks, undefined, worldSize);
+  const peakOf = (recomputed: ReadonlySet<number>): number => {
+    const sequenceLength = config.data.sequence_length ?? 0;
+    const step = compileStep({ config, model, layout, goal: 'update', sequenceLength, recomputed });
+    return Math.max(...step.reports.map(({ peak }) => peak.bytes));
+  };
+  const [none, all] = [peakOf(new Set()), peakOf(new Set(model.blocks.keys()))];
+  return Math.max(all, Math.ceil((none + all) / 2));
+}
+
+/** This rank's rows of a batch, which is filled up with rows without targets. */
+function shareOf(batch: readonly (readonly number[])[], total: number): Batch {
+  const labelled = batch.map((ids) => ({ ids, labels: [...ids.slice(1), -100] }));
+  const [first] = batch;
+  const empty = { ids: first ?? [], labels: (first ?? []).map(() => -100) };
+  const rows = [...labelled, ...Array.from({ length: total - batch.length }, () => empty)];
+  const own = rows.slice((rank * total) / worldSize, ((rank + 1) * total) / worldSize);
+  return { inputIds: own.map(({ ids }) => ids), labels: own.map(({ labels }) => labels) };
+}
+
+function fingerprint(engine: Engine): string {
+  const hash = createHash('sha256');
+  const names = engine.program.blocks.flatMap(({ parameters }) =>
+    parameters.flatMap(({ name, owner }) => (name === owner ? [name] : [])),
+  );
+  for (const name of names) {
+    engine.gathered([name], (tensors) => void hash.update(tensors.get(name)?.toBytes() ?? ''));
+  }
+  return hash.digest('hex');
+}
+
+function relative(got: number, expected = Number.NaN): number {
+  return Math.abs(got - expected) / Math.abs(expected);
+}
+
+/** The same group for the next engine. */
+function keptOpen(open: ProcessGroup): ProcessGroup {
+  return new Proxy(open, {
+    get: (target, key) => {
+      if (key === 'close') return () => {};
+      const value: unknown = Reflect.get(target, key, target);
+      return typeof value === 'function' ? value.bind(target) : value;
+    },
+  });
+}

@@ -1,0 +1,51 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import type { StepResult } from '../src/engine/engine.js';
+import { freePort } from '../src/launch/free-port.js';
+import type { Account } from '../src/step/effects.js';
+
+const PROGRAM = join(import.meta.dirname, 'precision-program.js');
+
+export type Settings = Readonly<Record<string, unknown>>;
+
+/** What one rank of `precision-program.ts` tells at its end. */
+export interface Outcome {
+  readonly results: readonly Omit<StepResult, 'milliseconds'>[];
+  readonly sent: readonly number[];
+  readonly collectives: readonly { readonly kind: string; readonly sentBytes: number }[];
+  readonly ledger: Readonly<Record<Account, number>>;
+  readonly optimizerBytes: number;
+  readonly parameters: number;
+  readonly weights: string;
+}
+
+/** Runs the program on all ranks; fails unless all end alike. */
+export async function outcomes(ranks: number, config: Settings, task: Settings): Promise<readonly Outcome[]> {
+  const whole = {
+    train_batch_size: 6,
+    gradient_clipping: 0.5,
+    optimizer: { type: 'AdamW', params: { lr: 0.01, weight_decay: 0.1 } },
+    scheduler: { type: 'WarmupLR', params: { warmup_num_steps: 4, warmup_max_lr: 0.01 } },
+    communication: { deterministic: true },
+    // Sums that are rounded once more on their way, as those of stage 0 are, would set the stages apart.
+    communication_data_type: 'fp32',
+    ...config,
+  };
+  const port = await freePort('127.0.0.1');
+  const found = await Promise.all(
+    Array.from({ length: ranks }, async (_, rank) => {
+      const args = [rank, ranks, port, JSON.stringify(whole), JSON.stringify(task)].map(String);
+      const child = spawn(process.execPath, [PROGRAM, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+      const [output, errors] = await Promise.all([text(child.stdout), text(child.stderr)]);
+      assert.ok(output.startsWith('{'), errors);
+      return JSON.parse(output) as Outcome;
+    }),
+  );
+  for (const { results, weights } of found) {
+    assert.deepEqual(results, found[0]?.results, 'the ranks disagree');
+    assert.equal(weights, found[0]?.weights, 'the ranks have different weights');
+  }
+  return found;
+}
