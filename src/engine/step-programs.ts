@@ -1,7 +1,7 @@
 import type { ProcessGroup } from '../comm/process-group.js';
 import { type BlockCosts, BlockMeter } from '../step/block-meter.js';
 import type { MemoryPeak } from '../step/checker/data-flow.js';
-import { initialValues } from '../step/effects.js';
+import { initialValues } from '../step/effects/initial-values.js';
 import type { TimedInstruction } from '../step/executor.js';
 import type { Program } from '../step/program.js';
 import { allocatedBytes, peakAllocatedBytes, resetPeakAllocatedBytes } from '../tensor/memory.js';

@@ -43,3 +43,15 @@ export function requiredScatters(program: Program): readonly Instruction<'scatte
       : Array.from({ length: program.microBatches }, (_, micro) => ({ op: 'scatter', part, micro })),
   );
 }
+
+/** Whether the parameters that blocks use are made in every step, from weights that are kept apart. */
+export function hasMasters({ sharding, precision }: Program): boolean {
+  return sharding !== undefined || precision !== undefined;
+}
+
+/** The blocks whose parameters are so made. */
+export function remadeBlocks(program: Program): readonly number[] {
+  const { blocks, sharding, precision } = program;
+  if (sharding !== undefined) return [...blocks.keys()].filter((block) => rangeElements(sharding, block) > 0);
+  return precision === undefined ? [] : [...blocks.keys()].filter((block) => isTrained(block, program));
+}

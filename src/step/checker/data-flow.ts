@@ -1,4 +1,5 @@
-import { type Account, effectsOf, goalValue, initialValues, type Made } from '../effects.js';
+import { initialValues } from '../effects/initial-values.js';
+import { type Account, effectsOf, goalValue, type Made } from '../effects.js';
 import type { Program } from '../program.js';
 import { standingBuffers } from '../standing-buffers.js';
 import { refusal } from './refusal.js';

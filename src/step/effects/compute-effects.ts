@@ -1,0 +1,168 @@
+import type { EffectTable, Made } from '../effects.js';
+import type { Program } from '../program.js';
+import { blocksUsedBy, hasMasters, remadeBlocks } from '../sharding.js';
+import {
+  agreed,
+  batch,
+  blockGradients,
+  checked,
+  cleared,
+  contribution,
+  contributionsTo,
+  gradientNorm,
+  gradients,
+  graph,
+  loss,
+  optimizerStates,
+  output,
+  outputGradient,
+  parameters,
+  reduced,
+  scratchName,
+  shards,
+  update,
+} from './value-names.js';
+
+/** What instructions do that compute on one rank. */
+export const computeEffects: Pick<
+  EffectTable,
+  'clear' | 'load' | 'forward' | 'recompute' | 'backward' | 'cast' | 'check' | 'clip' | 'step'
+> = {
+  clear: () => ({ reads: [gradients], makes: [{ value: cleared }], frees: [] }),
+
+  load: ({ micro }, program) => ({
+    reads: [],
+    makes: [{ value: batch(micro), memory: { account: 'batches', bytes: program.batchBytes } }],
+    frees: [],
+  }),
+
+  forward: ({ block, micro, drop = false }, program) => {
+    const { outputBytes = 0, workspace } = program.blocks[block] ?? {};
+    const intoTally = isLast(program, block);
+    return {
+      reads: [
+        ...blocksUsedBy(block, program).map(parameters),
+        batch(micro),
+        ...(block > 0 ? [output(block - 1, micro)] : []),
+        ...(intoTally ? [cleared] : []),
+      ],
+      makes: [
+        { value: output(block, micro), memory: { account: 'activations', bytes: outputBytes } },
+        ...(drop ? [] : [madeGraph(block, micro, program)]),
+        ...(intoTally ? [{ value: loss(micro) }] : []),
+        scratch(drop ? workspace?.drop : workspace?.forward),
+      ],
+      frees: [scratchName],
+    };
+  },
+
+  // It puts its own output in the place of the first one, which nothing but its gradient still needs.
+  recompute: ({ block, micro }, program) => ({
+    reads: [
+      ...blocksUsedBy(block, program).map(parameters),
+      batch(micro),
+      ...(block > 0 ? [output(block - 1, micro)] : []),
+      output(block, micro),
+      ...(isLast(program, block) ? [] : [outputGradient(block, micro)]),
+    ],
+    makes: [madeGraph(block, micro, program), scratch(program.blocks[block]?.workspace?.forward)],
+    frees: [scratchName],
+  }),
+
+  backward: ({ block, micro }, program) => {
+    const arriving = isLast(program, block) ? [] : [outputGradient(block, micro)];
+    const previous = program.blocks[block - 1];
+    const leaving =
+      previous === undefined
+        ? []
+        : [
+            {
+              value: outputGradient(block - 1, micro),
+              memory: { account: 'activations' as const, bytes: previous.outputBytes },
+            },
+          ];
+    return {
+      reads: [
+        ...blocksUsedBy(block, program).flatMap((owner) => [
+          parameters(owner),
+          ...gradientsToAddTo(owner, micro, program),
+        ]),
+        cleared,
+        output(block, micro),
+        graph(block, micro),
+        ...arriving,
+      ],
+      makes: [
+        { value: contribution(block, micro) },
+        ...leaving,
+        scratch(program.blocks[block]?.workspace?.backward),
+      ],
+      frees: [
+        output(block, micro),
+        graph(block, micro),
+        ...arriving,
+        ...(block === 0 ? [batch(micro)] : []),
+        scratchName,
+      ],
+    };
+  },
+
+  cast: ({ block }) => ({ reads: [shards], makes: [{ value: parameters(block) }], frees: [] }),
+
+  check: (_, program) => ({
+    reads: [gradients, ...finishedGradients(program)],
+    makes: [{ value: checked }],
+    frees: [],
+  }),
+
+  clip: (_, program) => ({
+    reads: [gradients, ...finishedGradients(program)],
+    makes: [{ value: gradientNorm }],
+    frees: [],
+  }),
+
+  step: ({ unlessOverflow = false }, program) => ({
+    reads: [
+      gradientNorm,
+      gradients,
+      optimizerStates,
+      ...(hasMasters(program) ? [shards] : program.blocks.map((_, block) => parameters(block))),
+      ...(unlessOverflow ? [checked] : []),
+    ],
+    makes: [{ value: update }],
+    // What other ranks own and what is a copy is out of date from here on, until the next step makes it anew.
+    frees: program.sharding?.parameters === 'released' ? [] : remadeBlocks(program).map(parameters),
+  }),
+};
+
+/** What an instruction takes on its way; it frees it itself. */
+function scratch(bytes = 0): Made {
+  return { value: scratchName, memory: { account: 'workspace', bytes } };
+}
+
+/** What a block keeps for its backward beside its output. */
+function madeGraph(block: number, micro: number, program: Program): Made {
+  const { activationBytes = 0, outputBytes = 0 } = program.blocks[block] ?? {};
+  return {
+    value: graph(block, micro),
+    memory: { account: 'activations', bytes: Math.max(0, activationBytes - outputBytes) },
+  };
+}
+
+/** Gradients as `clip` may use them: summed over the ranks, or as they are where there is no one to sum with. */
+function finishedGradients(program: Program): readonly string[] {
+  if (program.sharding !== undefined) return [agreed];
+  if (program.buckets.length > 0) return program.buckets.map((_, index) => reduced(index));
+  const everything = { blocks: program.blocks.map((_, index) => index), carriesTally: true };
+  return contributionsTo(everything, program);
+}
+
+/** What a backward adds to must have been prepared for it: older gradients in the same memory are on their way. */
+function gradientsToAddTo(block: number, micro: number, { sharding }: Program): readonly string[] {
+  if (sharding?.gradients !== 'released') return [];
+  return [blockGradients(block, sharding.reductions === 'every step' ? undefined : micro)];
+}
+
+function isLast(program: Program, block: number): boolean {
+  return block === program.blocks.length - 1;
+}

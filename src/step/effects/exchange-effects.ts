@@ -1,0 +1,191 @@
+import type { ActiveCompression } from '../../comm/config.js';
+import { TALLY_ELEMENTS } from '../../nn/flat-layout.js';
+import {
+  type CompressedMessages,
+  compressedAllReduce,
+  compressedReduceScatter,
+  compressionName,
+} from '../compressed-messages.js';
+import type { Collective, EffectTable, Made } from '../effects.js';
+import type { Instruction } from '../instruction.js';
+import { startName } from '../instruction.js';
+import { bucketElements, type Program } from '../program.js';
+import { rangeElements, requiredScatters } from '../sharding.js';
+import {
+  agreed,
+  blockGradients,
+  blockMemory,
+  cleared,
+  contribution,
+  contributionsTo,
+  gradients,
+  loss,
+  microsOf,
+  parameters,
+  reduced,
+  scattered,
+  shards,
+} from './value-names.js';
+
+/** What ranks agree on beside parameters and gradients: the tally, and the sum of squared gradients. */
+const AGREED_ELEMENTS = TALLY_ELEMENTS + 1;
+const FLOAT64_BYTES = 8;
+
+/** What instructions do in which ranks exchange parameters and gradients, and with the memory of messages. */
+export const exchangeEffects: Pick<
+  EffectTable,
+  'reduce' | 'gather' | 'prepare' | 'scatter' | 'release' | 'agree' | 'wait'
+> = {
+  reduce: (instruction, program) => {
+    const bucket = program.buckets[instruction.bucket];
+    const { compression } = instruction;
+    const elements = bucket === undefined ? 0 : bucketElements(bucket);
+    const compressed = bucket && compression && compressedAllReduce(bucket, compression, program);
+    const messages =
+      compressed !== undefined
+        ? [messagesOf(instruction, compressed.memoryBytes)]
+        : instruction.ordered
+          ? [arrivingMessages(instruction, elements, program)]
+          : [];
+    return {
+      reads: bucket === undefined ? [] : [gradients, ...contributionsTo(bucket, program)],
+      makes: [{ value: reduced(instruction.bucket) }, ...messages],
+      frees: messages.map(({ value }) => value),
+      starts: startName(instruction),
+      collective: {
+        kind: 'all-reduce',
+        group: 'data',
+        subject: `bucket.${instruction.bucket}`,
+        elements,
+        bytes: elements * program.bytesPerElement,
+        ...(compression && compressed && onTheWire(compression, compressed)),
+      },
+    };
+  },
+
+  gather: (instruction, program) => {
+    const { block } = instruction;
+    const elements = program.sharding === undefined ? 0 : rangeElements(program.sharding, block);
+    const bytes = elements * parameterBytes(program);
+    const isKept = program.sharding?.parameters === 'kept';
+    return {
+      reads: [shards],
+      makes: [
+        isKept
+          ? { value: parameters(block) }
+          : { value: parameters(block), memory: { account: 'gathered', bytes, pool: 'blocks' } },
+      ],
+      frees: [],
+      starts: startName(instruction),
+      collective: { kind: 'all-gather', group: 'data', subject: `block.${block}`, elements, bytes },
+    };
+  },
+
+  prepare: ({ block, micro }, program) => {
+    const elements = program.sharding === undefined ? 0 : rangeElements(program.sharding, block);
+    const bytes = elements * program.bytesPerElement;
+    return {
+      reads: [cleared],
+      makes: [
+        { value: blockMemory(block), memory: { account: 'gradients', bytes, pool: 'blocks' } },
+        { value: blockGradients(block, micro) },
+      ],
+      frees: [],
+    };
+  },
+
+  scatter: (instruction, program) => {
+    const { part: index, micro, compression } = instruction;
+    const part = program.sharding?.parts[index];
+    const ranks = program.groups.data.length;
+    const elements = part === undefined ? 0 : (part.end - part.start) * ranks;
+    const bytes = elements * program.bytesPerElement;
+    const micros = micro === undefined ? microsOf(program) : [micro];
+    const isKept = program.sharding?.gradients === 'kept';
+    const compressed = part && compression && compressedReduceScatter(part, compression, program);
+    const messages =
+      compressed === undefined
+        ? arrivingMessages(instruction, elements, program)
+        : messagesOf(instruction, compressed.memoryBytes);
+    return {
+      reads:
+        part === undefined
+          ? []
+          : [
+              gradients,
+              ...(isKept ? [] : [blockGradients(part.block, micro)]),
+              ...part.blocks.flatMap((block) => micros.map((each) => contribution(block, each))),
+            ],
+      makes: [{ value: scattered(instruction) }, messages],
+      frees: [messages.value],
+      starts: startName(instruction),
+      collective: {
+        kind: 'reduce-scatter',
+        group: 'data',
+        subject: `part.${index}`,
+        elements,
+        bytes,
+        ...(compression && compressed && onTheWire(compression, compressed)),
+      },
+    };
+  },
+
+  release: (freed) => ({
+    reads: [],
+    makes: [],
+    frees:
+      freed.memory === 'parameters'
+        ? [parameters(freed.block)]
+        : [blockGradients(freed.block, freed.micro), blockMemory(freed.block)],
+  }),
+
+  agree: (instruction, program) => {
+    const elements = AGREED_ELEMENTS * program.groups.data.length;
+    return {
+      reads: [gradients, ...requiredScatters(program).map(scattered), ...microsOf(program).map(loss)],
+      makes: [{ value: agreed }],
+      frees: [],
+      starts: startName(instruction),
+      collective: {
+        kind: 'all-gather',
+        group: 'data',
+        subject: 'tally',
+        elements,
+        bytes: elements * FLOAT64_BYTES,
+      },
+    };
+  },
+
+  wait: ({ started }) => ({ reads: [], makes: [], frees: [], completes: startName(started) }),
+};
+
+/** What the other ranks send of their part of so many elements, of which this rank sums its slice. */
+function arrivingMessages(
+  instruction: Instruction<'reduce' | 'scatter'>,
+  elements: number,
+  { groups, bytesPerElement }: Program,
+): Made {
+  const ranks = groups.data.length;
+  const bytes = (ranks - 1) * Math.ceil(elements / ranks) * bytesPerElement;
+  return messagesOf(instruction, bytes, 'messages');
+}
+
+/** Memory of a reduction that is under way. */
+function messagesOf(instruction: Instruction<'reduce' | 'scatter'>, bytes: number, pool?: 'messages'): Made {
+  return {
+    value: `messages of ${startName(instruction)}`,
+    memory: { account: 'buckets', bytes, ...(pool && { pool }) },
+  };
+}
+
+function onTheWire(
+  compression: ActiveCompression,
+  { bytes, sentBytes }: CompressedMessages,
+): Pick<Collective, 'bytes' | 'sentBytes' | 'codec'> {
+  return { bytes, sentBytes, codec: compressionName(compression) };
+}
+
+/** Of one element that blocks compute with. */
+function parameterBytes({ precision, bytesPerElement }: Program): number {
+  return precision?.bytesPerElement ?? bytesPerElement;
+}

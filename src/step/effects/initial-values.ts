@@ -1,0 +1,82 @@
+import { TALLY_ELEMENTS } from '../../nn/flat-layout.js';
+import type { Made } from '../effects.js';
+import type { MixedPrecision, Program, ProgramBlock, Sharding } from '../program.js';
+import { remadeBlocks } from '../sharding.js';
+import { computed, constants, gradients, optimizerStates, parameters, shards } from './value-names.js';
+
+/** What is there before the first instruction, and must be there after the last. */
+export function initialValues(program: Program): readonly Made[] {
+  return [...initialState(program), ...initialConstants(program)];
+}
+
+function initialConstants({ constantBytes = 0 }: Program): readonly Made[] {
+  if (constantBytes === 0) return [];
+  return [{ value: constants, memory: { account: 'constants', bytes: constantBytes } }];
+}
+
+function initialState(program: Program): readonly Made[] {
+  const { bytesPerElement, sharding, precision } = program;
+  if (sharding !== undefined) return initialShards(program, sharding);
+  if (precision !== undefined) return initialMasters(program, precision);
+  return [
+    ...program.blocks.map((block, index) => ({
+      value: parameters(index),
+      memory: { account: 'parameters' as const, bytes: trainedElements(block) * bytesPerElement },
+    })),
+    {
+      value: gradients,
+      memory: { account: 'gradients', bytes: (program.trainableElements + TALLY_ELEMENTS) * bytesPerElement },
+    },
+    { value: optimizerStates, memory: { account: 'optimizer', bytes: program.optimizerBytes } },
+  ];
+}
+
+/** Nothing is divided, and blocks compute on copies: of all that is trained, and of nothing else. */
+function initialMasters(program: Program, precision: MixedPrecision): readonly Made[] {
+  const { bytesPerElement, trainableElements } = program;
+  const made = new Set(remadeBlocks(program));
+  return [
+    { value: shards, memory: { account: 'masters', bytes: trainableElements * bytesPerElement } },
+    {
+      value: computed,
+      memory: { account: 'parameters', bytes: trainableElements * precision.bytesPerElement },
+    },
+    ...[...program.blocks.keys()]
+      .filter((block) => !made.has(block))
+      .map((block) => ({ value: parameters(block), memory: { account: 'parameters' as const, bytes: 0 } })),
+    {
+      value: gradients,
+      memory: { account: 'gradients', bytes: (trainableElements + TALLY_ELEMENTS) * bytesPerElement },
+    },
+    { value: optimizerStates, memory: { account: 'optimizer', bytes: program.optimizerBytes } },
+  ];
+}
+
+function initialShards(
+  program: Program,
+  { parameters: kept, gradients: keptGradients }: Sharding,
+): readonly Made[] {
+  const { bytesPerElement, trainableElements, precision } = program;
+  const owned = trainableElements / program.groups.data.length;
+  const whole = kept === 'kept' ? trainableElements : 0;
+  const values = kept === 'kept' ? trainableElements : owned;
+  const sums = (keptGradients === 'kept' ? trainableElements : owned) + TALLY_ELEMENTS;
+  const weights: readonly Made[] =
+    precision === undefined
+      ? [{ value: shards, memory: { account: 'parameters', bytes: values * bytesPerElement } }]
+      : [
+          { value: shards, memory: { account: 'masters', bytes: owned * bytesPerElement } },
+          { value: computed, memory: { account: 'parameters', bytes: whole * precision.bytesPerElement } },
+        ];
+  return [
+    ...weights,
+    { value: gradients, memory: { account: 'gradients', bytes: sums * bytesPerElement } },
+    { value: optimizerStates, memory: { account: 'optimizer', bytes: program.optimizerBytes } },
+  ];
+}
+
+function trainedElements(block: ProgramBlock): number {
+  return block.parameters
+    .filter(({ owner, name, trainable }) => owner === name && trainable)
+    .reduce((sum, { elements }) => sum + elements, 0);
+}

@@ -1,0 +1,46 @@
+import type { Instruction } from '../instruction.js';
+import { startName } from '../instruction.js';
+import type { Bucket, Program } from '../program.js';
+
+// The names of values that instructions read, make and free: see [Note: values] in effects.ts.
+
+export const constants = 'constants';
+export const gradients = 'gradient buffer';
+export const cleared = 'cleared gradients';
+export const gradientNorm = 'gradient norm';
+export const optimizerStates = 'optimizer states';
+export const update = 'updated parameters';
+export const shards = 'own slices of the parameters';
+export const computed = 'memory of the parameters to compute with';
+export const checked = 'check for overflow';
+export const agreed = 'agreed tally';
+export const parameters = (block: number) => `parameters of block.${block}`;
+export const batch = (micro: number) => `batch of micro ${micro}`;
+export const output = (block: number, micro: number) => `output of block.${block} micro ${micro}`;
+export const graph = (block: number, micro: number) => `graph of block.${block} micro ${micro}`;
+export const outputGradient = (block: number, micro: number) =>
+  `output gradient of block.${block} micro ${micro}`;
+export const contribution = (block: number, micro: number) => `gradients from block.${block} micro ${micro}`;
+export const loss = (micro: number) => `loss of micro ${micro}`;
+export const blockMemory = (block: number) => `gradient memory of block.${block}`;
+export const blockGradients = (block: number, micro: number | undefined) =>
+  micro === undefined ? `gradients of block.${block}` : `gradients of block.${block} micro ${micro}`;
+export const scattered = (instruction: Instruction<'scatter'>) => `result of ${startName(instruction)}`;
+export const reduced = (bucket: number) => `reduced bucket.${bucket}`;
+export const scratchName = 'workspace';
+
+/** What backward adds to a bucket, and the losses that travel with it. */
+export function contributionsTo(
+  bucket: Pick<Bucket, 'blocks' | 'carriesTally'>,
+  program: Program,
+): readonly string[] {
+  const micros = microsOf(program);
+  return [
+    ...bucket.blocks.flatMap((block) => micros.map((micro) => contribution(block, micro))),
+    ...(bucket.carriesTally ? micros.map(loss) : []),
+  ];
+}
+
+export function microsOf(program: Program): readonly number[] {
+  return Array.from({ length: program.microBatches }, (_, micro) => micro);
+}
