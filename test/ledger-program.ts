@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { OrderedGroup } from '../src/comm/ordered-group.js';
 import { rendezvous } from '../src/comm/rendezvous.js';
 import { resolveConfig, type UserConfig } from '../src/engine/config.js';
@@ -26,6 +27,9 @@ const group = rendezvous({
   runId: 'ledger/0',
   networkInterface: 'lo',
   timeoutMs: 30_000,
+  ...(config.communication.algorithm === 'shared-memory' && {
+    sharedMemory: { isRequired: true, cores: availableParallelism(), threadsPerRank: 1 },
+  }),
 });
 const source = openModel(config);
 const engine = buildEngine({

@@ -87,6 +87,15 @@ test('it is with one rank, three ranks, one bucket, no overlap, and sums in a fi
   }
 });
 
+test('it is in shared memory, where ranks read each other and need no messages', async () => {
+  const communication = { algorithm: 'shared-memory' } as const;
+  for (const stage of [0, 1, 2, 3] as const) {
+    const results = await measure(3, { zero_optimization: { stage }, communication });
+    matches(results);
+    for (const { predicted } of results) assert.equal(predicted.ledger.buckets, 0);
+  }
+});
+
 test('it is with compressed gradients', async () => {
   for (const [stage, compression] of [
     [0, 'fp16'],

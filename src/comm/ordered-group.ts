@@ -10,6 +10,7 @@ export class OrderedGroup implements ProcessGroup {
   readonly #group: ProcessGroup;
   readonly #buffers = new MessageBuffers();
   readonly sumsInOrder = true;
+  readonly readsInPlace = false;
 
   constructor(group: ProcessGroup) {
     this.#group = group;

@@ -17,6 +17,8 @@ export interface ProcessGroup {
   readonly worldSize: number;
   /** Whether sums are made in the order of ranks, whatever the message and the timing. */
   readonly sumsInOrder: boolean;
+  /** Whether reductions read what the other ranks have where it is, and need no memory for messages. */
+  readonly readsInPlace: boolean;
   /** A flat tensor of zeros in the host memory from which this group exchanges fastest. */
   allocate(elements: number, dtype: DType): Tensor;
   /** Every rank gets the reduction of all tensors. */

@@ -23,6 +23,7 @@ export interface ProgramInputs {
   readonly batchBytes: number;
   readonly optimizerBytes: number;
   readonly constantBytes?: number;
+  readonly readsInPlace?: boolean;
   readonly schedule: ScheduleOptions;
   /** Blocks that run their forward again in backward. */
   readonly recomputed: ReadonlySet<number>;
@@ -79,6 +80,7 @@ function emptyProgram(inputs: ProgramInputs): Program {
     batchBytes: inputs.batchBytes,
     optimizerBytes: inputs.optimizerBytes,
     constantBytes: inputs.constantBytes ?? 0,
+    readsInPlace: inputs.readsInPlace ?? false,
     groups: { data: Array.from({ length: inputs.worldSize }, (_, rank) => rank) },
     buckets: [],
     instructions: [],

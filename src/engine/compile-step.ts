@@ -20,6 +20,8 @@ export interface StepToCompile {
   readonly layout: FlatLayout;
   readonly goal: Program['goal'];
   readonly sequenceLength: number;
+  /** As the ranks' process group has it; left out: messages take memory. */
+  readonly readsInPlace?: boolean;
   /** What the blocks took in a step of this run. Left out: what they take when they are tried alone. */
   readonly measured?: readonly BlockCosts[];
   /** Bytes that a budget must leave to tensors that no program lists (tables of a model); 0 where left out. */
@@ -112,7 +114,7 @@ function memoryLimit(
 }
 
 function compileForRank(
-  { config, model, layout, goal, sequenceLength }: StepToCompile,
+  { config, model, layout, goal, sequenceLength, readsInPlace = false }: StepToCompile,
   costs: readonly BlockCosts[],
   recomputed: ReadonlySet<number>,
   rank: number,
@@ -135,6 +137,7 @@ function compileForRank(
     bytesPerElement: FLOAT32_BYTES,
     batchBytes: 2 * tokens * INT64_BYTES,
     optimizerBytes: optimizerStateCount(optimizer) * layout.trainableElements * FLOAT32_BYTES,
+    readsInPlace,
     constantBytes: constantBytes(model, layout, sequenceLength, precisionOf(config).dtype),
     schedule: clipping === 0 ? {} : { maximumNorm: clipping },
     recomputed,

@@ -38,6 +38,8 @@ export function describeProgram({
     model,
     layout: planFlatLayout(model.blocks, undefined, config.data_parallel_size),
     goal: 'update',
+    // As it will be where the ranks are on one host, which a description cannot know.
+    readsInPlace: config.communication.algorithm !== 'backend' && config.device !== 'cuda',
     sequenceLength: config.data?.sequence_length ?? defaultSequenceLength(model),
   });
   const described = programs.flatMap((program, index) => {

@@ -114,6 +114,7 @@ export function buildEngine({ config, source, world, sequenceLength, data }: Eng
     model,
     layout,
     goal: 'update',
+    readsInPlace: group.readsInPlace,
     sequenceLength: length,
   });
   const { sharding } = programs.program;

@@ -65,6 +65,7 @@ export async function inspectModel({
     model: source.model,
     layout,
     goal: 'gradients',
+    readsInPlace: world.group.readsInPlace,
     sequenceLength,
   }).program(world.group.rank);
   const { sharding } = program;

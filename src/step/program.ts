@@ -109,6 +109,8 @@ export interface Program {
    */
   readonly constantBytes?: number;
   readonly groups: Readonly<Record<GroupName, readonly number[]>>;
+  /** Whether reductions in fp32 need no memory for messages: the ranks read each other's. */
+  readonly readsInPlace?: boolean;
   readonly buckets: readonly Bucket[];
   /** Absent: every rank has all of the training state. */
   readonly sharding?: Sharding;

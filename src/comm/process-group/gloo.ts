@@ -32,6 +32,7 @@ export class GlooGroup implements ProcessGroup {
   readonly rank: number;
   readonly worldSize: number;
   readonly sumsInOrder = false;
+  readonly readsInPlace = false;
   readonly #store: NativeObject;
   readonly #prefix: string;
   readonly #options: GlooOptions;

@@ -34,6 +34,7 @@ export class SharedMemoryGroup implements ProcessGroup {
   readonly rank: number;
   readonly worldSize: number;
   readonly sumsInOrder = true;
+  readonly readsInPlace = true;
   readonly #native: NativeObject;
   readonly #options: SharedMemoryOptions;
   readonly #transport: ProcessGroup;

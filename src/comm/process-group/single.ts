@@ -12,6 +12,7 @@ export class SingleGroup implements ProcessGroup {
   readonly rank = 0;
   readonly worldSize = 1;
   readonly sumsInOrder = true;
+  readonly readsInPlace = true;
 
   allocate(elements: number, dtype: DType): Tensor {
     return zeros([elements], { dtype });

@@ -163,10 +163,10 @@ export const exchangeEffects: Pick<
 function arrivingMessages(
   instruction: Instruction<'reduce' | 'scatter'>,
   elements: number,
-  { groups, bytesPerElement }: Program,
+  { groups, bytesPerElement, readsInPlace = false }: Program,
 ): Made {
   const ranks = groups.data.length;
-  const bytes = (ranks - 1) * Math.ceil(elements / ranks) * bytesPerElement;
+  const bytes = readsInPlace ? 0 : (ranks - 1) * Math.ceil(elements / ranks) * bytesPerElement;
   return messagesOf(instruction, bytes, 'messages');
 }
 
