@@ -27,24 +27,35 @@ const folders =
     ? positionals.map((folder) => resolve(folder))
     : readdirSync(MODELS).map((name) => join(MODELS, name));
 
+if (!Number.isSafeInteger(every) || every < 1 || worlds.some((world) => !WORLDS.includes(world as 1))) {
+  throw new Error(`--every takes a whole number from 1 on, --worlds some of ${WORLDS.join()}`);
+}
+const missing = folders.filter((each) => !existsSync(join(each, 'expected.json')));
+if (positionals.length > 0 && missing.length > 0)
+  throw new Error(`no expected.json in ${missing.join(', ')}`);
+
 let faults = 0;
+let runs = 0;
 for (const folder of folders.filter((each) => existsSync(join(each, 'expected.json')))) {
   for (const world of worlds) {
     const outcomes = await runJobs(world, slice(allJobs(folder), every, world));
     const found = faultsOf(outcomes);
+    runs += outcomes.length;
     faults += found.length;
     for (const stage of STAGES) {
       const ofStage = outcomes.filter(({ job }) => job.stage === stage);
       const worst = (error: 'lossError' | 'normError') =>
         Math.max(0, ...ofStage.map((outcome) => outcome[error])).toExponential(1);
-      const runs = String(ofStage.length / world).padStart(4);
+      const count = String(ofStage.length / world).padStart(4);
       const errors = `loss ${worst('lossError')}  norm ${worst('normError')}`;
       process.stdout.write(
-        `${basename(folder).padEnd(22)}  world ${world}  stage ${stage}  ${runs} runs  ${errors}\n`,
+        `${basename(folder).padEnd(22)}  world ${world}  stage ${stage}  ${count} runs  ${errors}\n`,
       );
     }
     for (const fault of found) process.stdout.write(`FAULT ${fault}\n`);
   }
 }
-process.stdout.write(faults === 0 ? 'all as they should be\n' : `${faults} faults\n`);
-process.exitCode = faults === 0 ? 0 : 1;
+process.stdout.write(
+  faults === 0 && runs > 0 ? 'all as they should be\n' : `${faults} faults in ${runs} runs\n`,
+);
+process.exitCode = faults === 0 && runs > 0 ? 0 : 1;

@@ -46,6 +46,10 @@ const scenarios: Readonly<Record<string, () => void>> = {
   gloo: () => conform(glooGroup()),
   rendezvous: () => conform(rendezvous(options)),
   'shared memory': () => conform(rendezvous(SHARED)),
+  'shared memory, a thread beside': () =>
+    conform(
+      rendezvous({ ...options, sharedMemory: { isRequired: true, cores: 2 * worldSize, threadsPerRank: 1 } }),
+    ),
   'dead peer': () => deadPeer(rendezvous(options)),
   'dead peer in shared memory': () => deadPeer(rendezvous(SHARED)),
   'absent peer': () => absentPeer(rendezvous(options)),
@@ -132,9 +136,11 @@ function conform(group: ProcessGroup): void {
     for (const size of SIZES) scope(() => conformCollectives(group, dtype, size));
   }
   // Past what any transport takes for a small message.
-  scope(() => conformCollectives(group, 'float32', 70_001));
+  for (const dtype of DTYPES) scope(() => conformCollectives(group, dtype, 140_003));
+  // Past what is written by way of the cache.
+  scope(() => conformAllocated(group, 600_001));
   scope(() => conformAllocated(group, 100));
-  scope(() => conformAllocated(group, 70_001));
+  scope(() => conformAllocated(group, 140_003));
   scope(() => conformMessages(group));
   scope(() => conformConcurrency(group));
   scope(() => conformGradients(group));
@@ -270,7 +276,7 @@ function conformRefusals(group: ProcessGroup): void {
     refuses(() => group.allGather(zeros([worldSize * 3 + 1]), zeros([3])));
     refuses(() => group.allGather(zeros([worldSize * 3], { dtype: 'float64' }), zeros([3])));
     refuses(() => group.reduceScatter(zeros([3]), slicesOf(zeros([worldSize * 2]), 2), 'sum'));
-    if (!(group instanceof GlooGroup)) return;
+    if (group instanceof SingleGroup) return;
     for (const absent of [-1, worldSize]) {
       refuses(() => group.broadcast(zeros([3]), absent));
       refuses(() => group.send(zeros([3]), absent));

@@ -35,6 +35,11 @@ test('three ranks conform', async () => {
   await passes('shared memory', 3);
 });
 
+test('shared memory with a thread beside the caller', async () => {
+  await passes('shared memory, a thread beside', 2);
+  await passes('shared memory, a thread beside', 3);
+});
+
 test('shared memory with more ranks than cores', async () => {
   await passes('shared memory', 5);
 });

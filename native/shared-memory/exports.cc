@@ -1,5 +1,7 @@
 #include "shared-memory/exports.h"
 
+#include <ATen/ATen.h>
+
 #include <cinttypes>
 #include <cstdio>
 #include <memory>
@@ -28,8 +30,9 @@ SharedGroup& group_of(napi_env env, napi_value value) {
 
 MeetingAddress parsed(const std::string& text) {
   MeetingAddress address;
-  if (std::sscanf(text.c_str(), "%" SCNd32 ":%" SCNd32 ":%" SCNx64, &address.process, &address.file, &address.token) !=
-      3) {
+  SharedFileAddress& file = address.file;
+  if (std::sscanf(text.c_str(), "%" SCNd32 ":%" SCNd32 ":%" SCNu64 ":%" SCNu64 ":%" SCNx64, &address.process,
+                  &file.file, &file.inode, &file.bytes, &address.token) != 5) {
     throw CodedError("COLLECTIVE_FAILED", "That is no address of shared memory: " + text);
   }
   return address;
@@ -56,8 +59,9 @@ napi_value shared_group_address(napi_env env, napi_callback_info info) {
   return guarded(env, "sharedGroupAddress", [&] {
     const Arguments arguments(env, info);
     const MeetingAddress address = group_of(env, arguments.value(0)).address();
-    char text[64];
-    std::snprintf(text, sizeof text, "%" PRId32 ":%" PRId32 ":%" PRIx64, address.process, address.file, address.token);
+    char text[128];
+    std::snprintf(text, sizeof text, "%" PRId32 ":%" PRId32 ":%" PRIu64 ":%" PRIu64 ":%" PRIx64, address.process,
+                  address.file.file, address.file.inode, address.file.bytes, address.token);
     return string_value(env, text);
   });
 }
@@ -87,6 +91,11 @@ napi_value shared_tensor(napi_env env, napi_callback_info info) {
   });
 }
 
+void check_exchangeable(const at::Tensor& tensor) {
+  TORCH_CHECK(tensor.is_contiguous() && tensor.is_cpu(), "ranks exchange contiguous tensors of the host, got ",
+              tensor.sizes(), " with strides ", tensor.strides(), " on ", tensor.device());
+}
+
 // (group, kind, detail, beside the caller, output, inputs): without inputs the output is the input.
 napi_value start_shared(napi_env env, napi_callback_info info) {
   return guarded(env, "startShared", [&] {
@@ -97,6 +106,8 @@ napi_value start_shared(napi_env env, napi_callback_info info) {
       operation.output = arguments.tensor(4);
       operation.inputs = arguments.is_absent(5) ? std::vector<at::Tensor>{operation.output} : arguments.tensors(5);
     }
+    for (const at::Tensor& input : operation.inputs) check_exchangeable(input);
+    if (operation.output.defined()) check_exchangeable(operation.output);
     SharedGroup& group = group_of(env, arguments.value(0));
     return number_value(env, static_cast<double>(group.start(std::move(operation), arguments.boolean(3))));
   });

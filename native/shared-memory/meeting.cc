@@ -64,6 +64,10 @@ void pause_briefly() {
 
 bool has_come(uint32_t at, uint32_t point) { return static_cast<int32_t>(at - point) >= 0; }
 
+CodedError given_up(uint32_t rank) {
+  return CodedError("COLLECTIVE_FAILED", "rank " + std::to_string(rank) + " gave up");
+}
+
 uint64_t new_token() {
   uint64_t token = 0;
   if (getrandom(&token, sizeof token, 0) != sizeof token) throw CodedError("COLLECTIVE_FAILED", "no random numbers");
@@ -76,12 +80,13 @@ Meeting::Meeting(const MeetingOptions& options) : options_(options) {
   const SharedFile created = create_shared_file("trainyard-meeting", bytes());
   memory_ = static_cast<uint8_t*>(created.data);
   head().token = new_token();
-  address_ = {getpid(), created.file, head().token};
+  address_ = {getpid(), created.address, head().token};
   seat(options_.rank).process.store(getpid());
 }
 
 Meeting::Meeting(const MeetingOptions& options, const MeetingAddress& address) : options_(options), address_(address) {
-  memory_ = static_cast<uint8_t*>(map_shared_file(address.process, address.file, bytes()));
+  memory_ = static_cast<uint8_t*>(map_shared_file(address.process, address.file));
+  if (address.file.bytes != bytes()) throw CodedError("COLLECTIVE_FAILED", "rank 0 meets other ranks");
   // In a container of its own, process numbers mean other processes.
   if (memory_ != nullptr && head().token != address.token) {
     munmap(memory_, bytes());
@@ -96,18 +101,18 @@ Meeting::~Meeting() {
     if (process >= 0) close(process);
   }
   munmap(memory_, bytes());
-  if (options_.rank == 0) close(address_.file);
+  if (options_.rank == 0) close(address_.file.file);
 }
 
 void Meeting::meet() {
   processes_.assign(options_.world_size, -1);
-  gather();
   for (int rank = 0; rank < options_.world_size; ++rank) {
     // Holds on to the process itself: its number may come to mean another.
     if (rank == options_.rank) continue;
     processes_[rank] = static_cast<int>(syscall(SYS_pidfd_open, process_of(rank), 0));
     if (processes_[rank] < 0 && errno == ESRCH) processes_[rank] = kGone;
   }
+  gather();
 }
 
 size_t Meeting::bytes() const {
@@ -145,6 +150,10 @@ void Meeting::gather() {
   for (int step = 1; step < options_.world_size; ++step) await((options_.rank + step) % options_.world_size, point_);
 }
 
+void Meeting::demand_all() const {
+  if (const uint32_t rank = head().given_up.load(); rank != 0) throw given_up(rank - 1);
+}
+
 void Meeting::give_up() noexcept {
   uint32_t nobody = 0;
   head().given_up.compare_exchange_strong(nobody, options_.rank + 1);
@@ -175,10 +184,9 @@ void Meeting::sleep(int rank, uint32_t point, Clock::time_point deadline) {
   other.sleepers.fetch_sub(1);
   if (has_come(other.point.load(), point)) return;
   const std::string name = "rank " + std::to_string(rank);
-  if (const uint32_t given_up = head().given_up.load(); given_up != 0) {
-    throw CodedError("COLLECTIVE_FAILED", "rank " + std::to_string(given_up - 1) + " gave up");
-  }
-  if (is_gone(rank)) throw CodedError("COLLECTIVE_FAILED", name + " is gone");
+  if (const uint32_t other_rank = head().given_up.load(); other_rank != 0) throw given_up(other_rank - 1);
+  // It may have come, and ended, since the last look.
+  if (is_gone(rank) && !has_come(other.point.load(), point)) throw CodedError("COLLECTIVE_FAILED", name + " is gone");
   if (left <= Clock::duration::zero()) throw CodedError("COLLECTIVE_FAILED", "timed out waiting for " + name);
 }
 

@@ -36,11 +36,11 @@ struct MeetingOptions {
   bool yields;
 };
 
-// Where another rank maps the meeting: process, file and a token that only this meeting has.
+// Where another rank maps the meeting, and a token that only this meeting has.
 struct MeetingAddress {
-  int32_t process;
-  int32_t file;
-  uint64_t token;
+  int32_t process = -1;
+  SharedFileAddress file;
+  uint64_t token = 0;
 };
 
 class Meeting {
@@ -66,12 +66,15 @@ class Meeting {
   uint8_t* inline_memory(int rank, uint64_t sequence) const;
   int32_t process_of(int rank) const;
 
-  // The first point: every rank is there. Call it once, before anything else.
+  // The first point: every rank is there. Call it once, before anything else, when every rank has been made.
   void meet();
 
   // Comes to the next point and waits until every rank has. Throws COLLECTIVE_FAILED when one is gone, gave up, or
   // does not come in time.
   void gather();
+
+  // Throws COLLECTIVE_FAILED when a rank has given up: it may have come to this point first, and its memory may be gone.
+  void demand_all() const;
 
   // Tells the others that this rank cannot go on.
   void give_up() noexcept;

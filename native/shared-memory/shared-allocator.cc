@@ -5,6 +5,7 @@
 #include <c10/util/Exception.h>
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -20,8 +21,7 @@ namespace {
 
 struct Region {
   uint64_t number;
-  int file;
-  size_t bytes;
+  SharedFileAddress address;
 };
 
 // Never destroyed: tensors may outlive everything else of the process.
@@ -45,9 +45,9 @@ void release(void* data) {
     region = found->second;
     regions().by_start.erase(found);
   }
-  munmap(data, region.bytes);
-  close(region.file);
-  count_bytes(-static_cast<int64_t>(region.bytes));
+  munmap(data, region.address.bytes);
+  close(region.address.file);
+  count_bytes(-static_cast<int64_t>(region.address.bytes));
 }
 
 class SharedAllocator final : public c10::Allocator {
@@ -58,7 +58,7 @@ class SharedAllocator final : public c10::Allocator {
     const SharedFile created = create_shared_file("trainyard", bytes);
     {
       const std::lock_guard<std::mutex> lock(regions().mutex);
-      regions().by_start[reinterpret_cast<uintptr_t>(created.data)] = {++regions().last_number, created.file, bytes};
+      regions().by_start[reinterpret_cast<uintptr_t>(created.data)] = {++regions().last_number, created.address};
     }
     count_bytes(static_cast<int64_t>(bytes));
     return {created.data, created.data, &release, host};
@@ -88,15 +88,16 @@ std::optional<SharedPlace> shared_place_of(const void* data) {
   auto after = regions().by_start.upper_bound(address);
   if (after == regions().by_start.begin()) return std::nullopt;
   const auto& [start, region] = *--after;
-  if (address >= start + region.bytes) return std::nullopt;
-  return SharedPlace{region.number, region.file, address - start, region.bytes};
+  if (address >= start + region.address.bytes) return std::nullopt;
+  return SharedPlace{region.number, region.address, address - start};
 }
 
 SharedFile create_shared_file(const char* name, size_t bytes) {
   const int file = memfd_create(name, MFD_CLOEXEC);
   TORCH_CHECK(file >= 0, "can't create shared memory: ", std::strerror(errno));
   void* data = MAP_FAILED;
-  if (ftruncate(file, static_cast<off_t>(bytes)) == 0) {
+  struct stat status{};
+  if (ftruncate(file, static_cast<off_t>(bytes)) == 0 && fstat(file, &status) == 0) {
     data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
   }
   if (data == MAP_FAILED) {
@@ -104,14 +105,17 @@ SharedFile create_shared_file(const char* name, size_t bytes) {
     close(file);
     TORCH_CHECK(false, "can't allocate shared memory: you tried to allocate ", bytes, " bytes: ", std::strerror(reason));
   }
-  return {file, data};
+  return {{file, static_cast<uint64_t>(status.st_ino), bytes}, data};
 }
 
-void* map_shared_file(int32_t process, int32_t file, size_t bytes) {
-  const std::string path = "/proc/" + std::to_string(process) + "/fd/" + std::to_string(file);
+void* map_shared_file(int32_t process, const SharedFileAddress& address) {
+  const std::string path = "/proc/" + std::to_string(process) + "/fd/" + std::to_string(address.file);
   const int opened = open(path.c_str(), O_RDWR | O_CLOEXEC);
   if (opened < 0) return nullptr;
-  void* data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, opened, 0);
+  struct stat status{};
+  const bool is_it = fstat(opened, &status) == 0 && static_cast<uint64_t>(status.st_ino) == address.inode &&
+                     static_cast<uint64_t>(status.st_size) == address.bytes;
+  void* data = is_it ? mmap(nullptr, address.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, opened, 0) : MAP_FAILED;
   close(opened);
   return data == MAP_FAILED ? nullptr : data;
 }

@@ -11,13 +11,19 @@
 
 namespace trainyard {
 
-// Where another process finds some memory of this one: through /proc/<pid>/fd/<file>, at the offset. The number is
-// never used again, as that of the file may be.
+// A file by which another process maps memory of this one, through /proc/<pid>/fd/<file>. The number of a file comes to
+// mean another file sooner or later, its inode does not while it is open.
+struct SharedFileAddress {
+  int32_t file = -1;
+  uint64_t inode = 0;
+  uint64_t bytes = 0;
+};
+
+// Where another process finds some memory of this one. The number of the region is never used again.
 struct SharedPlace {
   uint64_t number = 0;
-  int32_t file = -1;
+  SharedFileAddress region;
   uint64_t offset = 0;
-  uint64_t region_bytes = 0;
 };
 
 // A tensor in such memory, with whatever happens to be in it (zeros, where the memory is new).
@@ -28,12 +34,12 @@ std::optional<SharedPlace> shared_place_of(const void* data);
 
 // An anonymous file of so many bytes, and its memory.
 struct SharedFile {
-  int file;
+  SharedFileAddress address;
   void* data;
 };
 SharedFile create_shared_file(const char* name, size_t bytes);
 
-// The file of another process, mapped; null when it cannot be opened.
-void* map_shared_file(int32_t process, int32_t file, size_t bytes);
+// The file of another process, mapped; null when it cannot be opened, or is another.
+void* map_shared_file(int32_t process, const SharedFileAddress& address);
 
 }  // namespace trainyard

@@ -13,6 +13,9 @@ namespace {
 // Past so many bytes of all ranks it is cheaper that each rank reads a part than that each reads everything.
 constexpr int64_t kMostInline = int64_t{1} << 20;
 
+// Operations after which a mapping that none of them used is given back.
+constexpr uint64_t kLongestUnused = 1000;
+
 int64_t bytes_of(const at::Tensor& tensor) { return tensor.defined() ? static_cast<int64_t>(tensor.nbytes()) : 0; }
 
 // What a rank shows the others in all: the same on every rank.
@@ -39,6 +42,7 @@ SharedGroup::~SharedGroup() {
   {
     const std::lock_guard<std::mutex> lock(queue_mutex_);
     closes_ = true;
+    if (!queue_.empty()) meeting_.give_up();
   }
   queue_changed_.notify_all();
   if (thread_.joinable()) thread_.join();
@@ -60,7 +64,7 @@ uint64_t SharedGroup::start(SharedOperation operation, bool beside_caller) {
 }
 
 void SharedGroup::wait(uint64_t ticket) {
-  while (finished_.load(std::memory_order_acquire) < ticket) run_next();
+  while (finished_.load(std::memory_order_acquire) < ticket) run_next(ticket);
   const uint64_t failed = failed_.load(std::memory_order_acquire);
   if (failed != 0 && failed <= ticket) throw CodedError("COLLECTIVE_FAILED", failure_);
 }
@@ -70,18 +74,20 @@ void SharedGroup::run_beside() {
   while (true) {
     queue_changed_.wait(lock, [this] { return closes_ || (wanted_beside_ > finished_.load() && !queue_.empty()); });
     if (closes_) return;
+    const uint64_t wanted = wanted_beside_;
     lock.unlock();
-    run_next();
+    run_next(wanted);
     lock.lock();
   }
 }
 
-void SharedGroup::run_next() {
+void SharedGroup::run_next(uint64_t ticket) {
   const std::lock_guard<std::mutex> execution(execution_mutex_);
+  // The other thread was quicker.
+  if (finished_ >= ticket) return;
   SharedOperation operation;
   {
     const std::lock_guard<std::mutex> lock(queue_mutex_);
-    // The other thread was quicker.
     if (queue_.empty()) return;
     operation = std::move(queue_.front());
     queue_.pop_front();
@@ -93,6 +99,8 @@ void SharedGroup::run_next() {
     failed_.store(finished_ + 1, std::memory_order_release);
     meeting_.give_up();
   }
+  // Before anybody is told: the caller may dispose of its tensors then, and count what is left.
+  operation = {};
   finished_.fetch_add(1, std::memory_order_release);
 }
 
@@ -130,6 +138,7 @@ void SharedGroup::compare() const {
     throw CodedError("COLLECTIVE_FAILED", "mismatch: this rank is in " + described(own) + ", rank " +
                                               std::to_string(rank) + " in " + described(other));
   }
+  meeting_.demand_all();
 }
 
 // Small messages go through memory of the meeting, and one point suffices: what is written there next time lies
@@ -253,13 +262,25 @@ void SharedGroup::show(int peer, const at::Tensor& tensor) {
 
 void* SharedGroup::see(int rank, int peer) {
   const SharedPlace place = meeting_.place(rank, peer, sequence_);
-  auto [found, is_new] = mappings_.try_emplace({rank, place.number}, Mapping{nullptr, place.region_bytes});
-  if (is_new) found->second.data = map_shared_file(meeting_.process_of(rank), place.file, place.region_bytes);
+  auto [found, is_new] = mappings_.try_emplace({rank, place.number}, Mapping{nullptr, place.region.bytes, 0});
+  if (is_new) found->second.data = map_shared_file(meeting_.process_of(rank), place.region);
+  found->second.used = sequence_;
   if (found->second.data == nullptr) {
     mappings_.erase(found);
     throw CodedError("COLLECTIVE_FAILED", "the memory of rank " + std::to_string(rank) + " cannot be mapped");
   }
+  if (is_new) forget_unused();
   return static_cast<uint8_t*>(found->second.data) + place.offset;
+}
+
+// A region that nobody shows any more may be freed by its owner, and would stay in memory for being mapped here.
+void SharedGroup::forget_unused() {
+  std::erase_if(mappings_, [this](const auto& entry) {
+    const Mapping& mapping = entry.second;
+    const bool is_unused = mapping.used + kLongestUnused < sequence_;
+    if (is_unused) munmap(mapping.data, mapping.bytes);
+    return is_unused;
+  });
 }
 
 }  // namespace trainyard

@@ -47,7 +47,8 @@ class SharedGroup {
 
  private:
   void run_beside();
-  void run_next();
+  // Executes the next operation, unless those up to the ticket are finished.
+  void run_next(uint64_t ticket);
   void execute(SharedOperation& operation);
   void announce(const SharedOperation& operation, bool is_inline);
   void compare() const;
@@ -85,7 +86,10 @@ class SharedGroup {
   struct Mapping {
     void* data;
     size_t bytes;
+    uint64_t used;  // the sequence number of the last operation that read it
   };
+  void forget_unused();
+
   std::map<std::pair<int, uint64_t>, Mapping> mappings_;
 };
 

@@ -47,8 +47,8 @@ export function connectSharedMemory(
   return new SharedMemoryGroup(attempt, { rank, worldSize, timeoutMs, besideFromBytes }, transport);
 }
 
-/** How often a rank looks for the others before it sleeps: some 20 µs, or a few turns of the scheduler. */
-const LOOKS = { ownCore: 1000, sharedCore: 10 } as const;
+/** How often a rank looks for the others before it sleeps: some 80 µs, or a few turns of the scheduler. */
+const LOOKS = { ownCore: 4000, sharedCore: 10 } as const;
 
 function open(
   store: NativeObject,

@@ -3,6 +3,7 @@ import type { NativeObject } from '../native/binding.js';
 import { native } from '../native/native.js';
 import { connectSharedMemory } from './connect-shared-memory.js';
 import { GlooGroup } from './process-group/gloo.js';
+import type { SharedMemoryGroup } from './process-group/shared-memory.js';
 import { SingleGroup } from './process-group/single.js';
 import type { ProcessGroup } from './process-group.js';
 
@@ -26,6 +27,8 @@ export interface RendezvousOptions {
 
 export interface SharedMemoryWish {
   readonly isRequired: boolean;
+  /** Told why there is none, where there may but need not be. */
+  readonly onRefusal?: (reason: string) => void;
   /** Cores that this process may use. */
   readonly cores: number;
   /** Threads that each rank computes with. */
@@ -46,11 +49,31 @@ export function rendezvous(options: RendezvousOptions): ProcessGroup {
   const gloo = connectGloo(store, options);
   const { sharedMemory: wish } = options;
   if (wish === undefined) return gloo;
-  const shared = connectSharedMemory(store, `${options.runId}/shared-memory`, { ...options, ...wish }, gloo);
+  const shared = shareMemory(store, { ...options, ...wish }, gloo);
   if (typeof shared !== 'string') return shared;
-  if (!wish.isRequired) return gloo;
+  if (!wish.isRequired) {
+    wish.onRefusal?.(shared);
+    return gloo;
+  }
   gloo.close();
   throw unshared(options, shared);
+}
+
+function shareMemory(
+  store: NativeObject,
+  options: RendezvousOptions & SharedMemoryWish,
+  gloo: GlooGroup,
+): SharedMemoryGroup | string {
+  try {
+    return connectSharedMemory(store, `${options.runId}/shared-memory`, options, gloo);
+  } catch (error) {
+    throw failed(
+      options,
+      'The ranks met but could not share memory.',
+      error,
+      'see the output of the other ranks',
+    );
+  }
 }
 
 function connectGloo(store: NativeObject, options: RendezvousOptions): GlooGroup {

@@ -73,6 +73,8 @@ function twoModels({ architecture }: Model): TrainyardError {
 export interface World {
   readonly group: ProcessGroup;
   readonly device: Device;
+  /** What came otherwise than it might have. */
+  readonly notes?: readonly string[];
 }
 
 /**
@@ -86,10 +88,14 @@ export function joinWorld(config: ResolvedConfig, place: RankEnvironment): World
   const device = deviceOf(config.device, place.localRank);
   const timeoutMs = config.communication.timeout_seconds * 1000;
   const { algorithm, deterministic } = config.communication;
-  const sharedMemory = { isRequired: algorithm === 'shared-memory', cores, threadsPerRank };
+  const notes: string[] = [];
+  const onRefusal = (reason: string): void => {
+    notes.push(`the ranks exchange over Gloo, for they cannot share memory: ${reason}`);
+  };
+  const sharedMemory = { isRequired: algorithm === 'shared-memory', onRefusal, cores, threadsPerRank };
   const wishes = algorithm === 'backend' || device !== 'cpu' ? {} : { sharedMemory };
   const group = rendezvous({ ...place, timeoutMs, ...wishes });
-  return { group: deterministic && !group.sumsInOrder ? new OrderedGroup(group) : group, device };
+  return { group: deterministic && !group.sumsInOrder ? new OrderedGroup(group) : group, device, notes };
 }
 
 /** What an engine is built from. */

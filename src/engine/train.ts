@@ -59,6 +59,9 @@ export async function runTraining(options: TrainingOptions): Promise<void> {
   }
   enter('meet the other ranks');
   const world = joinWorld(config, environment);
+  if (environment.rank === 0) {
+    for (const message of world.notes ?? []) sink({ event: 'log', level: 'info', message });
+  }
   enter('build the model');
   const { sequenceLength } = batches;
   const engine = buildEngine({ config, source, world, sequenceLength, data: data.identity });

@@ -11,7 +11,7 @@ export interface Job {
 
 export const STAGES = [0, 1, 2, 3] as const;
 export const WORLDS = [1, 2, 3, 4] as const;
-const ACCUMULATIONS = [1, 2, 4] as const;
+export const ACCUMULATIONS = [1, 2, 4] as const;
 
 /** `names` and `every` are both "selected". */
 const POLICIES = ['none', 'always', 'every', 'names', 'on-demand', 'budget'] as const;

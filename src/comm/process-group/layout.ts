@@ -49,6 +49,19 @@ export function requireDivisible(tensor: Tensor, reduction: Reduction): void {
   });
 }
 
+/**
+ * Refuses a rank that the group has not.
+ *
+ * @throws TrainyardError TENSOR_OPERATOR
+ */
+export function requireRank(operation: string, rank: number, worldSize: number): void {
+  if (Number.isInteger(rank) && rank >= 0 && rank < worldSize) return;
+  throw new TrainyardError('TENSOR_OPERATOR', {
+    what: `There is no rank ${rank} in a group of ${worldSize}.`,
+    where: operation,
+  });
+}
+
 /** "float32 [2, 3]" */
 export function describeTensor({ dtype, shape }: Tensor): string {
   return `${dtype} [${shape.join(', ')}]`;

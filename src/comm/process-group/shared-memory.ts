@@ -4,7 +4,7 @@ import { DTYPES, type DType } from '../../tensor/dtype.js';
 import { Tensor } from '../../tensor/tensor.js';
 import type { ProcessGroup, Reduction } from '../process-group.js';
 import { collectiveFailure, finishedWork, type Work } from '../work.js';
-import { describeTensor, requireDivisible, requireInputs, requireLayout } from './layout.js';
+import { describeTensor, requireDivisible, requireInputs, requireLayout, requireRank } from './layout.js';
 
 /** The add-on's numbers for what it does (native/shared-memory/shared-group.h, combine.h). */
 const KINDS = { allReduce: 0, reduceScatter: 1, allGather: 2, broadcast: 3, barrier: 4 } as const;
@@ -66,6 +66,7 @@ export class SharedMemoryGroup implements ProcessGroup {
   }
 
   broadcast(tensor: Tensor, root: number): Work {
+    requireRank('broadcast', root, this.worldSize);
     return tensor.elements === 0 ? finishedWork : this.#start('broadcast', root, tensor);
   }
 
@@ -113,7 +114,13 @@ export class SharedMemoryGroup implements ProcessGroup {
       output?.handle,
       inputs?.map(({ handle }) => handle),
     );
-    return { wait: () => this.#finish(ticket, kind, output) };
+    let isDone = false;
+    return {
+      wait: () => {
+        if (!isDone) this.#finish(ticket, kind, output);
+        isDone = true;
+      },
+    };
   }
 
   #finish(ticket: number, kind: keyof typeof KINDS, output: Tensor | undefined): void {

@@ -17,7 +17,7 @@ const SPARSE = 'DeepSpeed parses it and no engine code reads it';
 export const modelKeys: KeyTable = {
   activation_checkpointing: section({
     partition_activations: off(false, 'it divides kept inputs over tensor-parallel ranks, which come later'),
-    cpu_checkpointing: off(false, 'moving kept inputs to host memory needs a GPU'),
+    cpu_checkpointing: off(false, 'moving kept inputs to host memory is for GPUs and comes later'),
     contiguous_memory_optimization: off(false, KEPT_INPUTS),
     number_checkpoints: off(
       null,
