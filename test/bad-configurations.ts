@@ -436,7 +436,7 @@ function notSupported(): BadConfiguration[] {
       'kept inputs on the host',
       { activation_checkpointing: { cpu_checkpointing: true } },
       'cpu_checkpointing',
-      'needs a GPU',
+      'is for GPUs and comes later',
     ),
     row('a memory limit', { memory_limit: '6GiB' }, 'memory_limit'),
     row(
