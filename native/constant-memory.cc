@@ -97,6 +97,7 @@ napi_value create_constants(napi_env env, napi_callback_info info) {
 #ifdef __linux__
     const auto file = std::make_shared<File>(memfd_create("trainyard-constants", MFD_CLOEXEC | MFD_ALLOW_SEALING));
 #else
+    // No other process can find it, and it has no name from the next line on: the place only has to exist everywhere.
     char path[] = "/tmp/trainyard-constants-XXXXXX";
     const auto file = std::make_shared<File>(mkstemp(path));
     if (file->descriptor >= 0) unlink(path);

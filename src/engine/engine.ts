@@ -5,12 +5,6 @@ import type { BlockParameters } from '../nn/block.js';
 import type { FlatSlot } from '../nn/flat-layout.js';
 import type { Schedule } from '../optim/lr-schedules.js';
 import type { OptimizerGroup } from '../optim/optimizer-group.js';
-import {
-  initialLossScale,
-  type LossScalerState,
-  lossScalerStateSchema,
-  nextLossScale,
-} from '../precision/loss-scaler.js';
 import type { MemoryPeak } from '../step/checker/data-flow.js';
 import type { TimedInstruction } from '../step/executor.js';
 import type { Program } from '../step/program.js';
@@ -33,6 +27,7 @@ import type { RunIdentity } from './run-identity.js';
 import { saveModel } from './save-model.js';
 import type { StepPrograms } from './step-programs.js';
 import type { TrainingMemory } from './training-memory.js';
+import { TrainingProgress } from './training-progress.js';
 
 /** What one training step did, the same on every rank. */
 export interface StepResult {
@@ -82,23 +77,17 @@ export interface StepOptions {
 
 const KIBIBYTE = 1024;
 
-/** What a checkpoint keeps beside steps and tensors. */
-const SKIPPED_STEPS = 'skipped_steps';
-const LOSS_SCALER = 'loss_scaler';
-
 /**
  * One rank's training: a checked program, the memory it works on, and the count of steps done. The way of a
  * step is the program's; nothing here asks which feature is on.
  */
 export class Engine {
   readonly #parts: EngineParts;
-  #steps = 0;
-  #skippedSteps = 0;
-  #lossScale: LossScalerState;
+  readonly #progress: TrainingProgress;
 
   constructor(parts: EngineParts) {
     this.#parts = parts;
-    this.#lossScale = initialLossScale(parts.lossScaling.scaling);
+    this.#progress = new TrainingProgress(parts.lossScaling.scaling);
   }
 
   get config(): ResolvedConfig {
@@ -119,17 +108,17 @@ export class Engine {
 
   /** Optimizer steps done, those that were skipped included. */
   get steps(): number {
-    return this.#steps;
+    return this.#progress.steps;
   }
 
   /** Of those, the ones whose update was left out. */
   get skippedSteps(): number {
-    return this.#skippedSteps;
+    return this.#progress.skippedSteps;
   }
 
   /** The factor on the loss that the next step is computed with (fp16; otherwise 1). */
   get lossScale(): number {
-    return this.#lossScale.scale;
+    return this.#progress.lossScale;
   }
 
   /** How many values the model trains, tied weights counted once. */
@@ -188,28 +177,24 @@ export class Engine {
   trainStep(microBatch: (micro: number) => MicroBatchData, options: StepOptions = {}): StepResult {
     const { programs, memory, optimizer, schedule, lossScaling, group, device, source } = this.#parts;
     const startMs = performance.now();
-    // Schedules and bias corrections count updates.
-    const updates = this.#steps - this.#skippedSteps;
+    const { updates, lossScale } = this.#progress;
     const { learningRate, momentum } = schedule.at(updates);
-    const { scale } = this.#lossScale;
     const resources = { blocks: source.model.blocks, ...memory.resources, group, optimizer };
     const inputs = {
       nextBatch: (micro: number) => toDevice(microBatch(micro), device),
-      lossScale: lossScaling.factor * scale,
+      lossScale: lossScaling.factor * lossScale,
       training: true,
       votesToStop: options.votesToStop ?? false,
       update: { step: updates + 1, learningRate, ...(momentum !== undefined && { momentum }) },
     };
     const metrics = programs.run(options.record, (program, record) =>
-      runStep(program, resources, inputs, { step: this.#steps + 1, ...(record && { record }) }),
+      runStep(program, resources, inputs, { step: this.steps + 1, ...(record && { record }) }),
     );
     const { overflow } = metrics;
     const skipped = overflow !== undefined;
-    this.#steps += 1;
-    this.#skippedSteps += skipped ? 1 : 0;
-    this.#lossScale = nextLossScale(lossScaling.scaling, this.#lossScale, skipped);
+    this.#progress.count(skipped);
     return {
-      step: this.#steps,
+      step: this.steps,
       loss: metrics.loss,
       gradientNorm: metrics.gradientNorm,
       learningRate,
@@ -217,8 +202,8 @@ export class Engine {
       milliseconds: performance.now() - startMs,
       skipped,
       ...(skipped && { overflow }),
-      skippedSteps: this.#skippedSteps,
-      lossScale: scale,
+      skippedSteps: this.skippedSteps,
+      lossScale,
       stopAsked: metrics.stopVotes > 0,
     };
   }
@@ -280,7 +265,7 @@ export class Engine {
    * @throws TrainyardError OUTPUT_UNWRITABLE.
    */
   save(directory: string): string | undefined {
-    return saveTrainingState(directory, this.#state(), this.#steps);
+    return saveTrainingState(directory, this.#state(), this.steps);
   }
 
   /**
@@ -292,25 +277,14 @@ export class Engine {
   load(directory: string): Pick<LoadedCheckpoint, 'tag' | 'passedOver'> | undefined {
     const checkpoint = loadTrainingState(directory, this.#state());
     if (checkpoint === undefined) return undefined;
-    const { step, extra } = checkpoint.state;
-    this.#steps = step;
-    this.#skippedSteps = typeof extra[SKIPPED_STEPS] === 'number' ? extra[SKIPPED_STEPS] : 0;
-    const saved = lossScalerStateSchema.safeParse(extra[LOSS_SCALER]);
-    if (saved.success && this.#hasDynamicScale) this.#lossScale = saved.data;
+    this.#progress.restore(checkpoint);
     return checkpoint;
-  }
-
-  get #hasDynamicScale(): boolean {
-    return this.#parts.lossScaling.scaling.kind === 'dynamic';
   }
 
   #state(): TrainingState {
     const { memory, optimizer, group, device, config, identity } = this.#parts;
     const { seed, train_batch_size: batchSize } = config;
-    const extra = {
-      [SKIPPED_STEPS]: this.#skippedSteps,
-      ...(this.#hasDynamicScale && { [LOSS_SCALER]: { ...this.#lossScale } }),
-    };
+    const extra = this.#progress.toSave();
     return { memory, optimizer, group, device, identity, seed, batchSize, extra };
   }
 

@@ -49,8 +49,11 @@ export function initialize({ config: written, model }: InitializeOptions): Engin
   const requires = model === undefined ? (['model'] as const) : [];
   const { config, notes } = resolveObject(written, { worldSize, requires });
   const source = modelOf(config, model);
-  if (place.rank === 0) for (const note of notes) process.emitWarning(note, 'TrainyardWarning');
-  return buildEngine({ config, source, world: joinWorld(config, place) });
+  const world = joinWorld(config, place);
+  for (const note of place.rank === 0 ? [...notes, ...(world.notes ?? [])] : []) {
+    process.emitWarning(note, 'TrainyardWarning');
+  }
+  return buildEngine({ config, source, world });
 }
 
 function modelOf({ model: named, adapter }: ResolvedConfig, own: Model | undefined): ModelSource {

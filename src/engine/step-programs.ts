@@ -12,8 +12,8 @@ type Record = (timed: TimedInstruction) => void;
 
 /**
  * The programs of one rank's steps. As a rule they are one program; where its choice depends on how long things
- * take (recomputation inside a budget), the first step recomputes everything, which fits if anything does, and
- * is measured, and the others run the program that is compiled from that.
+ * take (recomputation inside a budget), the first step recomputes everything, as nothing is known yet of what
+ * that costs, and is measured, and the others run the program that is compiled from that.
  */
 export class StepPrograms {
   /** The most bytes of host tensors that were alive during a step so far. */

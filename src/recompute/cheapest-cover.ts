@@ -79,7 +79,7 @@ function restsOf(
   return rests;
 }
 
-/** A demand that nothing to come can open again is as good as any other that is met. */
+/** Counts demands as equal that are met by more than the items to come can take back: then more choices compare. */
 function settled(choice: Partial, least: readonly number[]): Partial {
   return { ...choice, demands: choice.demands.map((demand, row) => Math.max(demand, least[row] ?? 0)) };
 }

@@ -36,7 +36,8 @@ export function programToJson(program: Program): object {
 }
 
 function header(program: Program): string {
-  return [`rank ${program.rank} of ${program.worldSize}`, ...program.features].join(' · ');
+  const exchange = program.readsInPlace && program.worldSize > 1 ? ['shared memory'] : [];
+  return [`rank ${program.rank} of ${program.worldSize}`, ...program.features, ...exchange].join(' · ');
 }
 
 function row(instruction: Instruction, program: Program): readonly string[] {
