@@ -4,39 +4,28 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 #include <memory>
+#include <stdexcept>
+#include <system_error>
 
 #include "args.h"
 #include "memory-count.h"
 #include "native-object.h"
+#include "shared-memory/anonymous-file.h"
 
 namespace trainyard {
 namespace {
 
-[[noreturn]] void refuse(const std::string& what) {
-  throw CodedError("DATA_UNREADABLE", what + ": " + std::strerror(errno) + ".");
+[[noreturn]] void refuse(const std::string& what, const std::error_code& reason) {
+  throw CodedError("DATA_UNREADABLE", what + ": " + reason.message() + ".");
 }
-
-struct File {
-  explicit File(int descriptor) : descriptor(descriptor) {}
-  File(const File&) = delete;
-  ~File() {
-    if (descriptor >= 0) close(descriptor);
-  }
-  const int descriptor;
-};
 
 // Pages of a file, shared with every process that maps it. Lives as long as a tensor over it.
 struct Mapping {
-  Mapping(std::shared_ptr<File> file, size_t length, int protection) : file(std::move(file)), length(length) {
-    if (length == 0) return;
-    void* mapped = mmap(nullptr, length, protection, MAP_SHARED, this->file->descriptor, 0);
-    if (mapped == MAP_FAILED) refuse("Cannot map constant memory");
-    address = static_cast<char*>(mapped);
+  Mapping(std::shared_ptr<OpenFile> file, size_t length, Access access) : file(std::move(file)), length(length) {
+    if (length > 0) address = static_cast<char*>(map_shared(*this->file, length, access));
   }
   Mapping(const Mapping&) = delete;
   ~Mapping() {
@@ -48,7 +37,7 @@ struct Mapping {
     count_bytes(bytes);
   }
 
-  const std::shared_ptr<File> file;
+  const std::shared_ptr<OpenFile> file;
   const size_t length;
   char* address = nullptr;
   int64_t counted = 0;
@@ -74,37 +63,59 @@ ConstantMemory& open_memory(const Arguments& arguments) {
   return memory;
 }
 
-// (path, bytes of tensors to count) -> memory. The path may be that of another process's shared memory.
+// Whole pages of an open file that nobody writes.
+napi_value sealed_memory(napi_env env, OpenFile file, size_t length, int64_t tensor_bytes) {
+  auto mapping = std::make_shared<Mapping>(std::make_shared<OpenFile>(std::move(file)), length, Access::read);
+  mapping->count(tensor_bytes);
+  return object_value(env, ConstantMemory{std::move(mapping), true});
+}
+
+// (path, bytes of tensors to count) -> memory.
 napi_value map_constants(napi_env env, napi_callback_info info) {
   return guarded(env, "mapConstants", [&] {
     const Arguments arguments(env, info);
     const std::string path = arguments.string(0);
-    const auto file = std::make_shared<File>(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    OpenFile file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
     struct stat status;
-    if (file->descriptor < 0 || fstat(file->descriptor, &status) != 0) refuse("Cannot map " + path);
+    if (file.descriptor() < 0 || fstat(file.descriptor(), &status) != 0) {
+      refuse("Cannot map " + path, {errno, std::generic_category()});
+    }
     if (!S_ISREG(status.st_mode)) throw CodedError("DATA_UNREADABLE", "Cannot map " + path + ": it is no regular file.");
-    auto mapping = std::make_shared<Mapping>(file, static_cast<size_t>(status.st_size), PROT_READ);
-    mapping->count(arguments.integer(1));
-    return object_value(env, ConstantMemory{std::move(mapping), true});
+    try {
+      return sealed_memory(env, std::move(file), static_cast<size_t>(status.st_size), arguments.integer(1));
+    } catch (const std::system_error& error) {
+      refuse("Cannot map " + path, error.code());
+    }
   });
 }
 
-// (bytes) -> memory of zeros to be filled and then sealed. No name leads to it: it goes with its last process.
+// (address, bytes of tensors to count) -> the memory that another process has filled and sealed.
+napi_value open_constants(napi_env env, napi_callback_info info) {
+  return guarded(env, "openConstants", [&] {
+    const Arguments arguments(env, info);
+    const std::string text = arguments.string(0);
+    try {
+      const FileAddress address = FileAddress::parse(text);
+      return sealed_memory(env, open_anonymous_file(address, Access::read), address.bytes, arguments.integer(1));
+    } catch (const std::invalid_argument& error) {
+      throw CodedError("DATA_UNREADABLE", error.what());
+    } catch (const std::system_error& error) {
+      refuse("Cannot map the shared memory " + text, error.code());
+    }
+  });
+}
+
+// (bytes) -> memory of zeros to be filled and then sealed.
 napi_value create_constants(napi_env env, napi_callback_info info) {
   return guarded(env, "createConstants", [&] {
     const Arguments arguments(env, info);
-    const int64_t length = arguments.integer(0);
-#ifdef __linux__
-    const auto file = std::make_shared<File>(memfd_create("trainyard-constants", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-#else
-    // No other process can find it, and it has no name from the next line on: the place only has to exist everywhere.
-    char path[] = "/tmp/trainyard-constants-XXXXXX";
-    const auto file = std::make_shared<File>(mkstemp(path));
-    if (file->descriptor >= 0) unlink(path);
-#endif
-    if (file->descriptor < 0 || ftruncate(file->descriptor, length) != 0) refuse("Cannot make shared memory");
-    auto mapping = std::make_shared<Mapping>(file, static_cast<size_t>(length), PROT_READ | PROT_WRITE);
-    return object_value(env, ConstantMemory{std::move(mapping), false});
+    const auto length = static_cast<size_t>(arguments.integer(0));
+    try {
+      auto file = std::make_shared<OpenFile>(create_anonymous_file("trainyard-constants", length));
+      return object_value(env, ConstantMemory{std::make_shared<Mapping>(std::move(file), length, Access::write), false});
+    } catch (const std::system_error& error) {
+      refuse("Cannot make shared memory", error.code());
+    }
   });
 }
 
@@ -116,26 +127,24 @@ napi_value seal_constants(napi_env env, napi_callback_info info) {
     if (memory.mapping.use_count() > 1) {
       throw CodedError("TENSOR_CONSTANT", "Constant memory was sealed while a tensor could still write it.");
     }
-    const std::shared_ptr<File> file = memory.mapping->file;
+    const std::shared_ptr<OpenFile> file = memory.mapping->file;
     const size_t length = memory.mapping->length;
     memory.mapping.reset();
-#ifdef __linux__
-    if (fcntl(file->descriptor, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
-      refuse("Cannot seal shared memory");
+    if (fcntl(file->descriptor(), F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
+      refuse("Cannot seal shared memory", {errno, std::generic_category()});
     }
-#endif
-    memory.mapping = std::make_shared<Mapping>(file, length, PROT_READ);
+    memory.mapping = std::make_shared<Mapping>(file, length, Access::read);
     memory.mapping->count(arguments.integer(1));
     memory.is_sealed = true;
     return undefined_value(env);
   });
 }
 
-// (memory) -> the descriptor by which this process has it open.
-napi_value constants_descriptor(napi_env env, napi_callback_info info) {
-  return guarded(env, "constantsDescriptor", [&] {
+// (memory) -> the address by which other processes of this host open it.
+napi_value constants_address(napi_env env, napi_callback_info info) {
+  return guarded(env, "constantsAddress", [&] {
     const Arguments arguments(env, info);
-    return number_value(env, open_memory(arguments).mapping->file->descriptor);
+    return string_value(env, address_of(*open_memory(arguments).mapping->file).text());
   });
 }
 
@@ -182,9 +191,10 @@ void demand_writable(const at::Tensor& tensor) {
 
 void export_constant_memory(napi_env env, napi_value exports) {
   export_function(env, exports, "mapConstants", map_constants);
+  export_function(env, exports, "openConstants", open_constants);
   export_function(env, exports, "createConstants", create_constants);
   export_function(env, exports, "sealConstants", seal_constants);
-  export_function(env, exports, "constantsDescriptor", constants_descriptor);
+  export_function(env, exports, "constantsAddress", constants_address);
   export_function(env, exports, "constantTensor", constant_tensor);
   export_function(env, exports, "closeConstants", close_constants);
 }

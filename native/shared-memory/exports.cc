@@ -2,9 +2,9 @@
 
 #include <ATen/ATen.h>
 
-#include <cinttypes>
-#include <cstdio>
 #include <memory>
+#include <stdexcept>
+#include <string>
 
 #include "args.h"
 #include "native-object.h"
@@ -28,14 +28,16 @@ SharedGroup& group_of(napi_env env, napi_value value) {
   return *holder.group;
 }
 
+// "<file>:<token>"
 MeetingAddress parsed(const std::string& text) {
-  MeetingAddress address;
-  SharedFileAddress& file = address.file;
-  if (std::sscanf(text.c_str(), "%" SCNd32 ":%" SCNd32 ":%" SCNu64 ":%" SCNu64 ":%" SCNx64, &address.process,
-                  &file.file, &file.inode, &file.bytes, &address.token) != 5) {
-    throw CodedError("COLLECTIVE_FAILED", "That is no address of shared memory: " + text);
+  try {
+    const size_t split = text.rfind(':');
+    if (split != std::string::npos) {
+      return {FileAddress::parse(text.substr(0, split)), std::stoull(text.substr(split + 1))};
+    }
+  } catch (const std::logic_error&) {
   }
-  return address;
+  throw CodedError("COLLECTIVE_FAILED", "That is no address of shared memory: " + text);
 }
 
 napi_value create_shared_group(napi_env env, napi_callback_info info) {
@@ -59,10 +61,7 @@ napi_value shared_group_address(napi_env env, napi_callback_info info) {
   return guarded(env, "sharedGroupAddress", [&] {
     const Arguments arguments(env, info);
     const MeetingAddress address = group_of(env, arguments.value(0)).address();
-    char text[128];
-    std::snprintf(text, sizeof text, "%" PRId32 ":%" PRId32 ":%" PRIu64 ":%" PRIu64 ":%" PRIx64, address.process,
-                  address.file.file, address.file.inode, address.file.bytes, address.token);
-    return string_value(env, text);
+    return string_value(env, address.file.text() + ":" + std::to_string(address.token));
   });
 }
 

@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <climits>
+#include <system_error>
 
 #include "errors.h"
 
@@ -68,6 +69,16 @@ CodedError given_up(uint32_t rank) {
   return CodedError("COLLECTIVE_FAILED", "rank " + std::to_string(rank) + " gave up");
 }
 
+CodedError unreachable() { return CodedError("COLLECTIVE_FAILED", "rank 0's memory cannot be mapped"); }
+
+OpenFile open_of(const MeetingAddress& address) {
+  try {
+    return open_anonymous_file(address.file, Access::write);
+  } catch (const std::system_error&) {
+    throw unreachable();
+  }
+}
+
 uint64_t new_token() {
   uint64_t token = 0;
   if (getrandom(&token, sizeof token, 0) != sizeof token) throw CodedError("COLLECTIVE_FAILED", "no random numbers");
@@ -76,23 +87,23 @@ uint64_t new_token() {
 
 }  // namespace
 
-Meeting::Meeting(const MeetingOptions& options) : options_(options) {
-  const SharedFile created = create_shared_file("trainyard-meeting", bytes());
-  memory_ = static_cast<uint8_t*>(created.data);
+Meeting::Meeting(const MeetingOptions& options)
+    : options_(options), file_(create_anonymous_file("trainyard-meeting", bytes())) {
+  memory_ = static_cast<uint8_t*>(map_shared(file_, bytes(), Access::write));
   head().token = new_token();
-  address_ = {getpid(), created.address, head().token};
+  address_ = {address_of(file_), head().token};
   seat(options_.rank).process.store(getpid());
 }
 
-Meeting::Meeting(const MeetingOptions& options, const MeetingAddress& address) : options_(options), address_(address) {
-  memory_ = static_cast<uint8_t*>(map_shared_file(address.process, address.file));
+Meeting::Meeting(const MeetingOptions& options, const MeetingAddress& address)
+    : options_(options), address_(address), file_(open_of(address)) {
   if (address.file.bytes != bytes()) throw CodedError("COLLECTIVE_FAILED", "rank 0 meets other ranks");
+  memory_ = static_cast<uint8_t*>(map_shared(file_, bytes(), Access::write));
   // In a container of its own, process numbers mean other processes.
-  if (memory_ != nullptr && head().token != address.token) {
+  if (head().token != address.token) {
     munmap(memory_, bytes());
-    memory_ = nullptr;
+    throw unreachable();
   }
-  if (memory_ == nullptr) throw CodedError("COLLECTIVE_FAILED", "rank 0's memory cannot be mapped");
   seat(options_.rank).process.store(getpid());
 }
 
@@ -101,7 +112,6 @@ Meeting::~Meeting() {
     if (process >= 0) close(process);
   }
   munmap(memory_, bytes());
-  if (options_.rank == 0) close(address_.file.file);
 }
 
 void Meeting::meet() {

@@ -38,8 +38,7 @@ struct MeetingOptions {
 
 // Where another rank maps the meeting, and a token that only this meeting has.
 struct MeetingAddress {
-  int32_t process = -1;
-  SharedFileAddress file;
+  FileAddress file;
   uint64_t token = 0;
 };
 
@@ -92,6 +91,7 @@ class Meeting {
 
   MeetingOptions options_;
   MeetingAddress address_;
+  OpenFile file_;
   uint8_t* memory_;
   uint32_t point_ = 0;
   std::vector<int> processes_;

@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 
 #include <cstring>
+#include <system_error>
 
 #include "errors.h"
 
@@ -263,11 +264,12 @@ void SharedGroup::show(int peer, const at::Tensor& tensor) {
 void* SharedGroup::see(int rank, int peer) {
   const SharedPlace place = meeting_.place(rank, peer, sequence_);
   auto [found, is_new] = mappings_.try_emplace({rank, place.number}, Mapping{nullptr, place.region.bytes, 0});
-  if (is_new) found->second.data = map_shared_file(meeting_.process_of(rank), place.region);
   found->second.used = sequence_;
-  if (found->second.data == nullptr) {
+  try {
+    if (is_new) found->second.data = map_shared(open_anonymous_file(place.region, Access::write), place.region.bytes, Access::write);
+  } catch (const std::system_error& error) {
     mappings_.erase(found);
-    throw CodedError("COLLECTIVE_FAILED", "the memory of rank " + std::to_string(rank) + " cannot be mapped");
+    throw CodedError("COLLECTIVE_FAILED", "the memory of rank " + std::to_string(rank) + " cannot be mapped: " + error.code().message());
   }
   if (is_new) forget_unused();
   return static_cast<uint8_t*>(found->second.data) + place.offset;

@@ -11,6 +11,9 @@ import {
 import type { ConstantMemory } from '../tensor/constant-memory.js';
 import { gatherBytes } from './gather-bytes.js';
 
+/** Four numbers as text, two of them of 64 bits. */
+const ADDRESS_BYTES = 96;
+
 /**
  * What the ranks of one host make once and all read: the first of them fills it, and the others open it. On systems
  * that have no such memory each rank makes its own.
@@ -35,17 +38,12 @@ export class HostConstants {
    */
   share(size: ConstantsSize, fill: (memory: ConstantMemory) => unknown): ConstantMemory {
     const made = this.#leader === this.#group.rank ? shareConstants(size, fill) : undefined;
-    const { process = 0, descriptor = 0 } = made?.address ?? {};
-    const own = new Uint8Array(Float64Array.of(process, descriptor).buffer);
-    const addresses = gatherBytes(this.#group, own).map((bytes) => new Float64Array(bytes.slice().buffer));
+    const own = Buffer.from((made?.address ?? '').padEnd(ADDRESS_BYTES));
+    const addresses = gatherBytes(this.#group, own);
     if (made !== undefined) return made.memory;
-    const [leaderProcess, leaderDescriptor] = addresses[this.#leader] ?? [];
-    invariant(
-      leaderProcess !== undefined && leaderDescriptor !== undefined,
-      'the first rank of a host shares',
-    );
-    const opened = { process: leaderProcess, descriptor: leaderDescriptor };
-    return openConstants(opened, size.tensorBytes);
+    const address = addresses[this.#leader];
+    invariant(address !== undefined, 'the first rank of a host shares');
+    return openConstants(Buffer.from(address).toString().trimEnd(), size.tensorBytes);
   }
 }
 

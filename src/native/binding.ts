@@ -66,17 +66,16 @@ export interface TensorBinding {
 
 /** Memory that is filled once and then only read, by every process of a host. */
 export interface ConstantMemoryBinding {
-  /**
-   * The pages of a file, protected. The path may be `/proc/PID/fd/DESCRIPTOR` of another process's memory.
-   * `tensorBytes` is what counts as allocated while it is mapped.
-   */
+  /** The pages of a file, protected. `tensorBytes` is what counts as allocated while it is mapped. */
   mapConstants(path: string, tensorBytes: number): NativeObject;
+  /** What another process of this host has filled and sealed. */
+  openConstants(address: string, tensorBytes: number): NativeObject;
   /** Memory of zeros without a name, to be filled through its tensors and then sealed. */
   createConstants(bytes: number): NativeObject;
   /** Ends writing for good, in every process. No tensor over it may be alive. */
   sealConstants(memory: NativeObject, tensorBytes: number): void;
-  /** The file descriptor by which this process has it open. */
-  constantsDescriptor(memory: NativeObject): number;
+  /** Where other processes of this host open it, for as long as this one has it. */
+  constantsAddress(memory: NativeObject): string;
   /** A tensor over a part of it, which keeps it mapped; once sealed, operators refuse to write it. */
   constantTensor(memory: NativeObject, byteOffset: number, shape: readonly number[], dtype: number): Handle;
   /** Lets go: it is unmapped with its last tensor. */

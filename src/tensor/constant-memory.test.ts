@@ -93,8 +93,16 @@ test('the memory of another process is opened by its address, and cannot be writ
     assert.throws(() => constant.zero_(), isConstantError);
   });
   opened.close();
+  const stale = made.address.replace(/:\d+:(\d+)$/, ':1:$1');
+  assert.notEqual(stale, made.address);
+  assert.throws(
+    () => openConstants(stale, 0),
+    /Cannot map.*[Ss]tale/,
+    'its number means another file by now',
+  );
   made.memory.close();
-  assert.throws(() => openConstants({ process: process.pid, descriptor: 1_000_000 }, 0), /Cannot map/);
+  assert.throws(() => openConstants(`${process.pid}:1000000:1:1`, 0), /Cannot map/);
+  assert.throws(() => openConstants('elsewhere', 0), /no address/);
 });
 
 test('constants count as allocated while they are mapped, and leave no handle behind', () => {

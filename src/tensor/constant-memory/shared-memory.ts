@@ -3,16 +3,10 @@ import type { ConstantMemory } from '../constant-memory.js';
 import { scope } from '../tensor.js';
 import { NativeConstants } from './native-constants.js';
 
-/** Constants that this process made, and where others of its host find them for as long as it runs. */
+/** Constants that this process made, and by what others of its host find them for as long as it runs. */
 export interface SharedConstants {
   readonly memory: ConstantMemory;
-  readonly address: ConstantsAddress;
-}
-
-/** Memory without a name is known by the process that made it and the number by which that has it open. */
-export interface ConstantsAddress {
-  readonly process: number;
-  readonly descriptor: number;
+  readonly address: string;
 }
 
 /** Its length, and what of it is used: that counts as allocated while it is mapped. */
@@ -36,7 +30,7 @@ export function shareConstants(
   const memory = new NativeConstants(object);
   scope(() => void fill(memory));
   native.sealConstants(object, tensorBytes);
-  return { memory, address: { process: process.pid, descriptor: native.constantsDescriptor(object) } };
+  return { memory, address: native.constantsAddress(object) };
 }
 
 /**
@@ -44,7 +38,6 @@ export function shareConstants(
  *
  * @throws TrainyardError DATA_UNREADABLE when it is gone, or may not be looked into
  */
-export function openConstants(address: ConstantsAddress, tensorBytes: number): ConstantMemory {
-  const path = `/proc/${address.process}/fd/${address.descriptor}`;
-  return new NativeConstants(native.mapConstants(path, tensorBytes));
+export function openConstants(address: string, tensorBytes: number): ConstantMemory {
+  return new NativeConstants(native.openConstants(address, tensorBytes));
 }
