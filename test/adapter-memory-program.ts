@@ -1,32 +1,24 @@
 import { readFileSync } from 'node:fs';
-import { rendezvous } from '../src/comm/rendezvous.js';
 import { resolveConfig, type UserConfig } from '../src/engine/config.js';
 import { buildEngine } from '../src/engine/initialize.js';
 import { openModel } from '../src/engine/model-source.js';
+import { joinAsRank, readPlace } from './rank-world.js';
 
 /**
  * One rank of the test of shared memory: `node adapter-memory-program.js RANK WORLD PORT CONFIG`. Trains one step, and
  * tells what of the constants is in its memory while all ranks have theirs; with an `output` it saves the model.
  */
-const [rank = '0', worldSize = '1', port = '0', config = '{}'] = process.argv.slice(2);
-const resolved = resolveConfig(JSON.parse(config) as UserConfig, {
-  worldSize: Number(worldSize),
+const { further, ...place } = readPlace();
+const resolved = resolveConfig(JSON.parse(further[0] ?? '{}') as UserConfig, {
+  worldSize: place.worldSize,
   requires: ['model'],
 });
-const group = rendezvous({
-  rank: Number(rank),
-  worldSize: Number(worldSize),
-  masterAddress: '127.0.0.1',
-  masterPort: Number(port),
-  storeIsHosted: false,
-  runId: 'adapter-memory/0',
-  networkInterface: 'lo',
-  timeoutMs: 120_000,
-});
+const world = joinAsRank(resolved, place);
+const { group } = world;
 const engine = buildEngine({
   config: resolved,
   source: openModel(resolved),
-  world: { group, device: 'cpu' },
+  world,
   sequenceLength: 8,
 });
 engine.trainBatch({ inputIds: [[1, 2, 3, 4, 5, 6, 7, 8]] });

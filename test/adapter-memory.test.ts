@@ -1,14 +1,11 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { text } from 'node:stream/consumers';
 import { after, before, describe, test } from 'node:test';
 import type { UserConfig } from '../src/engine/config.js';
-import { freePort } from '../src/launch/free-port.js';
+import { runRanks } from './run-ranks.js';
 
-const PROGRAM = join(import.meta.dirname, 'adapter-memory-program.js');
 const RANKS = 4;
 
 /** 55 million parameters: 220 MB. */
@@ -38,20 +35,8 @@ before(() => {
 });
 after(() => rmSync(root, { recursive: true }));
 
-async function measure(ranks: number, config: UserConfig): Promise<readonly Measured[]> {
-  const port = await freePort('127.0.0.1');
-  return Promise.all(
-    Array.from({ length: ranks }, async (_, rank) => {
-      const child = spawn(
-        process.execPath,
-        ['--enable-source-maps', PROGRAM, String(rank), String(ranks), String(port), JSON.stringify(config)],
-        { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, OMP_NUM_THREADS: '1' } },
-      );
-      const [stdout, stderr] = await Promise.all([text(child.stdout), text(child.stderr)]);
-      assert.notEqual(stdout, '', stderr);
-      return JSON.parse(stdout) as Measured;
-    }),
-  );
+function measure(ranks: number, config: UserConfig): Promise<readonly Measured[]> {
+  return runRanks('adapter-memory-program.js', ranks, [JSON.stringify(config)]);
 }
 
 function sum(values: readonly number[]): number {

@@ -1,40 +1,17 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { join } from 'node:path';
-import { text } from 'node:stream/consumers';
 import { describe, test } from 'node:test';
-import { freePort } from '../src/launch/free-port.js';
 import { run } from './command-line.js';
 import { type Expected, readJson } from './models-harness.js';
+import { rankOutputs, runRanks } from './run-ranks.js';
 
-const PROGRAM = join(import.meta.dirname, 'compression-program.js');
-const ZERO_PROGRAM = join(import.meta.dirname, 'zero-program.js');
 const EMPTY = join(import.meta.dirname, '../../test/fixtures/empty-config.json');
 const MODELS = join(import.meta.dirname, '../../test/fixtures/models');
 
 for (const worldSize of [2, 3, 4]) {
   test(`compressed sums on ${worldSize} ranks: bounds, bits, bytes, what is not finite`, async () => {
-    const port = await freePort('127.0.0.1');
-    const ranks = Array.from({ length: worldSize }, (_, rank) => rank);
-    await Promise.all(ranks.map((rank) => succeedAsRank(rank, worldSize, port)));
+    await rankOutputs('compression-program.js', worldSize);
   });
-}
-
-/** Runs one rank of a program and returns what it says. */
-async function succeedAsRank(
-  rank: number,
-  worldSize: number,
-  port: number,
-  program = PROGRAM,
-  ...further: readonly string[]
-): Promise<string> {
-  const args = ['--enable-source-maps', program, ...[rank, worldSize, port].map(String), ...further];
-  const env = { ...process.env, OMP_NUM_THREADS: '1' };
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'], env });
-  const [said, errors] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')]);
-  assert.equal(child.exitCode, 0, `rank ${rank} of ${worldSize}: ${errors}`);
-  return said;
 }
 
 interface Run {
@@ -72,13 +49,7 @@ async function trainOdd({ ranks, compression, zero, microBatches }: Run): Promis
     zero_optimization: { ...(zero.stage === 3 && { stage3_param_persistence_threshold: 0 }), ...zero },
     communication: { deterministic: true, compression },
   };
-  const port = await freePort('127.0.0.1');
-  return Promise.all(
-    Array.from({ length: ranks }, async (_, rank) => {
-      const said = await succeedAsRank(rank, ranks, port, ZERO_PROGRAM, JSON.stringify(config));
-      return JSON.parse(said) as Outcome;
-    }),
-  );
+  return runRanks('zero-program.js', ranks, [JSON.stringify(config)]);
 }
 
 test('every rank sends the bytes that its program says, at every stage and bucket size', async () => {

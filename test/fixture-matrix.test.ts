@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
-import { ACCUMULATIONS, allJobs, type Job, slice, WORLDS } from './matrix/jobs.js';
+import { ACCUMULATIONS, allJobs, type Job, slice, TRANSPORTS, WORLDS } from './matrix/jobs.js';
 import { faultsOf, runJobs } from './matrix/run.js';
 
 const MODELS = join(import.meta.dirname, '../../test/fixtures/models');
@@ -38,7 +38,7 @@ describe('a slice of the matrix of layouts', { concurrency: 1 }, () => {
           new Set(layouts.map(({ stage }) => stage)).size >= 3,
           'bits of several stages are compared',
         );
-        const outcomes = await runJobs(world, jobs);
+        const outcomes = await runJobs(world, jobs, TRANSPORTS[world % 2] ?? 'auto');
         assert.equal(outcomes.length, world * jobs.length);
         assert.deepEqual(faultsOf(outcomes), []);
       });

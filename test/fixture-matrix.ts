@@ -1,7 +1,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { allJobs, STAGES, slice, WORLDS } from './matrix/jobs.js';
+import { allJobs, STAGES, slice, TRANSPORTS, WORLDS } from './matrix/jobs.js';
 import { faultsOf, runJobs } from './matrix/run.js';
 
 /**
@@ -14,19 +14,26 @@ import { faultsOf, runJobs } from './matrix/run.js';
  *   FOLDER        models with `expected.json` and `batches.jsonl`; left out, those of test/fixtures/models
  *   --every N     only every N-th combination
  *   --worlds 1,2  only these world sizes
+ *   --transport backend  exchange over Gloo in place of shared memory
  */
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { every: { type: 'string', default: '1' }, worlds: { type: 'string', default: WORLDS.join() } },
+  options: {
+    every: { type: 'string', default: '1' },
+    worlds: { type: 'string', default: WORLDS.join() },
+    transport: { type: 'string', default: 'auto' },
+  },
 });
 const every = Number(values.every);
 const worlds = values.worlds.split(',').map(Number);
+const transport = TRANSPORTS.find((each) => each === values.transport);
 const MODELS = join(import.meta.dirname, '../../test/fixtures/models');
 const folders =
   positionals.length > 0
     ? positionals.map((folder) => resolve(folder))
     : readdirSync(MODELS).map((name) => join(MODELS, name));
 
+if (transport === undefined) throw new Error(`--transport takes one of ${TRANSPORTS.join()}`);
 if (!Number.isSafeInteger(every) || every < 1 || worlds.some((world) => !WORLDS.includes(world as 1))) {
   throw new Error(`--every takes a whole number from 1 on, --worlds some of ${WORLDS.join()}`);
 }
@@ -38,7 +45,7 @@ let faults = 0;
 let runs = 0;
 for (const folder of folders.filter((each) => existsSync(join(each, 'expected.json')))) {
   for (const world of worlds) {
-    const outcomes = await runJobs(world, slice(allJobs(folder), every, world));
+    const outcomes = await runJobs(world, slice(allJobs(folder), every, world), transport);
     const found = faultsOf(outcomes);
     runs += outcomes.length;
     faults += found.length;

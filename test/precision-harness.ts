@@ -1,12 +1,7 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { join } from 'node:path';
-import { text } from 'node:stream/consumers';
 import type { StepResult } from '../src/engine/engine.js';
-import { freePort } from '../src/launch/free-port.js';
 import type { Account } from '../src/step/effects.js';
-
-const PROGRAM = join(import.meta.dirname, 'precision-program.js');
+import { runRanks } from './run-ranks.js';
 
 export type Settings = Readonly<Record<string, unknown>>;
 
@@ -33,16 +28,8 @@ export async function outcomes(ranks: number, config: Settings, task: Settings):
     communication_data_type: 'fp32',
     ...config,
   };
-  const port = await freePort('127.0.0.1');
-  const found = await Promise.all(
-    Array.from({ length: ranks }, async (_, rank) => {
-      const args = [rank, ranks, port, JSON.stringify(whole), JSON.stringify(task)].map(String);
-      const child = spawn(process.execPath, [PROGRAM, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
-      const [output, errors] = await Promise.all([text(child.stdout), text(child.stderr)]);
-      assert.ok(output.startsWith('{'), errors);
-      return JSON.parse(output) as Outcome;
-    }),
-  );
+  const args = [whole, task].map((each) => JSON.stringify(each));
+  const found = await runRanks<Outcome>('precision-program.js', ranks, args);
   for (const { results, weights } of found) {
     assert.deepEqual(results, found[0]?.results, 'the ranks disagree');
     assert.equal(weights, found[0]?.weights, 'the ranks have different weights');

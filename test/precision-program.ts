@@ -1,23 +1,23 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { rendezvous } from '../src/comm/rendezvous.js';
 import { compileStep } from '../src/engine/compile-step.js';
 import { resolveConfig, type UserConfig } from '../src/engine/config.js';
 import type { StepResult } from '../src/engine/engine.js';
 import { buildEngine } from '../src/engine/initialize.js';
 import type { Model } from '../src/nn/block.js';
 import { fullName, planFlatLayout } from '../src/nn/flat-layout.js';
-import { DTYPES } from '../src/tensor/dtype.js';
 import { liveTensors, type Tensor } from '../src/tensor/tensor.js';
+import { joinAsRank, readPlace } from './rank-world.js';
 
 /**
  * One rank of the tests of mixed precision: `node precision-program.js RANK WORLD PORT CONFIG TASK`, where CONFIG and
  * TASK are JSON. Trains a small model, in some steps of which one element of one gradient overflows.
  */
-const [rankText = '0', worldText = '1', port = '0', configText = '{}', taskText = '{}'] =
-  process.argv.slice(2);
-const rank = Number(rankText);
-const worldSize = Number(worldText);
+const {
+  further: [configText = '{}', taskText = '{}'],
+  ...place
+} = readPlace();
+const { rank, worldSize } = place;
 
 interface Task {
   /** One letter a step: `o` is sound, `x` overflows. */
@@ -81,24 +81,9 @@ const MODEL: Model = {
 };
 
 const config = resolveConfig(JSON.parse(configText) as UserConfig, { worldSize });
-const group = rendezvous({
-  rank,
-  worldSize,
-  masterAddress: '127.0.0.1',
-  masterPort: Number(port),
-  storeIsHosted: false,
-  runId: 'precision/0',
-  networkInterface: 'lo',
-  timeoutMs: 30_000,
-});
-let sentBytes = 0;
-const send = group.send.bind(group);
-group.send = (tensor, peer, tag) => {
-  sentBytes += tensor.elements * DTYPES[tensor.dtype].bytes;
-  return send(tensor, peer, tag);
-};
+const world = joinAsRank(config, place);
 const source = { model: MODEL, config: { architecture: 'plain' } };
-const engine = buildEngine({ config, source, world: { group, device: 'cpu' }, sequenceLength: LENGTH });
+const engine = buildEngine({ config, source, world, sequenceLength: LENGTH });
 if (task.load !== undefined) assert.ok(engine.load(task.load));
 
 const rows = config.train_batch_size / worldSize;
@@ -110,9 +95,9 @@ let sound = engine.steps - engine.skippedSteps;
 for (const letter of task.steps) {
   isPoisoned = letter === 'x';
   const before = isPoisoned ? fingerprint() : '';
-  sentBytes = 0;
+  const sentBefore = world.group.exchangedBytes;
   const { milliseconds: _, ...result } = engine.trainBatch(batch(sound));
-  sent.push(sentBytes);
+  sent.push(world.group.exchangedBytes - sentBefore);
   handles.push(liveTensors());
   results.push(result);
   if (isPoisoned) assert.equal(fingerprint(), before, 'a skipped step changed a weight');

@@ -1,26 +1,24 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { TrainyardError } from '../src/base/errors.js';
-import { OrderedGroup } from '../src/comm/ordered-group.js';
-import type { ProcessGroup } from '../src/comm/process-group.js';
-import { rendezvous } from '../src/comm/rendezvous.js';
 import { compileStep } from '../src/engine/compile-step.js';
 import { resolveConfig, type UserConfig } from '../src/engine/config.js';
 import { buildEngine } from '../src/engine/initialize.js';
 import { type ModelSource, openModel } from '../src/engine/model-source.js';
 import { fullName, planFlatLayout } from '../src/nn/flat-layout.js';
-import { DTYPES } from '../src/tensor/dtype.js';
 import { liveTensors, type Tensor } from '../src/tensor/tensor.js';
 import { PLAIN_MODEL } from './plain-model.js';
+import { joinAsRank, readPlace } from './rank-world.js';
 
 /**
  * One rank of the tests of ZeRO: `node zero-program.js RANK WORLD PORT CONFIG TASK`, where CONFIG and TASK are JSON.
  * Trains three steps, or those that a checkpoint lacks of three, and asserts on the way what must hold on every rank.
  */
-const [rankText = '0', worldText = '1', port = '0', configText = '{}', taskText = '{}'] =
-  process.argv.slice(2);
-const rank = Number(rankText);
-const worldSize = Number(worldText);
+const {
+  further: [configText = '{}', taskText = '{}'],
+  ...place
+} = readPlace();
+const { rank, worldSize } = place;
 const written = JSON.parse(configText) as UserConfig;
 const VOCABULARY = 37;
 const LENGTH = 12;
@@ -40,23 +38,8 @@ const source: ModelSource =
   config.model === undefined || task.plain
     ? { model: PLAIN_MODEL }
     : openModel({ ...config, model: config.model });
-const group = rendezvous({
-  rank,
-  worldSize,
-  masterAddress: '127.0.0.1',
-  masterPort: Number(port),
-  storeIsHosted: false,
-  runId: 'zero/0',
-  networkInterface: 'lo',
-  timeoutMs: 30_000,
-});
-const counted = countSends(group);
-const engine = buildEngine({
-  config,
-  source,
-  world: { group: config.communication.deterministic ? new OrderedGroup(group) : group, device: 'cpu' },
-  sequenceLength: LENGTH,
-});
+const world = joinAsRank(config, place);
+const engine = buildEngine({ config, source, world, sequenceLength: LENGTH });
 
 const rows = config.train_batch_size / worldSize;
 const batch = (step: number) => ({
@@ -68,10 +51,10 @@ const loaded = task.load === undefined ? undefined : engine.load(task.load);
 const atStart = fingerprint();
 let [handles, sent] = [0, 0];
 for (let step = engine.steps; step < 3; step += 1) {
-  counted.bytes = 0;
+  const sentBefore = world.group.exchangedBytes;
   engine.trainBatch(batch(step));
   if (step === 1) {
-    sent = counted.bytes;
+    sent = world.group.exchangedBytes - sentBefore;
     handles = liveTensors();
     if (task.save !== undefined) engine.save(task.save);
   }
@@ -122,7 +105,14 @@ if (frozen !== undefined) {
 }
 engine.close();
 process.stdout.write(
-  JSON.stringify({ sent, predicted, optimizerBytes, parameters: layout.trainableElements, atStart, atEnd }),
+  JSON.stringify({
+    sent,
+    predicted,
+    optimizerBytes,
+    lengths: layout.ranges.map(({ start, end }) => end - start),
+    atStart,
+    atEnd,
+  }),
 );
 
 /** Of all parameters, to the last bit. */
@@ -141,15 +131,4 @@ function get(tensors: ReadonlyMap<string, Tensor>, name: string): Tensor {
   const tensor = tensors.get(name);
   assert.ok(tensor, `${name} was not gathered`);
   return tensor;
-}
-
-/** Counts the bytes of every message; the collectives of stages 1 to 3 are made of messages. */
-function countSends(counting: ProcessGroup): { bytes: number } {
-  const counter = { bytes: 0 };
-  const send = counting.send.bind(counting);
-  counting.send = (tensor, peer, tag) => {
-    counter.bytes += tensor.elements * DTYPES[tensor.dtype].bytes;
-    return send(tensor, peer, tag);
-  };
-  return counter;
 }

@@ -112,7 +112,7 @@ describe('PyTorch’s losses and gradient norms, whatever is divided', { concurr
       assert.equal(steps.length, expected.losses.length);
       for (const [index, { loss, grad_norm }] of steps.entries()) {
         near(loss, expected.losses[index], 1e-4, `loss of step ${index + 1}`);
-        near(grad_norm, expected.grad_norms[index], 1e-3, `norm of step ${index + 1}`);
+        near(grad_norm, expected.grad_norms[index], 1e-4, `norm of step ${index + 1}`);
       }
     });
   }
@@ -165,51 +165,103 @@ test('three ranks, which own odd slices, train as one does', async () => {
 });
 
 interface Measured {
+  /** Bytes that this rank exchanged in the second step, as its group counted them, and as its program says. */
   readonly sent: number;
   readonly predicted: number;
   readonly optimizerBytes: number;
-  readonly parameters: number;
+  /** Elements of each block. */
+  readonly lengths: readonly number[];
   /** Fingerprints of all parameters before the first step and after the last. */
   readonly atStart: string;
   readonly atEnd: string;
+}
+
+interface Task {
+  readonly adapter?: boolean;
+  readonly plain?: boolean;
+  readonly untied?: boolean;
+  readonly deterministic?: boolean;
+  readonly algorithm?: 'auto' | 'backend';
+  readonly save?: string;
+  readonly load?: string;
 }
 
 async function measure(
   ranks: number,
   zero: Settings,
   accumulation = 1,
-  task: Settings = {},
+  task: Task = {},
 ): Promise<readonly Measured[]> {
+  const { algorithm = 'auto', deterministic = false } = task;
   const config = {
-    model: MODEL,
+    model: { ...MODEL, tie_word_embeddings: task.untied !== true },
     ...(task.adapter === true && { adapter: ADAPTER }),
     train_batch_size: 6 * accumulation,
     gradient_accumulation_steps: accumulation,
     gradient_clipping: 1,
     optimizer: { type: 'AdamW', params: { lr: 0.01 } },
     zero_optimization: { ...atStage(zero.stage), ...zero },
-    communication: { deterministic: task.deterministic === true },
+    communication: { deterministic, algorithm },
   };
   return runRanks('zero-program.js', ranks, [JSON.stringify(config), JSON.stringify(task)]);
 }
 
-describe('bytes on the wire and in memory', { concurrency: 1 }, () => {
-  for (const ranks of [2, 3]) {
-    for (const stage of [1, 2, 3]) {
-      test(`stage ${stage} on ${ranks}`, async () => {
-        for (const { sent, predicted, optimizerBytes, parameters } of await measure(ranks, { stage })) {
-          assert.equal(sent, Math.round(predicted));
-          assert.equal(optimizerBytes, (8 * parameters) / ranks);
-          const tally = 32 * (ranks - 1);
-          const times = (sent - tally) / ((4 * parameters * (ranks - 1)) / ranks);
-          if (stage < 3) assert.equal(times, 2);
-          else assert.ok(times > 2 && times <= 3.2, `${times} times the parameters`);
+interface Traffic {
+  readonly stage: 0 | 1 | 2 | 3;
+  readonly ranks: number;
+  readonly micros: number;
+  readonly lengths: readonly number[];
+  readonly isTied: boolean;
+}
+
+/**
+ * What a rank sends in a step, by the papers' count: gradients once for every micro-batch, or once where they are
+ * kept; parameters once, or at stage 3 for every use but those that follow one another. Of the tally each rank
+ * tells each other four numbers; at stage 0 three travel with the gradients.
+ */
+function bytesByFormula({ stage, ranks, micros, lengths, isTied }: Traffic): number {
+  const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
+  const parameters = sum(lengths);
+  const [embedding = 0, head = 0] = [lengths[0], lengths.at(-1)];
+  // Forward and backward; the head's are one after the other, as are the embedding's of two micro-batches.
+  const uses = micros * (2 * parameters - head + (isTied ? embedding : 0)) - (micros - 1) * embedding;
+  const travelling = {
+    0: 2 * (parameters + 3),
+    1: 2 * parameters,
+    2: (micros + 1) * parameters,
+    3: micros * parameters + uses,
+  }[stage];
+  return (4 * travelling * (ranks - 1)) / ranks + (stage === 0 ? 0 : 32 * (ranks - 1));
+}
+
+describe('bytes that ranks exchange, as the process group counts them, are those of the formulas', {
+  concurrency: 1,
+}, () => {
+  // In shared memory more than two ranks read small all-reduces whole: stage 0 on three is one over Gloo.
+  for (const [algorithm, ranks, micros, untied, stages] of [
+    ['auto', 2, 1, false, [0, 1, 2, 3]],
+    ['auto', 3, 3, true, [1, 2, 3]],
+    ['backend', 3, 2, false, [0, 1, 2, 3]],
+  ] as const) {
+    for (const stage of stages) {
+      test(`${algorithm}, stage ${stage} on ${ranks}, ${micros} micro-batches`, async () => {
+        // In Gloo's own all-reduce nothing can be counted; sums in a fixed order are made of messages.
+        const task = { algorithm, untied, deterministic: stage === 0 };
+        const results = await measure(ranks, { stage }, micros, task);
+        const [{ lengths } = { lengths: [] }] = results;
+        const formula = bytesByFormula({ stage, ranks, micros, lengths, isTied: !untied });
+        const sentByAll = results.reduce((sum, { sent }) => sum + sent, 0);
+        assert.equal(sentByAll, Math.round(ranks * formula));
+        for (const { sent, predicted, optimizerBytes } of results) {
+          if (stage > 0) assert.equal(sent, Math.round(predicted));
+          const states = 8 * lengths.reduce((sum, length) => sum + length, 0);
+          assert.equal(optimizerBytes, stage === 0 ? states : states / ranks);
         }
       });
     }
   }
 
-  test('gradients of every micro-batch are reduced at stages 2 and 3', async () => {
+  test('cut into small parts they are as many', async () => {
     for (const stage of [2, 3]) {
       for (const { sent, predicted } of await measure(2, { stage, reduce_bucket_size: 64 }, 3)) {
         assert.equal(sent, Math.round(predicted));
@@ -241,9 +293,10 @@ describe('checkpoints fit every layout', { concurrency: 1 }, () => {
 describe('an adapter on a frozen model', { concurrency: 1 }, () => {
   for (const stage of [1, 2, 3]) {
     test(`costs what its own parameters cost, stage ${stage}`, async () => {
-      for (const { sent, predicted, optimizerBytes, parameters } of await measure(2, { stage }, 1, {
+      for (const { sent, predicted, optimizerBytes, lengths } of await measure(2, { stage }, 1, {
         adapter: true,
       })) {
+        const parameters = lengths.reduce((sum, length) => sum + length, 0);
         // Three layers: q and v of rank 3 on 20 features, down on 27, each layer padded.
         assert.equal(parameters, 3 * Math.ceil((3 * (20 + 20) + 3 * (20 + 10) + 3 * (27 + 20)) / 16) * 16);
         assert.equal(sent, Math.round(predicted));

@@ -120,6 +120,13 @@ napi_value wait_shared(napi_env env, napi_callback_info info) {
   });
 }
 
+napi_value shared_exchanged_bytes(napi_env env, napi_callback_info info) {
+  return guarded(env, "sharedExchangedBytes", [&] {
+    const Arguments arguments(env, info);
+    return number_value(env, static_cast<double>(group_of(env, arguments.value(0)).exchanged_bytes()));
+  });
+}
+
 }  // namespace
 
 void export_shared_memory(napi_env env, napi_value exports) {
@@ -130,6 +137,7 @@ void export_shared_memory(napi_env env, napi_value exports) {
   export_function(env, exports, "sharedTensor", shared_tensor);
   export_function(env, exports, "startShared", start_shared);
   export_function(env, exports, "waitShared", wait_shared);
+  export_function(env, exports, "sharedExchangedBytes", shared_exchanged_bytes);
 }
 
 }  // namespace trainyard

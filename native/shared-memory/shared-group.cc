@@ -163,17 +163,20 @@ void SharedGroup::execute_inline(SharedOperation& operation) {
   switch (operation.kind) {
     case Collective::broadcast:
       std::memcpy(target, meeting_.inline_memory(operation.detail, sequence_), bytes);
+      exchanged_ += operation.detail == meeting_.rank() ? 0 : bytes;
       return;
     case Collective::all_gather:
       for (int rank = 0; rank < ranks; ++rank) {
         std::memcpy(target + rank * bytes, meeting_.inline_memory(rank, sequence_), bytes);
       }
+      exchanged_ += (ranks - 1) * bytes;
       return;
     default: {
       const int64_t offset = operation.kind == Collective::reduce_scatter ? meeting_.rank() * bytes : 0;
       std::vector<const void*> sources;
       for (int rank = 0; rank < ranks; ++rank) sources.push_back(meeting_.inline_memory(rank, sequence_) + offset);
       combine(output.scalar_type(), static_cast<Reduction>(operation.detail), sources, {target}, 0, output.numel());
+      exchanged_ += (ranks - 1) * bytes;
     }
   }
 }
@@ -203,8 +206,10 @@ void SharedGroup::all_reduce_in_place(at::Tensor& tensor, Reduction reduction) {
     targets.push_back(rank == meeting_.rank() ? memory.data_ptr() : see(rank, 0));
     sources.push_back(targets.back());
   }
-  combine(memory.scalar_type(), reduction, sources, targets, part_start(memory.numel(), meeting_.rank(), ranks),
-          part_start(memory.numel(), meeting_.rank() + 1, ranks));
+  const int64_t start = part_start(memory.numel(), meeting_.rank(), ranks);
+  const int64_t end = part_start(memory.numel(), meeting_.rank() + 1, ranks);
+  combine(memory.scalar_type(), reduction, sources, targets, start, end);
+  exchanged_ += 2 * (ranks - 1) * (end - start) * static_cast<int64_t>(memory.element_size());
   meeting_.gather();
   if (memory.data_ptr() != tensor.data_ptr()) std::memcpy(tensor.data_ptr(), memory.data_ptr(), tensor.nbytes());
 }
@@ -224,6 +229,7 @@ void SharedGroup::reduce_scatter_in_place(SharedOperation& operation) {
   at::Tensor& output = operation.output;
   combine(output.scalar_type(), static_cast<Reduction>(operation.detail), sources, {output.data_ptr()}, 0,
           output.numel());
+  exchanged_ += (meeting_.world_size() - 1) * static_cast<int64_t>(output.nbytes());
   meeting_.gather();
 }
 
@@ -242,6 +248,7 @@ void SharedGroup::copy_in_place(SharedOperation& operation) {
     uint8_t* part = target + (is_gather ? rank * bytes : 0);
     const void* source = rank == meeting_.rank() ? input.data_ptr() : see(rank, 0);
     if (part != source) std::memcpy(part, source, bytes);
+    if (rank != meeting_.rank()) exchanged_ += bytes;
   }
   meeting_.gather();
 }

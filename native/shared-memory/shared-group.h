@@ -45,6 +45,9 @@ class SharedGroup {
   // Returns when the operation and all before it are done. Throws what went wrong, of it or before.
   void wait(uint64_t ticket);
 
+  // What this rank has read from the memory of the others and written into it.
+  uint64_t exchanged_bytes() const { return exchanged_; }
+
  private:
   void run_beside();
   // Executes the next operation, unless those up to the ticket are finished.
@@ -65,6 +68,7 @@ class SharedGroup {
 
   Meeting meeting_;
   uint64_t sequence_ = 0;  // of the operation that is being executed
+  std::atomic<uint64_t> exchanged_{0};
 
   std::mutex queue_mutex_;
   std::condition_variable queue_changed_;

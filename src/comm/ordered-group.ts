@@ -24,6 +24,10 @@ export class OrderedGroup implements ProcessGroup {
     return this.#group.worldSize;
   }
 
+  get exchangedBytes(): number {
+    return this.#group.exchangedBytes;
+  }
+
   allocate(elements: number, dtype: DType): Tensor {
     return this.#group.allocate(elements, dtype);
   }

@@ -19,6 +19,12 @@ export interface ProcessGroup {
   readonly sumsInOrder: boolean;
   /** Whether reductions read what the other ranks have where it is, and need no memory for messages. */
   readonly readsInPlace: boolean;
+  /**
+   * What this rank has handed to others so far, in bytes: the messages that it sent; in shared memory what it read from
+   * the memory of the others and wrote into it. Counted where it happens, or, inside Gloo's own all-reduce and
+   * broadcast, by what their algorithms send.
+   */
+  readonly exchangedBytes: number;
   /** A flat tensor of zeros in the host memory from which this group exchanges fastest. */
   allocate(elements: number, dtype: DType): Tensor;
   /** Every rank gets the reduction of all tensors. */

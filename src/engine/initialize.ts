@@ -85,7 +85,10 @@ export interface World {
  *
  * @throws TrainyardError RENDEZVOUS_FAILED, or CONFIG_CONFLICT without a device for this rank.
  */
-export function joinWorld(config: ResolvedConfig, place: RankEnvironment): World {
+export function joinWorld(
+  config: Pick<ResolvedConfig, 'communication' | 'device'>,
+  place: RankEnvironment,
+): World {
   const { cores, threadsPerRank } = threadBudget(place.localWorldSize, env.variables);
   setThreads(threadsPerRank);
   const device = deviceOf(config.device, place.localRank);

@@ -224,6 +224,8 @@ export interface SharedMemoryBinding {
   ): number;
   /** Returns when the operation and all before it are done; throws COLLECTIVE_FAILED. */
   waitShared(group: NativeObject, ticket: number): void;
+  /** What this rank has read from the memory of the others and written into it. */
+  sharedExchangedBytes(group: NativeObject): number;
 }
 
 /** Everything the add-on exports. */

@@ -21,6 +21,10 @@ export type Policy = (typeof POLICIES)[number];
 const BUCKETS = ['one parameter', 'some', 'the whole model'] as const;
 export type Bucket = (typeof BUCKETS)[number];
 
+/** How ranks exchange: "auto" is shared memory, as all are on one host. */
+export const TRANSPORTS = ['auto', 'backend'] as const;
+export type Transport = (typeof TRANSPORTS)[number];
+
 /** What came out of a job. */
 export interface Outcome {
   readonly job: Job;

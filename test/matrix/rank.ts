@@ -2,7 +2,6 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { OrderedGroup } from '../../src/comm/ordered-group.js';
 import type { ProcessGroup } from '../../src/comm/process-group.js';
-import { rendezvous } from '../../src/comm/rendezvous.js';
 import type { Batch } from '../../src/engine/batch.js';
 import { compileStep } from '../../src/engine/compile-step.js';
 import { resolveConfig, type UserConfig } from '../../src/engine/config.js';
@@ -11,11 +10,15 @@ import { buildEngine } from '../../src/engine/initialize.js';
 import { openModel } from '../../src/engine/model-source.js';
 import { planFlatLayout } from '../../src/nn/flat-layout.js';
 import { type Expected, readJson, readSequences } from '../models-harness.js';
-import type { Bucket, Job, Outcome } from './jobs.js';
+import { joinAsRank, readPlace } from '../rank-world.js';
+import type { Bucket, Job, Outcome, Transport } from './jobs.js';
 
-/** One rank of the matrix: `node rank.js RANK WORLD PORT JOBS`. Trains every job, and writes what came out. */
-const [rankText = '0', worldText = '1', port = '0', jobsText = '[]'] = process.argv.slice(2);
-const [rank, worldSize] = [Number(rankText), Number(worldText)];
+/** One rank of the matrix: `node rank.js RANK WORLD PORT JOBS TRANSPORT`. Trains every job, and writes what came out. */
+const {
+  further: [jobsText = '[]', transport = 'auto'],
+  ...place
+} = readPlace();
+const { rank, worldSize } = place;
 
 const SIZES: Readonly<Record<Bucket, NonNullable<UserConfig['zero_optimization']>>> = {
   'one parameter': {
@@ -31,16 +34,8 @@ const SIZES: Readonly<Record<Bucket, NonNullable<UserConfig['zero_optimization']
   'the whole model': { reduce_bucket_size: 1e9, stage3_max_reuse_distance: 1e9 },
 };
 
-const group = rendezvous({
-  rank,
-  worldSize,
-  masterAddress: '127.0.0.1',
-  masterPort: Number(port),
-  storeIsHosted: false,
-  runId: 'matrix/0',
-  networkInterface: 'lo',
-  timeoutMs: 120_000,
-});
+const communication = { algorithm: transport as Transport, timeout_seconds: 120 };
+const { group } = joinAsRank(resolveConfig({ communication }, { worldSize }), place);
 const outcomes = (JSON.parse(jobsText) as readonly Job[]).map(runJob);
 group.close();
 process.stdout.write(JSON.stringify({ outcomes }));
@@ -51,10 +46,11 @@ function runJob(job: Job): Outcome {
   const sequences = readSequences(folder, rows * expected.losses.length);
   const config = resolveConfig(configOf(job, sequences[0]?.length ?? 0), { worldSize });
   const shared = keptOpen(group);
+  const isOrdered = job.deterministic && !shared.sumsInOrder;
   const engine = buildEngine({
     config,
     source: openModel({ model: folder }),
-    world: { group: job.deterministic ? new OrderedGroup(shared) : shared, device: 'cpu' },
+    world: { group: isOrdered ? new OrderedGroup(shared) : shared, device: 'cpu' },
   });
   let [lossError, normError] = [0, 0];
   for (const [step, loss] of expected.losses.entries()) {

@@ -1,5 +1,5 @@
 import { runRanks } from '../run-ranks.js';
-import type { Job, Outcome } from './jobs.js';
+import type { Job, Outcome, Transport } from './jobs.js';
 
 /**
  * How far a run may be from the answers, relative. Norms amplify what rounding does to weights over twenty steps:
@@ -12,12 +12,17 @@ const NORM_TOLERANCE = 1e-3;
 const JOBS_TOGETHER = 60;
 
 /** Trains the jobs on a world of ranks. */
-export async function runJobs(worldSize: number, jobs: readonly Job[]): Promise<readonly Outcome[]> {
+export async function runJobs(
+  worldSize: number,
+  jobs: readonly Job[],
+  transport: Transport,
+): Promise<readonly Outcome[]> {
   const outcomes: Outcome[] = [];
   for (let start = 0; start < jobs.length; start += JOBS_TOGETHER) {
     const part = JSON.stringify(jobs.slice(start, start + JOBS_TOGETHER));
     const results = await runRanks<{ readonly outcomes: readonly Outcome[] }>('matrix/rank.js', worldSize, [
       part,
+      transport,
     ]);
     outcomes.push(...results.flatMap(({ outcomes: ofRank }) => ofRank));
   }

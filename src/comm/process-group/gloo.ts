@@ -2,7 +2,7 @@ import { TrainyardError } from '../../base/errors.js';
 import type { NativeObject } from '../../native/binding.js';
 import { native } from '../../native/native.js';
 import { noGrad } from '../../tensor/autograd.js';
-import type { DType } from '../../tensor/dtype.js';
+import { DTYPES, type DType } from '../../tensor/dtype.js';
 import { zeros } from '../../tensor/generated/functions.js';
 import type { Tensor } from '../../tensor/tensor.js';
 import { directAllGather, directReduceScatter } from '../direct-exchange.js';
@@ -33,6 +33,7 @@ export class GlooGroup implements ProcessGroup {
   readonly worldSize: number;
   readonly sumsInOrder = false;
   readonly readsInPlace = false;
+  #sentBytes = 0;
   readonly #store: NativeObject;
   readonly #prefix: string;
   readonly #options: GlooOptions;
@@ -59,12 +60,18 @@ export class GlooGroup implements ProcessGroup {
     this.#group = native.createGlooGroup({ store, prefix, ...options });
   }
 
+  get exchangedBytes(): number {
+    return this.#sentBytes;
+  }
+
   allocate(elements: number, dtype: DType): Tensor {
     return zeros([elements], { dtype });
   }
 
   allReduce(tensor: Tensor, reduction: Reduction): Work {
     if (tensor.elements === 0) return finishedWork;
+    // Its ring sends every element once to be summed and once as a sum, but for one rank's share of each.
+    this.#sentBytes += (2 * bytesOf(tensor) * (this.worldSize - 1)) / this.worldSize;
     return this.#start(
       `allReduce (${reduction}) of ${describeTensor(tensor)}`,
       () => native.allReduce(this.#group, tensor.handle, REDUCTIONS[reduction]),
@@ -74,6 +81,8 @@ export class GlooGroup implements ProcessGroup {
 
   broadcast(tensor: Tensor, root: number): Work {
     if (tensor.elements === 0) return finishedWork;
+    // Every other rank gets it once, from the root or from one that has it.
+    this.#sentBytes += root === this.rank ? bytesOf(tensor) * (this.worldSize - 1) : 0;
     const operation = `broadcast from rank ${root} of ${describeTensor(tensor)}`;
     return this.#start(operation, () => native.broadcast(this.#group, tensor.handle, root));
   }
@@ -94,6 +103,7 @@ export class GlooGroup implements ProcessGroup {
 
   send(tensor: Tensor, peer: number, tag = 0): Work {
     if (tensor.elements === 0) return finishedWork;
+    this.#sentBytes += bytesOf(tensor);
     const operation = `send to rank ${peer} of ${describeTensor(tensor)}`;
     return this.#start(operation, () => native.send(this.#group, tensor.handle, peer, tag));
   }
@@ -164,4 +174,8 @@ export class GlooGroup implements ProcessGroup {
     requireDivisible(tensor, reduction);
     return () => void noGrad(() => tensor.div_(this.worldSize));
   }
+}
+
+function bytesOf({ elements, dtype }: Tensor): number {
+  return elements * DTYPES[dtype].bytes;
 }

@@ -49,6 +49,11 @@ export class SharedMemoryGroup implements ProcessGroup {
     this.worldSize = options.worldSize;
   }
 
+  get exchangedBytes(): number {
+    const read = this.#state === 'closed' ? 0 : native.sharedExchangedBytes(this.#native);
+    return read + this.#transport.exchangedBytes;
+  }
+
   /** Such waits are few, and the other transport serves for them. */
   withDeadline(timeoutMs: number): ProcessGroup {
     return this.#transport.withDeadline(timeoutMs);

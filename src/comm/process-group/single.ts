@@ -13,6 +13,7 @@ export class SingleGroup implements ProcessGroup {
   readonly worldSize = 1;
   readonly sumsInOrder = true;
   readonly readsInPlace = true;
+  readonly exchangedBytes = 0;
 
   allocate(elements: number, dtype: DType): Tensor {
     return zeros([elements], { dtype });

@@ -1,0 +1,35 @@
+import type { ResolvedConfig } from '../src/engine/config.js';
+import { joinWorld, type World } from '../src/engine/initialize.js';
+
+/** Whatever a test program is told of its place, by `run-ranks.ts`. */
+export interface RankPlace {
+  readonly rank: number;
+  readonly worldSize: number;
+  readonly port: number;
+}
+
+/** `node PROGRAM RANK WORLD PORT ...further` */
+export function readPlace(): RankPlace & { readonly further: readonly string[] } {
+  const [rank = '0', worldSize = '1', port = '0', ...further] = process.argv.slice(2);
+  return { rank: Number(rank), worldSize: Number(worldSize), port: Number(port), further };
+}
+
+/** Joins the other ranks of this host as `train` does: in shared memory, unless the configuration says otherwise. */
+export function joinAsRank(
+  config: Pick<ResolvedConfig, 'communication' | 'device'>,
+  { rank, worldSize, port }: RankPlace,
+): World {
+  return joinWorld(config, {
+    rank,
+    worldSize,
+    localRank: rank,
+    localWorldSize: worldSize,
+    masterAddress: '127.0.0.1',
+    masterPort: port,
+    runId: 'test/0',
+    storeIsHosted: false,
+    networkInterface: 'lo',
+    errorFile: undefined,
+    source: 'launcher',
+  });
+}
