@@ -6,8 +6,9 @@ import { type ScheduleOptions, schedule } from '../step/passes/schedule.js';
 import type { Pass, Program, ProgramBlock } from '../step/program.js';
 import { type CompressReductionsOptions, compressReductions } from '../zero/compress-reductions.js';
 import { type GatherParametersOptions, gatherParameters } from '../zero/gather-parameters.js';
+import { limitInFlight } from '../zero/limit-in-flight.js';
 import { type ReduceGradientsOptions, reduceGradients } from '../zero/reduce-gradients.js';
-import { type ScatterGradientsOptions, scatterGradients } from '../zero/scatter-gradients.js';
+import { scatterGradients } from '../zero/scatter-gradients.js';
 import { type ShardStateOptions, shardState } from '../zero/shard-state.js';
 
 /** Everything that decides what a rank's step program looks like, as plain data. */
@@ -36,9 +37,7 @@ export interface ProgramInputs {
 }
 
 /** How the training state is divided (ZeRO). */
-export type ZeroOptions = Omit<ShardStateOptions, 'ranges'> &
-  ScatterGradientsOptions &
-  GatherParametersOptions;
+export type ZeroOptions = Omit<ShardStateOptions, 'ranges'> & GatherParametersOptions;
 
 /**
  * Compiles one rank's training step. The only place that sees all the passes: their order is written here
@@ -54,16 +53,31 @@ export function compileProgram(inputs: ProgramInputs): Program {
   return passes.reduce((program, pass) => pass(program), emptyProgram(inputs));
 }
 
-function dataParallelPasses({ zero, layout, gradients, compression }: ProgramInputs): readonly Pass[] {
+function dataParallelPasses(inputs: ProgramInputs): readonly Pass[] {
+  const { zero, layout, gradients, compression } = inputs;
   const compress = compression === undefined ? [] : [compressReductions(compression)];
+  const limit = limitInFlight(mostInFlight(inputs));
   return zero === undefined
-    ? [reduceGradients(gradients), ...compress]
+    ? [reduceGradients(gradients), ...compress, limit]
     : [
         shardState({ ...zero, ranges: layout.ranges }),
-        scatterGradients(zero),
+        scatterGradients,
         ...compress,
+        limit,
         gatherParameters(zero),
       ];
+}
+
+/** One that travels and one that is ready to. */
+const MOST_WITH_MESSAGES = 2;
+/** A compressed all-reduce has three stages that can go on under backward. */
+const MOST_COMPRESSED = 3;
+
+/** Reductions that may be on their way at once: those that take no memory of their own are not counted. */
+function mostInFlight({ zero, gradients, compression }: ProgramInputs): number {
+  if (!gradients.overlap) return 0;
+  if (zero !== undefined || gradients.ordered === true) return MOST_WITH_MESSAGES;
+  return compression === undefined ? Number.POSITIVE_INFINITY : MOST_COMPRESSED;
 }
 
 function emptyProgram(inputs: ProgramInputs): Program {

@@ -19,9 +19,7 @@ export function compressReductions({ compression, sequenceLength }: CompressRedu
     const inMemory = scaledForMemory(compression, sequenceLength);
     return {
       ...program,
-      instructions: withBoundedMemory(
-        program.instructions.map((instruction) => withCompression(instruction, inMemory)),
-      ),
+      instructions: program.instructions.map((instruction) => withCompression(instruction, inMemory)),
       features: [...program.features, `gradients in ${compressionName(inMemory)}`],
     };
   };
@@ -45,25 +43,4 @@ function withCompression(instruction: Instruction, compression: ActiveCompressio
   if (isReduction(instruction)) return { ...instruction, compression };
   if (instruction.op !== 'wait' || !isReduction(instruction.started)) return instruction;
   return { ...instruction, started: { ...instruction.started, compression } };
-}
-
-/** Buckets that are on their way at once: as many as a reduction has stages that can go on under backward. */
-const MOST_IN_FLIGHT = 3;
-
-/** A compressed bucket has messages of its own until it is waited for: waits move up where there are too many. */
-function withBoundedMemory(instructions: readonly Instruction[]): readonly Instruction[] {
-  const inFlight: Instruction<'reduce'>[] = [];
-  return instructions.flatMap((instruction): readonly Instruction[] => {
-    if (instruction.op === 'reduce') {
-      inFlight.push(instruction);
-      const waits = inFlight.splice(0, Math.max(0, inFlight.length - MOST_IN_FLIGHT));
-      return [...waits.map((started): Instruction => ({ op: 'wait', started })), instruction];
-    }
-    if (instruction.op !== 'wait' || instruction.started.op !== 'reduce') return [instruction];
-    const { bucket } = instruction.started;
-    const index = inFlight.findIndex((started) => started.bucket === bucket);
-    if (index === -1) return [];
-    inFlight.splice(index, 1);
-    return [instruction];
-  });
 }

@@ -54,7 +54,7 @@ function compile(
   const passes = [
     schedule({}),
     shardState({ stage, ranges: layout.ranges, bucketElements: 1000, sameOrder: false }),
-    scatterGradients(gathering),
+    scatterGradients,
     gatherParameters(gathering),
   ];
   return passes.reduce((program, pass) => pass(program), base);

@@ -7,15 +7,9 @@ export interface ReduceGradientsOptions {
   readonly bucketElements: number;
   /** Start each reduction as soon as its gradients are complete (DeepSpeed: overlap_comm). */
   readonly overlap: boolean;
-  /**
-   * Sums are made in the order of ranks, which takes memory for what the others send. Then at most two are on
-   * their way, so that this memory does not depend on the length of the model.
-   */
+  /** Sums are made in the order of ranks, which takes memory for what the others send. */
   readonly ordered?: boolean;
 }
-
-/** One that travels, one that is ready to. */
-const MOST_ORDERED_IN_FLIGHT = 2;
 
 /**
  * Plain data parallelism (DeepSpeed: ZeRO stage 0): every rank has the whole model, and gradients are summed
@@ -30,21 +24,9 @@ export function reduceGradients(options: ReduceGradientsOptions): Pass {
     if (ranks === 1) return program;
     const buckets = assignBuckets(program.blocks, program.trainableElements, options.bucketElements);
     const starts = startsByPosition(program, buckets, options);
-    const inFlight: Instruction<'reduce'>[] = [];
-    const finish = (remaining: number): readonly Instruction[] =>
-      inFlight
-        .splice(0, Math.max(0, inFlight.length - remaining))
-        .map((started) => ({ op: 'wait', started }));
-    const most = options.ordered === true ? MOST_ORDERED_IN_FLIGHT : Number.POSITIVE_INFINITY;
-    const start = (reduce: Instruction<'reduce'>): readonly Instruction[] => {
-      const waits = finish(most - 1);
-      inFlight.push(reduce);
-      return [...waits, reduce];
-    };
+    const waits = [...starts.values()].flat().map((started): Instruction => ({ op: 'wait', started }));
     const instructions = program.instructions.flatMap((instruction, position): readonly Instruction[] =>
-      instruction.op === 'clip'
-        ? [...finish(0), instruction]
-        : [instruction, ...(starts.get(position) ?? []).flatMap(start)],
+      instruction.op === 'clip' ? [...waits, instruction] : [instruction, ...(starts.get(position) ?? [])],
     );
     return { ...program, buckets, instructions, features: [...program.features, `data parallel ${ranks}`] };
   };
