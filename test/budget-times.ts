@@ -2,13 +2,17 @@ import { initialize } from '../src/engine/initialize.js';
 
 /**
  * What a byte budget costs in time: `node dist/test/budget-times.js`. Trains one model inside eight budgets between
- * recomputing everything and nothing, and prints bytes and processor time of a step, the least of several: time on
- * the clock depends on what else a machine does.
+ * recomputing everything and nothing, in turns, and prints bytes and processor time of a step, the least of all
+ * turns: time on the clock depends on what else a machine does. Fails where a peak is above its budget, or where a
+ * larger budget takes more time by more than the noise.
  */
 const LENGTH = 128;
 const ROWS = 8;
-const STEPS = 10;
+const STEPS = 6;
 const BUDGETS = 8;
+const TURNS = 3;
+/** Part of a step's time by which one measurement differs from the next of the same. */
+const NOISE = 0.05;
 
 const MODEL = {
   architecture: 'llama',
@@ -19,6 +23,8 @@ const MODEL = {
   num_attention_heads: 4,
 } as const;
 
+type Policy = NonNullable<Parameters<typeof initialize>[0]['config']['recompute']>;
+
 interface Times {
   readonly predictedBytes: number;
   readonly measuredBytes: number;
@@ -26,7 +32,7 @@ interface Times {
   readonly features: string;
 }
 
-function train(recompute: Parameters<typeof initialize>[0]['config']['recompute']): Times {
+function train(recompute: Policy): Times {
   const engine = initialize({
     config: {
       model: MODEL,
@@ -64,12 +70,40 @@ function print(budget: string, { predictedBytes, measuredBytes, milliseconds, fe
   );
 }
 
+/** The least time that any turn took. */
+function leastOf(turns: readonly Times[]): Times {
+  return turns.reduce((best, turn) => (turn.milliseconds < best.milliseconds ? turn : best));
+}
+
 const least = train({ policy: 'always' });
 const most = train({ policy: 'none' });
-print('always', least);
-for (let index = 0; index < BUDGETS; index += 1) {
+const budgets = Array.from({ length: BUDGETS }, (_, index) => {
   const share = (index + 0.5) / BUDGETS;
-  const budget_bytes = Math.ceil(least.predictedBytes + share * (most.predictedBytes - least.predictedBytes));
-  print(`${(budget_bytes / 2 ** 20).toFixed(1)}`, train({ policy: 'budget', budget_bytes }));
+  return Math.ceil(least.predictedBytes + share * (most.predictedBytes - least.predictedBytes));
+});
+const policies: readonly Policy[] = [
+  { policy: 'always' },
+  ...budgets.map((budget_bytes) => ({ policy: 'budget', budget_bytes }) as const),
+  { policy: 'none' },
+];
+const turns = Array.from({ length: TURNS }, () => policies.map(train));
+const results = policies.map((policy, index) => ({
+  policy,
+  times: leastOf(turns.flatMap((turn) => turn[index] ?? [])),
+}));
+for (const { policy, times } of results) {
+  print(policy.policy === 'budget' ? (policy.budget_bytes / 2 ** 20).toFixed(1) : policy.policy, times);
 }
-print('none', most);
+const faults = results.flatMap(({ policy, times }, index) => {
+  const before = results[index - 1]?.times.milliseconds ?? Number.POSITIVE_INFINITY;
+  const isOver = policy.policy === 'budget' && times.measuredBytes > policy.budget_bytes;
+  return [
+    ...(isOver ? [`the peak is above the budget of ${policy.budget_bytes} bytes`] : []),
+    ...(times.milliseconds > before * (1 + NOISE)
+      ? [`line ${index + 1} takes longer than line ${index}`]
+      : []),
+  ];
+});
+for (const fault of faults) process.stdout.write(`FAULT ${fault}\n`);
+process.stdout.write(faults.length === 0 ? 'all as it should be\n' : '');
+process.exitCode = faults.length === 0 ? 0 : 1;
