@@ -433,10 +433,10 @@ function notSupported(): BadConfiguration[] {
     ),
     row('a collective algorithm', { communication: { algorithm: 'ring' } }, 'communication.algorithm'),
     row(
-      'kept inputs on the host',
-      { activation_checkpointing: { cpu_checkpointing: true } },
-      'cpu_checkpointing',
-      'is for GPUs and comes later',
+      'kept inputs on several ranks',
+      { activation_checkpointing: { partition_activations: true } },
+      'partition_activations',
+      'tensor-parallel ranks, which come later',
     ),
     row('a memory limit', { memory_limit: '6GiB' }, 'memory_limit'),
     row(

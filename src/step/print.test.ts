@@ -61,6 +61,7 @@ test('a report prints the peak with its ledger, and what is sent', () => {
     activations: 12_345,
     workspace: 0,
     batches: 64,
+    host: 0,
   };
   const collectives = [
     { kind: 'all-reduce', group: 'data', count: 2, elements: 65_538, sentBytes: 262_152 } as const,
@@ -80,6 +81,7 @@ test('a report prints the peak with its ledger, and what is sent', () => {
       '       activations         12,345',
       '       workspace                0',
       '       batches                 64',
+      '       host                     0',
       'sends  all-reduce (data)  262,152  bytes in 2 messages of 65,538 elements together',
       '',
     ].join('\n'),

@@ -53,6 +53,7 @@ function program(rank: number, overlap: boolean): Program {
 const COSTS: CostModel = {
   compute: ({ op }) => ({ forward: 10, backward: 20, step: 5 })[op as string] ?? 0,
   communicate: ({ elements }) => 1 + 0.3 * elements,
+  copy: ({ bytes }) => bytes,
 };
 
 test('without overlap the step is computation, then communication, then the update', () => {
@@ -64,6 +65,7 @@ test('without overlap the step is computation, then communication, then the upda
     endMs: 97,
     computeMs: 65,
     communicationMs: 32,
+    copyMs: 0,
     exposedMs: 32,
     peakBytes: 100 * 4 + 100 + 100 + 10,
   });
@@ -89,6 +91,7 @@ test('messages of one rank go one after another, and everybody waits for the slo
     compute: ({ op }, { rank }) =>
       (COSTS.compute({ op } as Instruction, program(rank, true)) || 0) * (rank + 1),
     communicate: ({ elements }) => elements,
+    copy: COSTS.copy,
   };
   const { ranks, stepMs } = simulate([program(0, true), program(1, true)], slow);
   // Rank 1 is done with its backwards at 80 and 120; the messages run 80 to 130 and 130 to 180.

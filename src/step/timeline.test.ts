@@ -46,7 +46,7 @@ test('a started operation is drawn from its start to the end of its wait', () =>
 test('a Chrome trace has a process per rank, a thread per stream and times in microseconds', () => {
   const { traceEvents } = chromeTrace(measuredSlices(PROGRAM, TIMES));
   assert.deepEqual(traceEvents[0], { ph: 'M', name: 'process_name', pid: 1, args: { name: 'rank 1' } });
-  assert.deepEqual(traceEvents.slice(4), [
+  assert.deepEqual(traceEvents.slice(5), [
     { name: 'backward block.0 micro 0', cat: 'compute', pid: 1, tid: 0, ph: 'X', ts: 11_000, dur: 9000 },
     { name: 'wait reduce bucket.0', cat: 'compute', pid: 1, tid: 0, ph: 'X', ts: 20_000, dur: 4000 },
     { name: 'reduce bucket.0', cat: 'communication', pid: 1, tid: 1, ph: 'b', id: 3, ts: 10_000 },
