@@ -34,28 +34,21 @@ export const offloadKeptInputs: Pass = (program) => {
   const moved = keptInputs(turns).filter(isAwayForATurn);
   if (moved.length === 0) return program;
 
-  const before = new Map<number, Instruction[]>();
-  const after = new Map<number, Instruction[]>();
-  for (const { value, usedIn, neededIn } of moved) {
-    const evict: Instruction<'evict'> = { op: 'evict', ...value };
-    const fetch: Instruction<'fetch'> = { op: 'fetch', ...value };
-    const place = (
-      places: Map<number, Instruction[]>,
-      position: number | undefined,
-      instruction: Instruction,
-    ): void => {
-      if (position !== undefined) places.set(position, [...(places.get(position) ?? []), instruction]);
-    };
-    place(after, turns[usedIn]?.last, evict);
-    place(after, turns[usedIn + 1]?.last, { op: 'wait', started: evict });
-    place(before, turns[neededIn - 1]?.first, fetch);
-    place(before, turns[neededIn]?.first, { op: 'wait', started: fetch });
-  }
-  const instructions = program.instructions.flatMap((instruction, position) => [
-    ...(before.get(position) ?? []),
-    instruction,
-    ...(after.get(position) ?? []),
-  ]);
+  const leaving = new Map(moved.map(({ value, usedIn }) => [usedIn, value]));
+  const returning = new Map(moved.map(({ value, neededIn }) => [neededIn, value]));
+  const beginning = new Map(turns.map(({ first }, turn) => [first, turn]));
+  const ending = new Map(turns.map(({ last }, turn) => [last, turn]));
+  const instructions = program.instructions.flatMap((instruction, position): readonly Instruction[] => {
+    const begun = beginning.get(position);
+    const ended = ending.get(position);
+    return [
+      ...(begun === undefined ? [] : waitFor('fetch', returning.get(begun))),
+      ...(begun === undefined ? [] : start('fetch', returning.get(begun + 1))),
+      instruction,
+      ...(ended === undefined ? [] : start('evict', leaving.get(ended))),
+      ...(ended === undefined ? [] : waitFor('evict', leaving.get(ended - 1))),
+    ];
+  });
   return { ...program, instructions, features: [...program.features, featureOf(moved)] };
 };
 
@@ -90,6 +83,14 @@ function keptInputs(turns: readonly Turn[]): readonly KeptInput[] {
 /** Whether there is a turn between the one under which it leaves and the one under which it comes back. */
 function isAwayForATurn({ usedIn, neededIn }: KeptInput): boolean {
   return usedIn + 1 < neededIn - 2;
+}
+
+function start(op: 'evict' | 'fetch', value: Offloaded | undefined): readonly Instruction[] {
+  return value === undefined ? [] : [{ op, ...value }];
+}
+
+function waitFor(op: 'evict' | 'fetch', value: Offloaded | undefined): readonly Instruction[] {
+  return value === undefined ? [] : [{ op: 'wait', started: { op, ...value } }];
 }
 
 function keyOf({ block, micro }: Computation): string {

@@ -53,3 +53,30 @@ test('a Chrome trace has a process per rank, a thread per stream and times in mi
     { name: 'reduce bucket.0', cat: 'communication', pid: 1, tid: 1, ph: 'e', id: 3, ts: 24_000 },
   ]);
 });
+
+test('copies between device and host have a thread of their own, and are no communication', () => {
+  const evict = { op: 'evict', memory: 'output', block: 0, micro: 0 } as const;
+  const program: Program = {
+    ...PROGRAM,
+    blocks: [{ name: 'only', parameters: [], activationBytes: 0, outputBytes: 0 }],
+    instructions: [evict, { op: 'backward', block: 0, micro: 0 }, { op: 'wait', started: evict }],
+  };
+  const slices = measuredSlices(program, TIMES);
+  assert.deepEqual(slices.at(-1), {
+    rank: 1,
+    stream: 'copy',
+    name: 'evict block.0 output micro 0',
+    startMs: 10,
+    endMs: 24,
+  });
+  assert.equal(exposedCommunicationMs(program, TIMES), 0);
+  const { traceEvents } = chromeTrace(slices);
+  assert.deepEqual(traceEvents[3], {
+    ph: 'M',
+    name: 'thread_name',
+    pid: 1,
+    tid: 2,
+    args: { name: 'copy' },
+  });
+  assert.match(JSON.stringify(traceEvents.at(-1)), /"cat":"copy","pid":1,"tid":2/);
+});
