@@ -16,7 +16,7 @@ const { further, ...place } = readPlace();
 const { rank, worldSize } = place;
 const STEPS = 4;
 
-const { group } = joinAsRank(resolveConfig({}, { worldSize }), place);
+const { group } = joinAsRank(resolveConfig({ train_batch_size: worldSize }, { worldSize }), place);
 const runs = (JSON.parse(further[0] ?? '[]') as readonly UserConfig[]).map(train);
 group.close();
 process.stdout.write(JSON.stringify({ runs }));
