@@ -35,7 +35,10 @@ const SIZES: Readonly<Record<Bucket, NonNullable<UserConfig['zero_optimization']
 };
 
 const communication = { algorithm: transport as Transport, timeout_seconds: 120 };
-const { group } = joinAsRank(resolveConfig({ communication }, { worldSize }), place);
+const { group } = joinAsRank(
+  resolveConfig({ train_batch_size: worldSize, communication }, { worldSize }),
+  place,
+);
 const outcomes = (JSON.parse(jobsText) as readonly Job[]).map(runJob);
 group.close();
 process.stdout.write(JSON.stringify({ outcomes }));
