@@ -318,6 +318,18 @@ function impossibleTogether(): BadConfiguration[] {
       'stage3_prefetch_bucket_size has no effect while overlap_comm is false',
     ),
     row(
+      'kept inputs on the host of a CPU',
+      { recompute: { policy: 'always' }, activation_checkpointing: { cpu_checkpointing: true } },
+      1,
+      'activation_checkpointing.cpu_checkpointing has no effect on a CPU, where kept inputs lie in host memory',
+    ),
+    row(
+      'kept inputs on the host where nothing is recomputed',
+      { device: 'cuda', activation_checkpointing: { cpu_checkpointing: true } },
+      1,
+      'activation_checkpointing.cpu_checkpointing has no effect while nothing is recomputed',
+    ),
+    row(
       'dampening of no momentum',
       { optimizer: { type: 'SGD', params: { dampening: 0.1 } } },
       1,
@@ -433,10 +445,10 @@ function notSupported(): BadConfiguration[] {
     ),
     row('a collective algorithm', { communication: { algorithm: 'ring' } }, 'communication.algorithm'),
     row(
-      'kept inputs on the host',
-      { activation_checkpointing: { cpu_checkpointing: true } },
-      'cpu_checkpointing',
-      'is for GPUs and comes later',
+      'kept inputs on several ranks',
+      { activation_checkpointing: { partition_activations: true } },
+      'partition_activations',
+      'tensor-parallel ranks, which come later',
     ),
     row('a memory limit', { memory_limit: '6GiB' }, 'memory_limit'),
     row(

@@ -407,6 +407,10 @@ function rows(): readonly Row[] {
     }),
     refused('recompute[budget].budget_bytes', [1, 10_000_000], programs, { recompute: { policy: 'budget' } }),
     row('pipeline.activation_checkpoint_interval', [0, 1], programs),
+    row('activation_checkpointing.cpu_checkpointing', [true, false], programs, {
+      device: 'cuda',
+      recompute: { policy: 'always' },
+    }),
   ];
 }
 

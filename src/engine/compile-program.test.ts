@@ -25,6 +25,7 @@ const worlds = fc
     overlap: fc.boolean(),
     clipped: fc.boolean(),
     recomputed: fc.array(fc.nat(4), { maxLength: 5 }),
+    keptInputs: fc.constantFrom<ProgramInputs['keptInputs']>('device', 'host'),
     stage: fc.constantFrom(0 as const, 1 as const, 2 as const, 3 as const),
     sameOrder: fc.boolean(),
     persistenceThreshold: fc.nat(30),
@@ -71,6 +72,7 @@ const worlds = fc
       optimizerBytes: layout.trainableElements * 8,
       schedule: random.clipped ? { maximumNorm: 1 } : {},
       recomputed: new Set(random.recomputed.filter((block) => block < blocks.length)),
+      keptInputs: random.keptInputs ?? 'device',
       gradients: {
         bucketElements: random.bucketElements,
         overlap: random.overlap,
@@ -305,6 +307,8 @@ class SymbolicRank {
   /** Blocks whose parameters are whole, and those that are becoming so. */
   readonly #whole = new Map<number, 'flying' | 'whole'>();
   readonly #prepared = new Map<number, number | undefined>();
+  /** What is copied, and what the copy will be, by the start of the copy. */
+  readonly #copies = new Map<string, { readonly from: string; readonly to: string }>();
   readonly #shards = new Map<string, readonly string[]>();
   #isCleared = false;
   #agreed: string | undefined;
@@ -379,6 +383,12 @@ class SymbolicRank {
       case 'wait':
         this.#wait(instruction.started);
         return;
+      case 'evict':
+        this.#copy(instruction, 'output', 'evicted');
+        return;
+      case 'fetch':
+        this.#copy(instruction, 'evicted', 'output');
+        return;
       case 'gather':
         if (this.#whole.has(instruction.block)) throw new Fault('gathered twice');
         this.meetings.push(startName(instruction));
@@ -452,8 +462,21 @@ class SymbolicRank {
     return `norm[${this.#norm}] updates${this.#updates.join('')}`;
   }
 
+  #copy(instruction: Instruction<'evict' | 'fetch'>, source: string, target: string): void {
+    const { block, micro } = instruction;
+    const [from, to] = [`${source} ${block} ${micro}`, `${target} ${block} ${micro}`];
+    this.#need(from);
+    this.#create(to);
+    this.#copies.set(startName(instruction), { from, to });
+  }
+
   #wait(started: Instruction<AsynchronousOperation>): void {
-    if (started.op === 'gather') {
+    if (started.op === 'evict' || started.op === 'fetch') {
+      const copy = this.#copies.get(startName(started));
+      if (copy === undefined) throw new Fault('bad wait');
+      this.#copies.delete(startName(started));
+      this.#destroy(copy.from);
+    } else if (started.op === 'gather') {
       if (this.#whole.get(started.block) !== 'flying') throw new Fault('bad wait');
       this.#whole.set(started.block, 'whole');
     } else if (!this.#flying.delete(startName(started))) throw new Fault('bad wait');
@@ -543,7 +566,8 @@ class SymbolicRank {
   }
 
   #need(thing: string): void {
-    if (!this.#alive.has(thing)) throw new Fault(`no ${thing}`);
+    const isUnfinished = [...this.#copies.values()].some(({ to }) => to === thing);
+    if (!this.#alive.has(thing) || isUnfinished) throw new Fault(`no ${thing}`);
   }
 
   #create(thing: string): void {
@@ -553,6 +577,7 @@ class SymbolicRank {
 
   #destroy(thing: string): void {
     this.#need(thing);
+    if ([...this.#copies.values()].some(({ from }) => from === thing)) throw new Fault(`race on ${thing}`);
     this.#alive.delete(thing);
   }
 }

@@ -1,6 +1,7 @@
 import type { FlatLayout } from '../nn/flat-layout.js';
 import type { Precision } from '../precision/config.js';
 import { mixedPrecision } from '../precision/mixed-precision.js';
+import { offloadKeptInputs } from '../recompute/offload-kept-inputs.js';
 import { recomputeBlocks } from '../recompute/recompute-blocks.js';
 import { type ScheduleOptions, schedule } from '../step/passes/schedule.js';
 import type { Pass, Program, ProgramBlock } from '../step/program.js';
@@ -25,9 +26,12 @@ export interface ProgramInputs {
   readonly optimizerBytes: number;
   readonly constantBytes?: number;
   readonly readsInPlace?: boolean;
+  readonly hostIsApart?: boolean;
   readonly schedule: ScheduleOptions;
   /** Blocks that run their forward again in backward. */
   readonly recomputed: ReadonlySet<number>;
+  /** Where their inputs lie from forward to backward; left out: on the device. */
+  readonly keptInputs?: 'device' | 'host';
   readonly gradients: ReduceGradientsOptions;
   /** Absent: every rank has all of the training state. */
   readonly zero?: ZeroOptions;
@@ -47,6 +51,7 @@ export function compileProgram(inputs: ProgramInputs): Program {
   const passes: readonly Pass[] = [
     schedule(inputs.schedule),
     recomputeBlocks(inputs.recomputed),
+    ...(inputs.keptInputs === 'host' ? [offloadKeptInputs] : []),
     ...dataParallelPasses(inputs),
     mixedPrecision(inputs.precision),
   ];
@@ -95,6 +100,7 @@ function emptyProgram(inputs: ProgramInputs): Program {
     optimizerBytes: inputs.optimizerBytes,
     constantBytes: inputs.constantBytes ?? 0,
     readsInPlace: inputs.readsInPlace ?? false,
+    hostIsApart: inputs.hostIsApart ?? false,
     groups: { data: Array.from({ length: inputs.worldSize }, (_, rank) => rank) },
     buckets: [],
     instructions: [],

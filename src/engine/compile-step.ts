@@ -138,9 +138,11 @@ function compileForRank(
     batchBytes: 2 * tokens * INT64_BYTES,
     optimizerBytes: optimizerStateCount(optimizer) * layout.trainableElements * FLOAT32_BYTES,
     readsInPlace,
+    hostIsApart: config.device !== 'cpu',
     constantBytes: constantBytes(model, layout, sequenceLength, precisionOf(config).dtype),
     schedule: clipping === 0 ? {} : { maximumNorm: clipping },
     recomputed,
+    keptInputs: config.activation_checkpointing.cpu_checkpointing ? 'host' : 'device',
     gradients: {
       bucketElements: zero.reduce_bucket_size,
       overlap: zero.overlap_comm,

@@ -47,6 +47,20 @@ export const recomputeSchema = z
       'Gradients are the same to the last bit, dropout included.',
   );
 
+/** The part of DeepSpeed's `activation_checkpointing` key that acts: where kept inputs lie. */
+export const activationCheckpointingSchema = z
+  .strictObject({
+    cpu_checkpointing: z
+      .boolean()
+      .default(false)
+      .describe(
+        'Move the inputs that recomputed blocks keep to host memory, and back one block before they are needed. ' +
+          'For GPUs, beside a policy that recomputes.',
+      ),
+  })
+  .prefault({})
+  .describe('Where what recomputation keeps lies; which blocks are recomputed, `recompute` says.');
+
 /** The part of DeepSpeed's `pipeline` key that asks for recomputation. */
 export const pipelineSchema = z
   .strictObject({

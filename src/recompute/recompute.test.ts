@@ -9,6 +9,7 @@ import { schedule } from '../step/passes/schedule.js';
 import type { Program, ProgramBlock } from '../step/program.js';
 import { cheapestCover } from './cheapest-cover.js';
 import { chooseBlocks } from './choose-blocks.js';
+import { offloadKeptInputs } from './offload-kept-inputs.js';
 import { recomputeBlocks } from './recompute-blocks.js';
 import { selectBlocks } from './select-blocks.js';
 
@@ -24,6 +25,7 @@ function program(blocks: readonly ProgramBlock[], microBatches = 1): Program {
     bytesPerElement: 4,
     batchBytes: 8,
     optimizerBytes: 0,
+    hostIsApart: true,
     groups: { data: [0] },
     buckets: [],
     instructions: [],
@@ -43,7 +45,7 @@ function block(index: number, kept: number, output: number, workspace = [0, 0, 0
 
 const LAYERS = [0, 1, 2, 3, 4].map((index) => block(index, index === 0 ? 0 : 100, 10));
 
-/** Random blocks with random workspaces, a time each, and a number of micro-batches. */
+/** Random blocks with random workspaces, a time each, a number of micro-batches, and where inputs are kept. */
 const models = fc.record({
   blocks: fc
     .array(
@@ -59,11 +61,17 @@ const models = fc.record({
       list.map((each, index) => ({ ...each, block: block(index, each.kept, each.output, each.workspace) })),
     ),
   microBatches: fc.integer({ min: 1, max: 2 }),
+  keptInputs: fc.constantFrom<KeptInputs>('device', 'host'),
   share: fc.double({ min: 0, max: 1, noNaN: true }),
 });
 
-function compilerOf(base: Program) {
-  return (blocks: ReadonlySet<number>): Program => recomputeBlocks(blocks)(base);
+type KeptInputs = 'device' | 'host';
+
+function compilerOf(base: Program, keptInputs: KeptInputs = 'device') {
+  return (blocks: ReadonlySet<number>): Program => {
+    const compiled = recomputeBlocks(blocks)(base);
+    return keptInputs === 'host' ? offloadKeptInputs(compiled) : compiled;
+  };
 }
 
 function subsetsOf(count: number): readonly ReadonlySet<number>[] {
@@ -126,12 +134,13 @@ test('on demand drops the block whose backward is farthest away, and no more tha
 
 test('on demand keeps to a limit that any choice can keep to', () => {
   fc.assert(
-    fc.property(models, ({ blocks, microBatches, share }) => {
+    fc.property(models, ({ blocks, microBatches, keptInputs, share }) => {
       const compile = compilerOf(
         program(
           blocks.map((each) => each.block),
           microBatches,
         ),
+        keptInputs,
       );
       const most = followValues(compile(new Set())).bytes;
       const least = followValues(compile(chooseBlocks({ policy: 'always' }, { compile }))).bytes;
@@ -147,12 +156,13 @@ test('on demand keeps to a limit that any choice can keep to', () => {
 
 test('a budget is kept at the least cost that any choice of blocks has', () => {
   fc.assert(
-    fc.property(models, ({ blocks, microBatches, share }) => {
+    fc.property(models, ({ blocks, microBatches, keptInputs, share }) => {
       const compile = compilerOf(
         program(
           blocks.map((each) => each.block),
           microBatches,
         ),
+        keptInputs,
       );
       const forwardTimes = blocks.map(({ time }) => time);
       const useful = chooseBlocks({ policy: 'always' }, { compile });

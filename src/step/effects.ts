@@ -1,5 +1,6 @@
 import { computeEffects } from './effects/compute-effects.js';
 import { exchangeEffects } from './effects/exchange-effects.js';
+import { hostEffects } from './effects/host-effects.js';
 import { gradientNorm, update } from './effects/value-names.js';
 import type { Instruction, Operation } from './instruction.js';
 import type { GroupName, Program } from './program.js';
@@ -24,6 +25,8 @@ export interface Effects {
   /** The start that this instruction completes. */
   readonly completes?: string;
   readonly collective?: Collective;
+  /** What it starts to copy over the link between the device and its host. */
+  readonly copy?: HostCopy;
 }
 
 /** A value that appears, with the memory that it takes. */
@@ -37,7 +40,7 @@ export interface Made {
   };
 }
 
-/** The lines of the memory ledger. */
+/** The lines of the memory ledger. `host`: what was moved off the device. */
 export type Account =
   | 'constants'
   | 'parameters'
@@ -48,7 +51,8 @@ export type Account =
   | 'buckets'
   | 'activations'
   | 'workspace'
-  | 'batches';
+  | 'batches'
+  | 'host';
 
 /** What all ranks of a group must do together and in the same order. */
 export interface Collective {
@@ -64,13 +68,19 @@ export interface Collective {
   readonly codec?: string;
 }
 
+/** A copy between the memory of a device and that of its host. */
+export interface HostCopy {
+  readonly to: 'host' | 'device';
+  readonly bytes: number;
+}
+
 /** For each operation what one of its instructions does. */
 export type EffectTable = {
   readonly [Op in Operation]: (instruction: Instruction<Op>, program: Program) => Effects;
 };
 
 /** The one place that knows what each operation needs, makes and frees. */
-const EFFECTS: EffectTable = { ...computeEffects, ...exchangeEffects };
+const EFFECTS: EffectTable = { ...computeEffects, ...exchangeEffects, ...hostEffects };
 
 /** What the instruction needs, makes and frees as a part of the program. */
 export function effectsOf<Op extends Operation>(instruction: Instruction<Op>, program: Program): Effects {

@@ -43,6 +43,8 @@ function handlersThat(handle: (text: string) => void): Handlers {
     scatter: any,
     release: any,
     agree: any,
+    evict: any,
+    fetch: any,
     wait: any,
     check: any,
     clip: any,

@@ -5,6 +5,8 @@ import { cast } from './handlers/cast.js';
 import { check } from './handlers/check.js';
 import { clear } from './handlers/clear.js';
 import { clip } from './handlers/clip.js';
+import { evict } from './handlers/evict.js';
+import { fetch } from './handlers/fetch.js';
 import { forward } from './handlers/forward.js';
 import { gather } from './handlers/gather.js';
 import { load } from './handlers/load.js';
@@ -33,6 +35,8 @@ export function createHandlers(program: Program, state: StepState): Handlers {
     scatter: scatter(program, state),
     release: release(state),
     agree: agree(program, state),
+    evict: evict(state),
+    fetch: fetch(state),
     wait: wait(state),
     check: check(program, state),
     clip: clip(program, state),

@@ -47,6 +47,13 @@ export interface InstructionTable {
     | { readonly block: number; readonly memory: 'gradients'; readonly micro?: number };
   /** Starts telling all ranks each other's tally and sum of squared gradients; a `wait` must follow. */
   readonly agree: object;
+  /**
+   * Starts moving what a block made to host memory; the `wait` that must follow frees it on the device, where
+   * nothing can use it from then on.
+   */
+  readonly evict: Offloaded;
+  /** Starts bringing back to the device what was evicted; it is there, and no longer on the host, after the `wait`. */
+  readonly fetch: Offloaded;
   /** Blocks until a started instruction is done. */
   readonly wait: { readonly started: Instruction<AsynchronousOperation> };
   /** Finds out, the same on all ranks, whether every gradient is finite, and which is not. */
@@ -57,10 +64,17 @@ export interface InstructionTable {
   readonly step: { readonly unlessOverflow?: true };
 }
 
+/** What `evict` and `fetch` move: the output of a block for one micro-batch. */
+export interface Offloaded {
+  readonly memory: 'output';
+  readonly block: number;
+  readonly micro: number;
+}
+
 export type Operation = keyof InstructionTable;
 
 /** Operations that only start their work: their results exist after the `wait` that names them. */
-export type AsynchronousOperation = 'reduce' | 'gather' | 'scatter' | 'agree';
+export type AsynchronousOperation = 'reduce' | 'gather' | 'scatter' | 'agree' | 'evict' | 'fetch';
 
 /** One instruction, or the union of all of them; `op` tells them apart. */
 export type Instruction<Op extends Operation = Operation> = {
@@ -83,11 +97,17 @@ const WORDS: { readonly [Op in Operation]: (instruction: Instruction<Op>) => rea
     freed.memory === 'parameters' ? freed.memory : `${freed.memory}${ofMicro(freed.micro)}`,
   ],
   agree: () => ['tally', 'start'],
+  evict: (moved) => [offloadedName(moved), 'start'],
+  fetch: (moved) => [offloadedName(moved), 'start'],
   wait: ({ started }) => [startName(started)],
   check: () => ['overflow'],
   clip: ({ maximumNorm }) => [maximumNorm === undefined ? 'none' : String(maximumNorm)],
   step: ({ unlessOverflow = false }) => (unlessOverflow ? ['', '(unless overflow)'] : []),
 };
+
+function offloadedName({ memory, block, micro }: Offloaded): string {
+  return `block.${block} ${memory}${ofMicro(micro)}`;
+}
 
 function ofMicro(micro: number | undefined): string {
   return micro === undefined ? '' : ` micro ${micro}`;

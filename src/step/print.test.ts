@@ -26,6 +26,20 @@ const PROGRAM: Program = {
   ],
 };
 
+const LEDGER = {
+  constants: 0,
+  parameters: 1000,
+  masters: 0,
+  gathered: 0,
+  gradients: 1008,
+  optimizer: 2000,
+  buckets: 0,
+  activations: 12_345,
+  workspace: 0,
+  batches: 64,
+  host: 0,
+};
+
 test('a program prints as aligned text under one line that says whose it is', () => {
   assert.equal(
     printProgram(PROGRAM),
@@ -42,6 +56,30 @@ test('a program prints as aligned text under one line that says whose it is', ()
   );
 });
 
+test('what moves between device and host prints with its direction and size, and what lies there apart', () => {
+  const evict = { op: 'evict', memory: 'output', block: 0, micro: 0 } as const;
+  const program: Program = {
+    ...PROGRAM,
+    blocks: [{ name: 'only', parameters: [], activationBytes: 4096, outputBytes: 4096 }],
+    hostIsApart: true,
+    instructions: [evict, { op: 'wait', started: evict }, { ...evict, op: 'fetch' }],
+  };
+  assert.equal(
+    printProgram(program),
+    [
+      'rank 1 of 2 · 1 micro-batch · data parallel 2',
+      'evict  block.0 output micro 0        start  (to host, 4,096 bytes)',
+      'wait   evict block.0 output micro 0',
+      'fetch  block.0 output micro 0        start  (to device, 4,096 bytes)',
+      '',
+    ].join('\n'),
+  );
+  const peak = { bytes: 5, position: -1, ledger: { ...LEDGER, host: 4096 } };
+  const report = { rank: 1, instructions: 3, peak, collectives: [] };
+  assert.match(printReport(program, report), /^ +host +4,096 {2}bytes at most, beside the peak$/m);
+  assert.match(printReport({ ...program, hostIsApart: false }, report), /^ +host +4,096$/m);
+});
+
 test('a program as JSON has everything, and the text of each instruction', () => {
   const { instructions, ...rest } = JSON.parse(JSON.stringify(programToJson(PROGRAM)));
   assert.deepEqual(instructions[2], { op: 'reduce', bucket: 0, text: 'reduce bucket.0 start' });
@@ -50,22 +88,15 @@ test('a program as JSON has everything, and the text of each instruction', () =>
 });
 
 test('a report prints the peak with its ledger, and what is sent', () => {
-  const ledger = {
-    constants: 0,
-    parameters: 1000,
-    masters: 0,
-    gathered: 0,
-    gradients: 1008,
-    optimizer: 2000,
-    buckets: 0,
-    activations: 12_345,
-    workspace: 0,
-    batches: 64,
-  };
   const collectives = [
     { kind: 'all-reduce', group: 'data', count: 2, elements: 65_538, sentBytes: 262_152 } as const,
   ];
-  const report = { rank: 1, instructions: 6, peak: { bytes: 16_417, position: 1, ledger }, collectives };
+  const report = {
+    rank: 1,
+    instructions: 6,
+    peak: { bytes: 16_417, position: 1, ledger: LEDGER },
+    collectives,
+  };
   assert.equal(
     printReport(PROGRAM, report),
     [
@@ -80,6 +111,7 @@ test('a report prints the peak with its ledger, and what is sent', () => {
       '       activations         12,345',
       '       workspace                0',
       '       batches                 64',
+      '       host                     0',
       'sends  all-reduce (data)  262,152  bytes in 2 messages of 65,538 elements together',
       '',
     ].join('\n'),

@@ -14,7 +14,12 @@ export function printProgram(program: Program): string {
 export function printReport(program: Program, { peak, collectives }: ProgramReport): string {
   const instruction = program.instructions[peak.position];
   const moment = instruction === undefined ? 'at the start' : `in ${instructionText(instruction)}`;
-  const ledger = Object.entries(peak.ledger).map(([account, bytes]) => ['', account, count(bytes), '']);
+  const ledger = Object.entries(peak.ledger).map(([account, bytes]) => [
+    '',
+    account,
+    count(bytes),
+    account === 'host' && program.hostIsApart ? 'bytes at most, beside the peak' : '',
+  ]);
   const traffic = collectives.map(({ kind, group, count: calls, elements, sentBytes }) => [
     'sends',
     `${kind} (${group})`,
@@ -42,9 +47,12 @@ function header(program: Program): string {
 
 function row(instruction: Instruction, program: Program): readonly string[] {
   const [subject = '', ...details] = instructionWords(instruction);
-  const { collective } = effectsOf(instruction, program);
-  const remark = collective === undefined ? '' : `(${collectiveText(collective)})`;
-  return [instruction.op, subject, details.join(' '), remark];
+  const { collective, copy } = effectsOf(instruction, program);
+  const remarks = [
+    ...(collective === undefined ? [] : [`(${collectiveText(collective)})`]),
+    ...(copy === undefined ? [] : [`(to ${copy.to}, ${count(copy.bytes)} bytes)`]),
+  ];
+  return [instruction.op, subject, details.join(' '), ...remarks];
 }
 
 /** Numbers stand to the right of their column, words to the left. */

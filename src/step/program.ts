@@ -111,6 +111,11 @@ export interface Program {
   readonly groups: Readonly<Record<GroupName, readonly number[]>>;
   /** Whether reductions in fp32 need no memory for messages: the ranks read each other's. */
   readonly readsInPlace?: boolean;
+  /**
+   * Whether the host's memory is another than the device's, so that what is moved there leaves the device. Where
+   * they are the same (a CPU, which is what is meant where this is left out) it takes up as much as before.
+   */
+  readonly hostIsApart?: boolean;
   readonly buckets: readonly Bucket[];
   /** Absent: every rank has all of the training state. */
   readonly sharding?: Sharding;

@@ -1,5 +1,5 @@
 import { followValues } from './checker/data-flow.js';
-import { type Collective, effectsOf } from './effects.js';
+import { type Collective, effectsOf, type HostCopy } from './effects.js';
 import { type Instruction, instructionText } from './instruction.js';
 import type { Program } from './program.js';
 import type { Slice } from './timeline.js';
@@ -10,6 +10,8 @@ export interface CostModel {
   compute(instruction: Instruction, program: Program): number;
   /** Time of a collective on the communication stream, from when its last rank came. */
   communicate(collective: Collective, ranks: number): number;
+  /** Time of a copy over the link between the device and its host, which nothing else uses meanwhile. */
+  copy(copy: HostCopy): number;
 }
 
 /** How one rank spends a step. */
@@ -18,6 +20,7 @@ export interface SimulatedRank {
   readonly endMs: number;
   readonly computeMs: number;
   readonly communicationMs: number;
+  readonly copyMs: number;
   /** Time in which the compute stream stood still in a wait. */
   readonly exposedMs: number;
   readonly peakBytes: number;
@@ -31,9 +34,9 @@ export interface Simulation {
 }
 
 /**
- * Runs the programs of all ranks over a cost model. A rank has two streams, one that computes and one that
- * communicates; each does one thing at a time, in program order. A collective begins when every member has
- * started it and has its communication stream free.
+ * Runs the programs of all ranks over a cost model. A rank has three streams, one that computes, one that
+ * communicates and one that copies between device and host; each does one thing at a time, in program order. A
+ * collective begins when every member has started it and has its communication stream free.
  *
  * The programs must have passed `checkPrograms`, which rules out that ranks wait for each other for ever.
  */
@@ -79,7 +82,7 @@ interface Queued {
   readonly issuedMs: number;
 }
 
-/** One rank's place in its program and on its two streams. */
+/** One rank's place in its program and on its streams. */
 class RankClock {
   readonly queue: Queued[] = [];
   readonly slices: Slice[] = [];
@@ -88,6 +91,8 @@ class RankClock {
   #nowMs = 0;
   #computeMs = 0;
   #communicationMs = 0;
+  #copyFreeMs = 0;
+  #copyMs = 0;
   #exposedMs = 0;
   readonly #finished = new Map<string, number>();
 
@@ -106,7 +111,7 @@ class RankClock {
     for (;;) {
       const instruction = this.program.instructions[this.#position];
       if (instruction === undefined) break;
-      const { starts, completes, collective } = effectsOf(instruction, this.program);
+      const { starts, completes, collective, copy } = effectsOf(instruction, this.program);
       const readyMs = completes === undefined ? this.#nowMs : this.#finished.get(completes);
       if (readyMs === undefined) break;
       if (completes !== undefined) this.#finished.delete(completes);
@@ -114,6 +119,7 @@ class RankClock {
       if (starts !== undefined && collective !== undefined) {
         this.queue.push({ name: starts, collective, issuedMs: this.#nowMs });
       }
+      if (starts !== undefined && copy !== undefined) this.#copy(starts, copy);
       this.#position += 1;
     }
     return this.#position > from;
@@ -134,6 +140,7 @@ class RankClock {
       endMs: this.#nowMs,
       computeMs: this.#computeMs,
       communicationMs: this.#communicationMs,
+      copyMs: this.#copyMs,
       exposedMs: this.#exposedMs,
       peakBytes: followValues(this.program).bytes,
     };
@@ -147,6 +154,16 @@ class RankClock {
     this.#computeMs += costMs;
     this.#nowMs = startMs + waitMs + costMs;
     this.#draw('compute', instructionText(instruction), startMs, this.#nowMs);
+  }
+
+  /** Needs nobody else, so that its end is known as soon as it is started. */
+  #copy(name: string, copy: HostCopy): void {
+    const startMs = Math.max(this.#copyFreeMs, this.#nowMs);
+    const endMs = startMs + this.costs.copy(copy);
+    this.#finished.set(name, endMs);
+    this.#copyFreeMs = endMs;
+    this.#copyMs += endMs - startMs;
+    this.#draw('copy', name, startMs, endMs);
   }
 
   #draw(stream: Slice['stream'], name: string, startMs: number, endMs: number): void {

@@ -46,10 +46,37 @@ test('a started operation is drawn from its start to the end of its wait', () =>
 test('a Chrome trace has a process per rank, a thread per stream and times in microseconds', () => {
   const { traceEvents } = chromeTrace(measuredSlices(PROGRAM, TIMES));
   assert.deepEqual(traceEvents[0], { ph: 'M', name: 'process_name', pid: 1, args: { name: 'rank 1' } });
-  assert.deepEqual(traceEvents.slice(4), [
+  assert.deepEqual(traceEvents.slice(5), [
     { name: 'backward block.0 micro 0', cat: 'compute', pid: 1, tid: 0, ph: 'X', ts: 11_000, dur: 9000 },
     { name: 'wait reduce bucket.0', cat: 'compute', pid: 1, tid: 0, ph: 'X', ts: 20_000, dur: 4000 },
     { name: 'reduce bucket.0', cat: 'communication', pid: 1, tid: 1, ph: 'b', id: 3, ts: 10_000 },
     { name: 'reduce bucket.0', cat: 'communication', pid: 1, tid: 1, ph: 'e', id: 3, ts: 24_000 },
   ]);
+});
+
+test('copies between device and host have a thread of their own, and are no communication', () => {
+  const evict = { op: 'evict', memory: 'output', block: 0, micro: 0 } as const;
+  const program: Program = {
+    ...PROGRAM,
+    blocks: [{ name: 'only', parameters: [], activationBytes: 0, outputBytes: 0 }],
+    instructions: [evict, { op: 'backward', block: 0, micro: 0 }, { op: 'wait', started: evict }],
+  };
+  const slices = measuredSlices(program, TIMES);
+  assert.deepEqual(slices.at(-1), {
+    rank: 1,
+    stream: 'copy',
+    name: 'evict block.0 output micro 0',
+    startMs: 10,
+    endMs: 24,
+  });
+  assert.equal(exposedCommunicationMs(program, TIMES), 0);
+  const { traceEvents } = chromeTrace(slices);
+  assert.deepEqual(traceEvents[3], {
+    ph: 'M',
+    name: 'thread_name',
+    pid: 1,
+    tid: 2,
+    args: { name: 'copy' },
+  });
+  assert.match(JSON.stringify(traceEvents.at(-1)), /"cat":"copy","pid":1,"tid":2/);
 });

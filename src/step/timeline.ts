@@ -1,6 +1,6 @@
 import { effectsOf } from './effects.js';
 import type { TimedInstruction } from './executor.js';
-import { instructionText } from './instruction.js';
+import { type Instruction, instructionText } from './instruction.js';
 import type { Program } from './program.js';
 
 /** Something that took time on one rank: an instruction, or a started operation until it was done. */
@@ -12,8 +12,8 @@ export interface Slice {
   readonly endMs: number;
 }
 
-/** A rank computes on one stream while its started operations run on the other. */
-export type Stream = 'compute' | 'communication';
+/** A rank computes on one stream while its started operations run on the others. */
+export type Stream = 'compute' | 'communication' | 'copy';
 
 /**
  * Slices of a measured step. A started operation is drawn from its start to the end of its wait: nobody
@@ -30,15 +30,24 @@ export function measuredSlices(program: Program, times: readonly TimedInstructio
     const slice: Slice = { rank, stream: 'compute', name: instructionText(instruction), startMs, endMs };
     if (completes === undefined) return [slice];
     const begun = started.get(completes) ?? startMs;
-    return [slice, { rank, stream: 'communication', name: completes, startMs: begun, endMs }];
+    return [slice, { rank, stream: streamOf(instruction, program), name: completes, startMs: begun, endMs }];
   });
 }
 
-/** Communication that computation did not hide: the time spent in waits. */
+/** Communication that computation did not hide: the time spent in waits for it. */
 export function exposedCommunicationMs(program: Program, times: readonly TimedInstruction[]): number {
   return times
-    .filter(({ position }) => program.instructions[position]?.op === 'wait')
+    .filter(({ position }) => {
+      const instruction = program.instructions[position];
+      return instruction !== undefined && streamOf(instruction, program) === 'communication';
+    })
     .reduce((sum, { startMs, endMs }) => sum + (endMs - startMs), 0);
+}
+
+/** Where what an instruction does itself or waits for is done. */
+function streamOf(instruction: Instruction, program: Program): Stream {
+  if (instruction.op !== 'wait') return 'compute';
+  return effectsOf(instruction.started, program).copy === undefined ? 'communication' : 'copy';
 }
 
 /**
@@ -60,7 +69,7 @@ export function chromeTrace(slices: readonly Slice[]): { readonly traceEvents: r
   return { traceEvents: [...names, ...slices.flatMap(traceEvents)] };
 }
 
-const THREADS: { readonly [Name in Stream]: number } = { compute: 0, communication: 1 };
+const THREADS: { readonly [Name in Stream]: number } = { compute: 0, communication: 1, copy: 2 };
 
 function traceEvents({ rank, stream, name, startMs, endMs }: Slice, index: number): readonly object[] {
   const place = { name, cat: stream, pid: rank, tid: THREADS[stream] };

@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { OrderedGroup } from '../../src/comm/ordered-group.js';
-import type { ProcessGroup } from '../../src/comm/process-group.js';
 import type { Batch } from '../../src/engine/batch.js';
 import { compileStep } from '../../src/engine/compile-step.js';
 import { resolveConfig, type UserConfig } from '../../src/engine/config.js';
@@ -9,6 +8,7 @@ import type { Engine } from '../../src/engine/engine.js';
 import { buildEngine } from '../../src/engine/initialize.js';
 import { openModel } from '../../src/engine/model-source.js';
 import { planFlatLayout } from '../../src/nn/flat-layout.js';
+import { keptOpen } from '../kept-open.js';
 import { type Expected, readJson, readSequences } from '../models-harness.js';
 import { joinAsRank, readPlace } from '../rank-world.js';
 import type { Bucket, Job, Outcome, Transport } from './jobs.js';
@@ -84,9 +84,11 @@ function configOf(job: Job, length: number): UserConfig {
   return { ...whole, recompute: recomputeOf(job, whole) };
 }
 
-function bucketSizes({ bucket, stage }: Job): UserConfig['zero_optimization'] {
-  const { reduce_bucket_size, ...gathering } = SIZES[bucket];
-  return { reduce_bucket_size, ...(stage === 3 && gathering) };
+/** Nothing is fetched ahead without overlap, and a key that would do nothing is refused. */
+function bucketSizes({ bucket, stage, overlap }: Job): UserConfig['zero_optimization'] {
+  const { reduce_bucket_size, stage3_prefetch_bucket_size: ahead, ...gathering } = SIZES[bucket];
+  const fetching = overlap && ahead !== undefined ? { stage3_prefetch_bucket_size: ahead } : {};
+  return { reduce_bucket_size, ...(stage === 3 && { ...gathering, ...fetching }) };
 }
 
 function recomputeOf({ policy }: Job, whole: UserConfig): UserConfig['recompute'] {
@@ -144,15 +146,4 @@ function fingerprint(engine: Engine): string {
 
 function relative(got: number, expected = Number.NaN): number {
   return Math.abs(got - expected) / Math.abs(expected);
-}
-
-/** The same group for the next engine. */
-function keptOpen(open: ProcessGroup): ProcessGroup {
-  return new Proxy(open, {
-    get: (target, key) => {
-      if (key === 'close') return () => {};
-      const value: unknown = Reflect.get(target, key, target);
-      return typeof value === 'function' ? value.bind(target) : value;
-    },
-  });
 }

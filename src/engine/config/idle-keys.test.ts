@@ -21,6 +21,19 @@ test('a value that asks for nothing may stand where its key has no effect', () =
   assert.deepEqual(notesOf({ optimizer: { type: 'SGD', params: { dampening: 0 } } }), []);
 });
 
+test('kept inputs may go to the host beside either key that asks for recomputation', () => {
+  const base = { train_batch_size: 1, device: 'cuda', activation_checkpointing: { cpu_checkpointing: true } };
+  for (const asked of [
+    { recompute: { policy: 'always' } },
+    { pipeline: { activation_checkpoint_interval: 2 } },
+  ] as const) {
+    const config = resolveConfig({ ...base, ...asked } as UserConfig);
+    assert.equal(config.activation_checkpointing.cpu_checkpointing, true);
+  }
+  const inert = { train_batch_size: 1, activation_checkpointing: { cpu_checkpointing: false } };
+  assert.equal(resolveConfig(inert).activation_checkpointing.cpu_checkpointing, false);
+});
+
 test('a learning rate that the schedule passes over is noted, and no other', () => {
   const optimizer = { type: 'AdamW', params: { lr: 3e-4 } } as const;
   const noted = (scheduler: NonNullable<UserConfig['scheduler']>) => notesOf({ optimizer, scheduler }).join();

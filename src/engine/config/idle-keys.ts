@@ -1,6 +1,7 @@
 import { show } from '../../base/explain-issues.js';
 import { formatPath, type JsonPath, type JsonValue } from '../../base/json-document.js';
 import { hasMomentum } from '../../optim/config.js';
+import { recomputePolicy } from './recompute-policy.js';
 import type { ConfigRule, GivenValue } from './rules.js';
 import type { CheckedConfig } from './schema.js';
 
@@ -58,6 +59,14 @@ const withoutDecayRates: IdleReason = ({ scheduler }) =>
 const withStaticScale: IdleReason = ({ fp16 }) =>
   fp16.enabled && fp16.loss_scale > 0 ? 'while loss_scale is above 0, which keeps the scale' : undefined;
 
+const onTheCpu: IdleReason = ({ device }) =>
+  device === 'cpu' ? 'on a CPU, where kept inputs lie in host memory anyway' : undefined;
+
+const withoutRecomputation: IdleReason = (config) =>
+  recomputePolicy(config).policy === 'none'
+    ? 'while nothing is recomputed, for then no inputs are kept'
+    : undefined;
+
 const scaling = (key: string): JsonPath => ['fp16', key];
 const zero = (key: string): JsonPath => ['zero_optimization', key];
 const cycle = (key: string): JsonPath => ['scheduler', 'params', key];
@@ -73,6 +82,11 @@ const CONDITIONAL_KEYS: readonly ConditionalKey[] = [
   { path: scaling('hysteresis'), inert: 2, idle: withStaticScale },
   { path: scaling('consecutive_hysteresis'), inert: false, idle: withStaticScale },
   { path: scaling('min_loss_scale'), inert: 1, idle: withStaticScale },
+  {
+    path: ['activation_checkpointing', 'cpu_checkpointing'],
+    inert: false,
+    idle: either(onTheCpu, withoutRecomputation),
+  },
   { path: ['optimizer', 'params', 'dampening'], inert: 0, idle: withoutMomentum },
   { path: cycle('cycle_momentum'), inert: false, idle: withoutMovedMomentum },
   { path: cycle('cycle_min_mom'), idle: withoutMovedMomentum },
@@ -84,6 +98,7 @@ const CONDITIONAL_KEYS: readonly ConditionalKey[] = [
 
 /** The sections that say whether a key acts. */
 function keysBehind([section]: JsonPath): ConfigRule['keys'] {
+  if (section === 'activation_checkpointing') return [section, 'device', 'recompute', 'pipeline'];
   return section === 'zero_optimization' || section === 'fp16' ? [section] : ['optimizer', 'scheduler'];
 }
 

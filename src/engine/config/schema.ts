@@ -5,7 +5,7 @@ import { dataSchema } from '../../data/config.js';
 import { adapterSchema, modelSchema } from '../../models/config.js';
 import { gradientClippingSchema, optimizerSchema, schedulerSchema } from '../../optim/config.js';
 import { bf16Schema, fp16Schema } from '../../precision/config.js';
-import { pipelineSchema, recomputeSchema } from '../../recompute/config.js';
+import { activationCheckpointingSchema, pipelineSchema, recomputeSchema } from '../../recompute/config.js';
 import { zeroSchema } from '../../zero/config.js';
 
 /**
@@ -51,6 +51,7 @@ export const configSchema = z.strictObject({
   bfloat16: bf16Schema.optional().describe("DeepSpeed's older name of `bf16`."),
   fp16: fp16Schema.prefault({}),
   recompute: recomputeSchema,
+  activation_checkpointing: activationCheckpointingSchema,
   pipeline: pipelineSchema,
   steps_per_print: positiveInteger()
     .optional()

@@ -461,6 +461,16 @@ export interface UserConfig {
         readonly budget_bytes: number;
       }
     | undefined;
+  /** Where what recomputation keeps lies; which blocks are recomputed, `recompute` says. */
+  readonly activation_checkpointing?:
+    | {
+        /**
+         * Move the inputs that recomputed blocks keep to host memory, and back one block before they are
+         * needed. For GPUs, beside a policy that recomputes. Default: `false`.
+         */
+        readonly cpu_checkpointing?: boolean | undefined;
+      }
+    | undefined;
   /** DeepSpeed's pipeline engine. */
   readonly pipeline?:
     | {

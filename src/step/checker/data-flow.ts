@@ -4,11 +4,15 @@ import type { Program } from '../program.js';
 import { standingBuffers } from '../standing-buffers.js';
 import { refusal } from './refusal.js';
 
-/** Memory at the moment when a program has most of it. */
+/** Memory at the moment when a program has most of it on its device. */
 export interface MemoryPeak {
   readonly bytes: number;
   /** Index of the instruction that is running then. */
   readonly position: number;
+  /**
+   * What `bytes` consists of. Where the host's memory is apart (`Program.hostIsApart`), the line `host` is not in
+   * that sum: it is the most that lies there at any moment of the step, which is seldom that of the peak.
+   */
   readonly ledger: Readonly<Record<Account, number>>;
 }
 
@@ -16,15 +20,15 @@ export interface MemoryPeak {
  * Follows every value through the program (see the note on values at `Effects`) and refuses the first
  * instruction that reads what is not there, makes what is there, or frees what somebody still needs.
  *
- * @param see is told the live bytes at the height of each instruction
- * @returns the peak of live bytes, over everything that the program and its initial values allocate.
+ * @param see is told the live bytes on the device at the height of each instruction
+ * @returns the peak of live bytes on the device, over everything that the program and its initial values allocate.
  */
 export function followValues(
   program: Program,
   see: (position: number, bytes: number) => void = () => undefined,
 ): MemoryPeak {
   const initial = [...initialValues(program), ...standingBuffers(program)];
-  const values = new LiveValues(initial);
+  const values = new LiveValues(initial, program.hostIsApart ?? false);
   const pending = new Map<string, Pending>();
   let peak = values.peakAt(-1);
 
@@ -53,7 +57,7 @@ export function followValues(
   }
 
   checkEnd(program, initial, values, pending);
-  return peak;
+  return values.withHost(peak);
 }
 
 interface Pending {
@@ -84,7 +88,9 @@ function checkEnd(
 
 /** The values that exist at one point of a program. */
 class LiveValues {
+  /** On the device. */
   bytes = 0;
+  #mostOnHost = 0;
   readonly #live = new Map<string, { readonly made: Made; pendingIn: string | undefined; holds: number }>();
   readonly #ledger: Record<Account, number> = {
     constants: 0,
@@ -97,9 +103,13 @@ class LiveValues {
     activations: 0,
     workspace: 0,
     batches: 0,
+    host: 0,
   };
 
-  constructor(initial: readonly Made[]) {
+  constructor(
+    initial: readonly Made[],
+    readonly hostIsApart: boolean,
+  ) {
     for (const made of initial) this.make(made, undefined);
   }
 
@@ -156,9 +166,15 @@ class LiveValues {
     return { bytes: this.bytes, position, ledger: { ...this.#ledger } };
   }
 
+  /** A peak of the device's memory, and with it that of the host's where this is another. */
+  withHost(peak: MemoryPeak): MemoryPeak {
+    return this.hostIsApart ? { ...peak, ledger: { ...peak.ledger, host: this.#mostOnHost } } : peak;
+  }
+
   #account({ memory }: Made, sign: 1 | -1): void {
     if (memory === undefined || memory.pool !== undefined) return;
-    this.bytes += sign * memory.bytes;
     this.#ledger[memory.account] += sign * memory.bytes;
+    this.#mostOnHost = Math.max(this.#mostOnHost, this.#ledger.host);
+    if (memory.account !== 'host' || !this.hostIsApart) this.bytes += sign * memory.bytes;
   }
 }

@@ -17,6 +17,8 @@ export const agreed = 'agreed tally';
 export const parameters = (block: number) => `parameters of block.${block}`;
 export const batch = (micro: number) => `batch of micro ${micro}`;
 export const output = (block: number, micro: number) => `output of block.${block} micro ${micro}`;
+export const outputOnHost = (block: number, micro: number) =>
+  `output of block.${block} micro ${micro} on the host`;
 export const graph = (block: number, micro: number) => `graph of block.${block} micro ${micro}`;
 export const outputGradient = (block: number, micro: number) =>
   `output gradient of block.${block} micro ${micro}`;

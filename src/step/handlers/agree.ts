@@ -26,7 +26,7 @@ export function agree(program: Program, state: StepState): Handlers['agree'] {
         all.reduce((sum, value, index) => (index % own.length === item ? sum + value : sum), 0);
       state.agreed = { lossSum: sumOf(0), tokens: sumOf(1), stopVotes: sumOf(2), squares: sumOf(3) };
     };
-    state.started.put({ tensor: keep(tensor), work: { wait: finish } }, startName(instruction));
+    state.started.put({ tensors: [keep(tensor)], work: { wait: finish } }, startName(instruction));
   };
 }
 

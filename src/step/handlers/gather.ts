@@ -24,6 +24,6 @@ export function gather(program: Program, state: StepState): Handlers['gather'] {
     const own = tensor.narrow(0, program.rank * slice.elements, slice.elements);
     if (!isKept || program.precision !== undefined) noGrad(() => own.copy_(slice));
     const work = group.allGather(tensor, own);
-    state.started.put({ tensor: keep(tensor), work }, startName(instruction));
+    state.started.put({ tensors: [keep(tensor)], work }, startName(instruction));
   };
 }

@@ -25,7 +25,7 @@ export function reduce(program: Program, state: StepState): Handlers['reduce'] {
     if (compression === undefined) {
       const tensor = buffer.narrow(0, bucket.start, bucketElements(bucket));
       const work = group.allReduce(tensor, 'sum');
-      state.started.put({ tensor: keep(tensor), work }, name);
+      state.started.put({ tensors: [keep(tensor)], work }, name);
       return;
     }
     const tensor = buffer.narrow(0, bucket.start, bucket.end - bucket.start);
@@ -37,6 +37,6 @@ export function reduce(program: Program, state: StepState): Handlers['reduce'] {
       tally?.wait();
       values.wait();
     };
-    state.started.put({ tensor: keep(tensor), work: { wait } }, name);
+    state.started.put({ tensors: [keep(tensor)], work: { wait } }, name);
   };
 }

@@ -1,11 +1,9 @@
 import type { Activations } from '../../nn/block.js';
 import { enableGrad, noGrad } from '../../tensor/autograd.js';
-import type { DType } from '../../tensor/dtype.js';
 import { randomState } from '../../tensor/random.js';
 import { keep, type Tensor } from '../../tensor/tensor.js';
+import { isDifferentiable } from './is-differentiable.js';
 import type { ForwardRecord, StepState } from './step-state.js';
-
-const DIFFERENTIABLE: ReadonlySet<DType> = new Set(['float32', 'float64', 'float16', 'bfloat16']);
 
 /** Runs one block on detached inputs, so that autograd's graph is that of the block alone, and keeps both its ends. */
 export function runBlock(state: StepState, index: number, micro: number): ForwardRecord {
@@ -48,7 +46,7 @@ function inputOf(state: StepState, index: number, micro: number): Activations {
 function leavesOf(activations: Activations, wantsGradient: (tensor: Tensor) => boolean): Activations {
   const entries = Object.entries(activations).map(([name, tensor]) => {
     const leaf = tensor.detach();
-    if (DIFFERENTIABLE.has(tensor.dtype) && wantsGradient(tensor)) leaf.requiresGrad = true;
+    if (isDifferentiable(tensor) && wantsGradient(tensor)) leaf.requiresGrad = true;
     return [name, leaf] as const;
   });
   return Object.fromEntries(entries);

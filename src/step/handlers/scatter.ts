@@ -39,6 +39,6 @@ export function scatter(program: Program, state: StepState): Handlers['scatter']
       work.wait();
       if (!isKept) noGrad(() => shard.narrow(0, start, end - start).add_(tensor));
     };
-    state.started.put({ tensor: keep(tensor), work: { wait: finish } }, startName(instruction));
+    state.started.put({ tensors: [keep(tensor)], work: { wait: finish } }, startName(instruction));
   };
 }

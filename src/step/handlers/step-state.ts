@@ -83,10 +83,10 @@ export interface ForwardRecord {
   readonly randomState?: Uint8Array;
 }
 
-/** A started operation and the tensor that it works on. */
+/** A started operation and the tensors that are freed when it is done. */
 export interface Started {
   readonly work: Work;
-  readonly tensor: Tensor;
+  readonly tensors: readonly Tensor[];
 }
 
 /** What the instructions of one step hand to each other. Made for one step, empty again at its end. */
@@ -96,6 +96,8 @@ export class StepState {
   readonly forwards = new Slots<ForwardRecord>('forward');
   /** By block and micro-batch. */
   readonly outputGradients = new Slots<Activations>('output gradient');
+  /** Copies in host memory of what outputs hold, by block and micro-batch. */
+  readonly evicted = new Slots<Activations>('evicted output');
   readonly started = new Slots<Started>('start');
   /** Set where no rank knows it alone. */
   agreed: Agreement | undefined;
@@ -131,7 +133,10 @@ export class StepState {
       disposeAll(output);
     }
     for (const gradients of this.outputGradients.takeAll()) disposeAll(gradients);
-    for (const { tensor } of this.started.takeAll()) tensor.dispose();
+    for (const copies of this.evicted.takeAll()) disposeAll(copies);
+    for (const { tensors } of this.started.takeAll()) {
+      for (const tensor of tensors) tensor.dispose();
+    }
   }
 
   isLast(block: number): boolean {

@@ -7,6 +7,6 @@ export function wait(state: StepState): Handlers['wait'] {
   return ({ started }) => {
     const name = startName(started);
     state.started.get(name).work.wait();
-    state.started.take(name).tensor.dispose();
+    for (const tensor of state.started.take(name).tensors) tensor.dispose();
   };
 }

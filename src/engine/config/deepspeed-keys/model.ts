@@ -1,8 +1,7 @@
 import type { KeyTable } from '../key-table.js';
 import { dead, foreign, later, off, section, switched } from '../key-table.js';
 
-const KEPT_INPUTS =
-  'the inputs that recomputation keeps stay where they are, one tensor a block; see `recompute`';
+const KEPT_INPUTS = 'the inputs that recomputation keeps are one tensor a block; see `recompute`';
 const PIPELINE = 'pipeline parallelism comes later';
 const TENSOR = 'tensor parallelism comes later';
 const EXPERTS = 'expert parallelism is not here yet';
@@ -17,7 +16,6 @@ const SPARSE = 'DeepSpeed parses it and no engine code reads it';
 export const modelKeys: KeyTable = {
   activation_checkpointing: section({
     partition_activations: off(false, 'it divides kept inputs over tensor-parallel ranks, which come later'),
-    cpu_checkpointing: off(false, 'moving kept inputs to host memory is for GPUs and comes later'),
     contiguous_memory_optimization: off(false, KEPT_INPUTS),
     number_checkpoints: off(
       null,
