@@ -1,5 +1,5 @@
 import { resolve } from 'node:path';
-import { TrainyardError } from '../base/errors.js';
+import { invariant, TrainyardError } from '../base/errors.js';
 import { quote } from '../base/printable.js';
 import type { AdapterConfig } from '../models/config.js';
 import {
@@ -87,13 +87,18 @@ export function peftName(parameter: string): string {
   return `${PEFT_PREFIX}${parameter}`;
 }
 
-/** The full names of a layer's matrices. */
-export function updateNames(
+/** The full names of a layer's weight and of the matrices of its update. */
+export function adaptedNames(
   base: Model,
   { block, weight }: LinearLayer,
-): { readonly down: string; readonly up: string } {
-  const { name = '' } = base.blocks[block] ?? {};
-  return { down: fullName({ name }, downName(weight)), up: fullName({ name }, upName(weight)) };
+): { readonly weight: string; readonly down: string; readonly up: string } {
+  const owner = base.blocks[block];
+  invariant(owner, `an adapted layer is in block ${block}, which the model does not have`);
+  return {
+    weight: fullName(owner, weight),
+    down: fullName(owner, downName(weight)),
+    up: fullName(owner, upName(weight)),
+  };
 }
 
 /** The layers that a stored adapter has matrices for. */

@@ -24,7 +24,7 @@ import { fillParameters, streamSeed } from './fill-parameters.js';
 import { openFrozenMemory, shareTables } from './frozen-memory.js';
 import { HostConstants } from './host-constants.js';
 import { lossScalingOf } from './loss-scaling.js';
-import { type ModelSource, openModel, withAdapter } from './model-source.js';
+import { inForm, type ModelSource, openModel } from './model-source.js';
 import { runIdentity } from './run-identity.js';
 import { StepPrograms } from './step-programs.js';
 import { TrainingMemory } from './training-memory.js';
@@ -56,11 +56,12 @@ export function initialize({ config: written, model }: InitializeOptions): Engin
   return buildEngine({ config, source, world });
 }
 
-function modelOf({ model: named, adapter }: ResolvedConfig, own: Model | undefined): ModelSource {
+function modelOf(config: ResolvedConfig, own: Model | undefined): ModelSource {
+  const { model: named } = config;
   if (named !== undefined && own !== undefined) throw twoModels(own);
-  if (own !== undefined) return withAdapter({ model: own }, adapter);
+  if (own !== undefined) return inForm({ model: own }, config);
   invariant(named !== undefined, 'the configuration has to name a model where none is given');
-  return openModel({ model: named, adapter });
+  return openModel({ ...config, model: named });
 }
 
 function twoModels({ architecture }: Model): TrainyardError {

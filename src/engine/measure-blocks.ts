@@ -76,8 +76,15 @@ function isAlike(left: Block, right: Block): boolean {
     parameters
       .map(({ name, shape, tiedTo = '', frozen = false }) => `${name} ${shape.join(',')} ${tiedTo} ${frozen}`)
       .join();
-  const codeOf = (block: Block) => (block instanceof AdaptedBlock ? block.base.forward : block.forward);
-  return codeOf(left) === codeOf(right) && shapesOf(left) === shapesOf(right);
+  const [code, other] = [codeOf(left), codeOf(right)];
+  const isSameCode = code.length === other.length && code.every((each, index) => each === other[index]);
+  return isSameCode && shapesOf(left) === shapesOf(right);
+}
+
+/** What runs when a block does: a block around others is no more than they are. */
+function codeOf(block: Block): readonly Block['forward'][] {
+  if (block instanceof AdaptedBlock) return codeOf(block.base);
+  return [block.forward, ...(block.halves ?? []).flatMap(codeOf)];
 }
 
 function costsOfKinds(

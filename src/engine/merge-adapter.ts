@@ -1,14 +1,13 @@
 import { invariant } from '../base/errors.js';
 import { mergeWeight } from '../models/lora/merge-weight.js';
 import { configToSave } from '../models/registry.js';
-import { fullName } from '../nn/flat-layout.js';
 import { MappedTensors } from '../store/hugging-face/mapped-tensors.js';
 import { saveModelFolder } from '../store/hugging-face/save-model-folder.js';
 import type { TensorSource } from '../store/safetensors/write.js';
 import { noGrad } from '../tensor/autograd.js';
 import { scope, type Tensor } from '../tensor/tensor.js';
 import { openAdaptedFolder } from './adapted-folder.js';
-import { peftName, updateNames } from './adapter-source.js';
+import { adaptedNames, peftName } from './adapter-source.js';
 import { storedParameters } from './fill-parameters.js';
 import { tensorOf } from './stored-tensor.js';
 
@@ -32,17 +31,15 @@ export function mergeAdapter({ adapterPath, modelPath, output }: MergeOptions): 
   const weights = adapter?.weights;
   invariant(folder && adapter && weights, 'an adapter folder has a model and matrices');
   const { base, layers, options } = adapter;
-  const layerOf = new Map(
-    layers.map((layer) => [fullName({ name: base.blocks[layer.block]?.name ?? '' }, layer.weight), layer]),
-  );
+  const adapted = layers.map((layer) => ({ storage: layer.storage, ...adaptedNames(base, layer) }));
+  const layerOf = new Map(adapted.map((layer) => [layer.weight, layer]));
   const stored = new MappedTensors(folder);
   const matrix = (name: string): Tensor => tensorOf(weights.read(peftName(name))).to('float32');
   const merged = (name: string, storedName: string): Tensor => {
     const weight = stored.tensor(storedName);
     const layer = layerOf.get(name);
     if (layer === undefined) return weight;
-    const { down, up } = updateNames(base, layer);
-    const update = { down: matrix(down), up: matrix(up), scale: options.alpha / options.rank };
+    const update = { down: matrix(layer.down), up: matrix(layer.up), scale: options.alpha / options.rank };
     return mergeWeight(weight.to('float32'), layer.storage, update).to(weight.dtype);
   };
   const tensors = [...storedParameters(folder, base)].map(([name, storedName]): TensorSource => {

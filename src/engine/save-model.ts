@@ -3,12 +3,11 @@ import type { Tokenizer } from '../data/tokenizer.js';
 import { mergeWeight } from '../models/lora/merge-weight.js';
 import { peftConfigOf } from '../models/lora/peft-config.js';
 import { configToSave } from '../models/registry.js';
-import { fullName } from '../nn/flat-layout.js';
 import { saveAdapterFolder } from '../store/hugging-face/save-adapter-folder.js';
 import { saveModelFolder } from '../store/hugging-face/save-model-folder.js';
 import { noGrad } from '../tensor/autograd.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { type AdapterSource, peftName, updateNames } from './adapter-source.js';
+import { type AdapterSource, adaptedNames, peftName } from './adapter-source.js';
 import { type CollectiveTensor, collectTensors } from './collect-tensors.js';
 import type { ModelSource } from './model-source.js';
 import { withTokenizer } from './saved-tokenizer.js';
@@ -78,23 +77,21 @@ function mergedTensors(
   tensors: readonly CollectiveTensor[],
   memory: TrainingMemory,
 ): readonly CollectiveTensor[] {
-  const layerOf = new Map(
-    layers.map((layer) => [fullName({ name: base.blocks[layer.block]?.name ?? '' }, layer.weight), layer]),
-  );
-  const matrices = new Set(layers.flatMap((layer) => Object.values(updateNames(base, layer))));
+  const adapted = layers.map((layer) => ({ storage: layer.storage, ...adaptedNames(base, layer) }));
+  const layerOf = new Map(adapted.map((layer) => [layer.weight, layer]));
+  const matrices = new Set(adapted.flatMap(({ down, up }) => [down, up]));
   const scale = options.alpha / options.rank;
   return tensors
     .filter(({ name }) => !matrices.has(name))
     .map((tensor) => {
       const layer = layerOf.get(tensor.name);
       if (layer === undefined) return tensor;
-      const names = updateNames(base, layer);
       const matrix = (name: string): Tensor => memory.read(memory.slot(name));
       return {
         ...tensor,
         read: () =>
           noGrad(() => {
-            const update = { down: matrix(names.down), up: matrix(names.up), scale };
+            const update = { down: matrix(layer.down), up: matrix(layer.up), scale };
             return mergeWeight(tensor.read(), layer.storage, update);
           }),
       };

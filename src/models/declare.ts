@@ -41,3 +41,13 @@ export function bias(name: string, size: number): ParameterDeclaration {
 export function gain(name: string, size: number): ParameterDeclaration {
   return { name, shape: [size], initializer: ONE };
 }
+
+/** The name of a layer's matrix. */
+export function weightOf(layer: string): string {
+  return `${layer}.weight`;
+}
+
+/** The name of the vector that a layer adds. */
+export function biasOf(layer: string): string {
+  return `${layer}.bias`;
+}

@@ -25,6 +25,7 @@ interface AdaptedLayer {
  */
 export class AdaptedBlock implements Block {
   readonly name: string;
+  readonly parameterPrefix: string;
   readonly parameters: readonly ParameterDeclaration[];
   readonly joins: readonly (readonly string[])[];
   readonly #layers: ReadonlyMap<string, AdaptedLayer>;
@@ -37,6 +38,7 @@ export class AdaptedBlock implements Block {
   ) {
     const layers = base.parameters.filter(({ name }) => targets.has(name)).map(layerOf);
     this.name = base.name;
+    this.parameterPrefix = base.parameterPrefix ?? base.name;
     this.joins = base.joins ?? [];
     this.#layers = new Map(layers.map((layer) => [layer.weight, layer]));
     this.parameters = [

@@ -43,11 +43,20 @@ export interface BlockParameters {
  * embedding; one decoder layer; norm, head and loss). Autograd lives inside one block and one micro-batch.
  */
 export interface Block {
-  /** Prefix of the parameters' full names ("model.layers.3"); may be empty. */
+  /** What people and programs call it ("model.layers.3"), and as a rule its parameters' prefix; may be empty. */
   readonly name: string;
+  /** What stands before its parameters' names in their full names, where that is not its own name. */
+  readonly parameterPrefix?: string;
   readonly parameters: readonly ParameterDeclaration[];
   /** Groups of parameters that `forward` asks for as one, by `joined`. */
   readonly joins?: readonly (readonly string[])[];
+  /**
+   * Two blocks that, run one after the other, come to this one: attention and feed-forward of a decoder layer.
+   * Where `recompute.granularity` is "half" they are trained in its place. Together they declare its parameters,
+   * in its order and under its full names, so that they have its name as `parameterPrefix`; their own names are
+   * for people ("model.layers.3.attention"). `BlockOfHalves` makes a block of two that are so.
+   */
+  readonly halves?: readonly [Block, Block];
   /** Pure but for the random generator, so that it can be run again in backward. */
   forward(parameters: BlockParameters, input: Activations, context: BlockContext): Activations;
 }

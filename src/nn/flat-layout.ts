@@ -53,7 +53,7 @@ const BLOCK_ALIGNMENT = 16;
  * or to one of another shape.
  */
 export function planFlatLayout(
-  blocks: readonly Pick<Block, 'name' | 'parameters'>[],
+  blocks: readonly Pick<Block, 'name' | 'parameterPrefix' | 'parameters'>[],
   isFrozen: (name: string) => boolean = () => false,
   divisor = 1,
 ): FlatLayout {
@@ -113,9 +113,12 @@ export function planFlatLayout(
   };
 }
 
-/** The Hugging Face name of a parameter: its block's name before its own. */
-export function fullName(block: Pick<Block, 'name'>, parameter: string): string {
-  return block.name === '' ? parameter : `${block.name}.${parameter}`;
+/** The Hugging Face name of a parameter: its block's prefix before its own. */
+export function fullName(
+  { name, parameterPrefix = name }: Pick<Block, 'name' | 'parameterPrefix'>,
+  parameter: string,
+): string {
+  return parameterPrefix === '' ? parameter : `${parameterPrefix}.${parameter}`;
 }
 
 function align(elements: number, alignment: number): number {

@@ -2,6 +2,7 @@
 export { type Activation, activate } from './activation.js';
 export { type AttentionOptions, attention } from './attention.js';
 export type { Activations, Block, BlockContext, BlockParameters, MicroBatch, Model } from './block.js';
+export { BlockOfHalves } from './block-of-halves.js';
 export { dropout } from './dropout.js';
 export { embedding } from './embedding.js';
 export { gatedActivation } from './gated-activation.js';

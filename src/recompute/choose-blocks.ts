@@ -1,7 +1,7 @@
 import type { Program } from '../step/program.js';
 import { blocksInBudget } from './blocks-in-budget.js';
 import { blocksOnDemand } from './blocks-on-demand.js';
-import type { RecomputePolicy } from './config.js';
+import type { BlockChoice } from './config.js';
 import { selectBlocks } from './select-blocks.js';
 
 /** What a choice of blocks is judged by. */
@@ -20,7 +20,7 @@ export interface RecomputeQuestion {
  *
  * @throws TrainyardError CONFIG_INVALID for a name that matches no block.
  */
-export function chooseBlocks(policy: RecomputePolicy, question: RecomputeQuestion): ReadonlySet<number> {
+export function chooseBlocks(policy: BlockChoice, question: RecomputeQuestion): ReadonlySet<number> {
   if (policy.policy === 'none') return new Set();
   const program = question.compile(new Set());
   const useful = usefulBlocks(program);

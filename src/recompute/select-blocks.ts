@@ -1,8 +1,8 @@
 import { TrainyardError } from '../base/errors.js';
 import { nearestNames } from '../base/nearest-names.js';
-import type { RecomputePolicy } from './config.js';
+import type { BlockChoice } from './config.js';
 
-type Selection = Omit<Extract<RecomputePolicy, { policy: 'selected' }>, 'policy'>;
+type Selection = Omit<Extract<BlockChoice, { policy: 'selected' }>, 'policy'>;
 
 /**
  * The indices of the blocks that a selection means: every k-th one, counted from 1, and those whose name a

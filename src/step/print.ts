@@ -47,12 +47,18 @@ function header(program: Program): string {
 
 function row(instruction: Instruction, program: Program): readonly string[] {
   const [subject = '', ...details] = instructionWords(instruction);
+  return [instruction.op, subject, details.join(' '), ...remarksOn(instruction, program)];
+}
+
+/** What a block that runs again is called, for that is a choice which names decide; what ranks do together; what moves. */
+function remarksOn(instruction: Instruction, program: Program): readonly string[] {
   const { collective, copy } = effectsOf(instruction, program);
-  const remarks = [
+  const name = instruction.op === 'recompute' ? (program.blocks[instruction.block]?.name ?? '') : '';
+  return [
+    ...(name === '' ? [] : [`(${name})`]),
     ...(collective === undefined ? [] : [`(${collectiveText(collective)})`]),
     ...(copy === undefined ? [] : [`(to ${copy.to}, ${count(copy.bytes)} bytes)`]),
   ];
-  return [instruction.op, subject, details.join(' '), ...remarks];
 }
 
 /** Numbers stand to the right of their column, words to the left. */

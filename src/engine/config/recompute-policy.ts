@@ -6,5 +6,5 @@ export function recomputePolicy({
   pipeline,
 }: Pick<CheckedConfig, 'recompute' | 'pipeline'>): CheckedConfig['recompute'] {
   const every = pipeline.activation_checkpoint_interval;
-  return every === 0 ? recompute : { policy: 'selected', every };
+  return every === 0 ? recompute : { policy: 'selected', every, granularity: 'block' };
 }

@@ -433,14 +433,29 @@ export interface UserConfig {
     | {
         /** Recompute every block where that saves memory. */
         readonly policy: 'always';
+        /**
+         * What is kept or recomputed as one: a whole block, or half of one, where layers are trained as two
+         * blocks, attention ("model.layers.3.attention") and feed-forward ("model.layers.3.mlp"). DeepSpeed
+         * has no such key. Default: `"block"`.
+         */
+        readonly granularity?: 'block' | 'half' | undefined;
       }
     | {
         /** Recompute the blocks that `every` or `blocks` names. */
         readonly policy: 'selected';
-        /** Every so many blocks one is recomputed. */
+        /** Every so many blocks one is recomputed; with granularity "half" each half counts as one. */
         readonly every?: number | undefined;
-        /** Names of blocks; `*` stands for any characters, as in "model.layers.*". */
+        /**
+         * Names of blocks; `*` stands for any characters, as in "model.layers.*", or "*.mlp" with granularity
+         * "half".
+         */
         readonly blocks?: readonly string[] | undefined;
+        /**
+         * What is kept or recomputed as one: a whole block, or half of one, where layers are trained as two
+         * blocks, attention ("model.layers.3.attention") and feed-forward ("model.layers.3.mlp"). DeepSpeed
+         * has no such key. Default: `"block"`.
+         */
+        readonly granularity?: 'block' | 'half' | undefined;
       }
     | {
         /**
@@ -450,6 +465,12 @@ export interface UserConfig {
         readonly policy: 'on-demand';
         /** The limit, over everything that the ledger of memory lists. */
         readonly limit_bytes: number;
+        /**
+         * What is kept or recomputed as one: a whole block, or half of one, where layers are trained as two
+         * blocks, attention ("model.layers.3.attention") and feed-forward ("model.layers.3.mlp"). DeepSpeed
+         * has no such key. Default: `"block"`.
+         */
+        readonly granularity?: 'block' | 'half' | undefined;
       }
     | {
         /**
@@ -459,6 +480,12 @@ export interface UserConfig {
         readonly policy: 'budget';
         /** The budget, over everything that the ledger of memory lists. */
         readonly budget_bytes: number;
+        /**
+         * What is kept or recomputed as one: a whole block, or half of one, where layers are trained as two
+         * blocks, attention ("model.layers.3.attention") and feed-forward ("model.layers.3.mlp"). DeepSpeed
+         * has no such key. Default: `"block"`.
+         */
+        readonly granularity?: 'block' | 'half' | undefined;
       }
     | undefined;
   /** Where what recomputation keeps lies; which blocks are recomputed, `recompute` says. */
@@ -475,7 +502,8 @@ export interface UserConfig {
   readonly pipeline?:
     | {
         /**
-         * The same as `recompute` with policy "selected" and this `every`; 0 recomputes nothing. Default: `0`.
+         * The same as `recompute` with policy "selected" and this `every`, of whole blocks; 0 recomputes
+         * nothing. Default: `0`.
          */
         readonly activation_checkpoint_interval?: number | undefined;
       }

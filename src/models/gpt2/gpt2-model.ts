@@ -7,7 +7,7 @@ import { bias, gain, matrix } from '../declare.js';
 import { declareHead, HEAD_WEIGHT, runHead } from '../head.js';
 import { hiddenOf } from '../hidden.js';
 import type { Gpt2Config } from './gpt2-config.js';
-import { Gpt2Layer } from './gpt2-layer.js';
+import { gpt2Layer } from './gpt2-layer.js';
 
 const PREFIX = 'transformer';
 const EMBEDDING = 'wte.weight';
@@ -25,7 +25,7 @@ export function gpt2Model(config: Gpt2Config): Model {
     maximumLength: config.positions,
     blocks: [
       embeddingBlock(config),
-      ...Array.from({ length: config.layers }, (_, index) => new Gpt2Layer(index, config)),
+      ...Array.from({ length: config.layers }, (_, index) => gpt2Layer(index, config)),
       headBlock(config),
     ],
   };

@@ -5,7 +5,7 @@ import { RotaryTable } from '../../nn/rotary-table.js';
 import { gain, matrix } from '../declare.js';
 import { declareHead, HEAD_WEIGHT, runHead } from '../head.js';
 import { hiddenOf } from '../hidden.js';
-import { LlamaDecoderLayer } from './decoder-layer.js';
+import { llamaDecoderLayer } from './decoder-layer.js';
 import type { LlamaConfig } from './llama-config.js';
 
 const PREFIX = 'model';
@@ -23,7 +23,7 @@ export function llamaModel(config: LlamaConfig): Model {
     vocabularySize: config.vocabularySize,
     blocks: [
       embeddingBlock(config),
-      ...config.windows.map((window, index) => new LlamaDecoderLayer(index, window, config, rotary)),
+      ...config.windows.map((window, index) => llamaDecoderLayer(index, window, config, rotary)),
       headBlock(config),
     ],
     tables: [rotary],
