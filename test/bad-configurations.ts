@@ -386,6 +386,12 @@ function impossibleTogether(): BadConfiguration[] {
       says: ['recompute.limit_bytes is missing'],
     },
     {
+      name: 'impossible together: halves of what is not recomputed',
+      keys: { recompute: { policy: 'none', granularity: 'half' } },
+      code: 'CONFIG_INVALID',
+      says: ['Unknown key "granularity" in recompute', 'it goes with policy "always" or "selected" or'],
+    },
+    {
       name: 'impossible together: an unknown policy',
       keys: { recompute: { policy: 'sometimes' } },
       code: 'CONFIG_INVALID',

@@ -296,6 +296,11 @@ function rows(): readonly Row[] {
   const adapter = (name: string, values: Row['values'], observe: Observer = training): Row =>
     row(`adapter.${name}`, values, observe, { adapter: { type: 'lora', targets: ['q_proj'] } });
 
+  const granularity = (policy: string, beside: JsonObject = {}): Row =>
+    row(`recompute[${policy}].granularity`, ['block', 'half'], programs, {
+      recompute: { policy, ...beside },
+    });
+
   return [
     adapter('targets', [['q_proj'], 'all-linear']),
     adapter('rank', [2, 4], programs),
@@ -406,6 +411,10 @@ function rows(): readonly Row[] {
       recompute: { policy: 'on-demand' },
     }),
     refused('recompute[budget].budget_bytes', [1, 10_000_000], programs, { recompute: { policy: 'budget' } }),
+    granularity('always'),
+    granularity('selected', { every: 2 }),
+    granularity('on-demand', { limit_bytes: 10_000_000 }),
+    granularity('budget', { budget_bytes: 10_000_000 }),
     row('pipeline.activation_checkpoint_interval', [0, 1], programs),
     row('activation_checkpointing.cpu_checkpointing', [true, false], programs, {
       device: 'cuda',

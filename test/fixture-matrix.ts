@@ -8,8 +8,9 @@ import { faultsOf, runJobs } from './matrix/run.js';
  * Trains models with answers in every layout and compares: `node dist/test/fixture-matrix.js [FOLDER...]`.
  *
  * Stages 0 to 3 × worlds of 1 to 4 × every recompute policy × accumulation 1, 2, 4 of the same global batch ×
- * buckets from one parameter to the whole model: losses of every step within 1e-4 and gradient norms within 1e-3. Then, in the
- * deterministic mode, with overlap and without: the same final weights to the last bit at one world size.
+ * buckets from one parameter to the whole model: losses of every step within 1e-4 and gradient norms within 1e-3; for
+ * some buckets with layers in halves too. Then, in the deterministic mode, with overlap and without: the same final
+ * weights to the last bit at one world size.
  *
  *   FOLDER        models with `expected.json` and `batches.jsonl`; left out, those of test/fixtures/models
  *   --every N     only every N-th combination

@@ -44,6 +44,13 @@ const POLICIES: readonly NonNullable<UserConfig['recompute']>[] = [
   { policy: 'budget', budget_bytes: 4_400_000 },
 ];
 
+const IN_HALVES: typeof POLICIES = [
+  { policy: 'always', granularity: 'half' },
+  { policy: 'selected', blocks: ['*.mlp'], granularity: 'half' },
+  { policy: 'on-demand', limit_bytes: 4_400_000, granularity: 'half' },
+  { policy: 'budget', budget_bytes: 4_400_000, granularity: 'half' },
+];
+
 async function measure(ranks: number, config: UserConfig): Promise<readonly Measured[]> {
   const whole: UserConfig = {
     model: LLAMA,
@@ -67,9 +74,10 @@ function matches(results: readonly Measured[]): void {
 
 describe('the ledger of memory on two ranks is what is measured', { concurrency: 1 }, () => {
   for (const stage of [0, 1, 2, 3] as const) {
-    for (const [index, recompute] of POLICIES.entries()) {
+    const policies = stage % 3 === 0 ? [...POLICIES, ...IN_HALVES] : POLICIES;
+    for (const [index, recompute] of policies.entries()) {
       const gradient_accumulation_steps = index % 2 === 0 ? 1 : 3;
-      test(`stage ${stage}, recompute ${recompute.policy}`, async () => {
+      test(`stage ${stage}, recompute ${JSON.stringify(recompute)}`, async () => {
         const zero_optimization = { stage, reduce_bucket_size: 5000 };
         matches(await measure(2, { recompute, gradient_accumulation_steps, zero_optimization }));
       });
@@ -107,7 +115,10 @@ test('it is with compressed gradients', async () => {
 
 test('it is for GPT-2 with dropout', async () => {
   const model = { ...GPT2, resid_pdrop: 0.1, embd_pdrop: 0.2, attn_pdrop: 0.1 };
-  matches(await measure(2, { model, zero_optimization: { stage: 3 }, recompute: { policy: 'always' } }));
+  for (const granularity of ['block', 'half'] as const) {
+    const recompute = { policy: 'always', granularity } as const;
+    matches(await measure(2, { model, zero_optimization: { stage: 3 }, recompute }));
+  }
 });
 
 test('optimizer states, gradients and parameters are divided one after the other', async () => {

@@ -1,19 +1,19 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import type { UserConfig } from '../src/engine/config.js';
 import { initialize } from '../src/engine/initialize.js';
-import { allocatedBytes } from '../src/tensor/memory.js';
-import { type Expected, readJson, readSequences } from './models-harness.js';
+import {
+  answeredTrainings,
+  DROPOUT,
+  GPT2,
+  near,
+  SEQUENCES,
+  sequencesOf,
+  train,
+} from './recompute-harness.js';
 
 // Tiny kernels on several threads spend their time waiting for each other.
 process.env.OMP_NUM_THREADS = '1';
-
-const MODELS = join(import.meta.dirname, '../../test/fixtures/models');
-const LOSS_TOLERANCE = 1e-4;
-const NORM_TOLERANCE = 1e-3;
 
 /** How far the ledger may be from what is measured. */
 const LEDGER_TOLERANCE = 0.05;
@@ -30,65 +30,6 @@ const LLAMA = {
   max_position_embeddings: 128,
 } as const;
 
-const GPT2 = {
-  architecture: 'gpt2',
-  vocab_size: 128,
-  n_embd: 32,
-  n_layer: 4,
-  n_head: 4,
-  n_positions: 64,
-} as const;
-
-const DROPOUT = { resid_pdrop: 0.1, embd_pdrop: 0.2, attn_pdrop: 0.1 } as const;
-
-interface Run {
-  readonly weights: Buffer;
-  readonly losses: readonly number[];
-  readonly norms: readonly number[];
-  readonly features: readonly string[];
-  readonly predicted: number;
-  readonly measured: number;
-}
-
-/** Trains on the sequences, and says what came out. */
-function train(config: UserConfig, sequences: readonly (readonly number[])[], steps: number): Run {
-  // Tables of models that no longer exist may still wait for the garbage collector.
-  const before = allocatedBytes();
-  const engine = initialize({ config });
-  const rows = engine.config.train_batch_size;
-  const folder = mkdtempSync(join(tmpdir(), 'trainyard-recompute-'));
-  try {
-    const results = Array.from({ length: steps }, (_, step) => {
-      const from = (step * rows) % sequences.length;
-      return engine.trainBatch({ inputIds: sequences.slice(from, from + rows) });
-    });
-    const { features } = engine.program;
-    const [predicted] = engine.predictedPeaks();
-    const [measured = Number.NaN] = engine.measuredPeakBytes() ?? [];
-    engine.saveModel(folder);
-    return {
-      weights: readFileSync(join(folder, 'model.safetensors')),
-      losses: results.map(({ loss }) => loss),
-      norms: results.map(({ gradientNorm }) => gradientNorm),
-      features,
-      predicted: predicted?.bytes ?? Number.NaN,
-      measured: measured - before,
-    };
-  } finally {
-    engine.close();
-    rmSync(folder, { recursive: true });
-  }
-}
-
-/** Sequences of ids that follow a fixed rule. */
-function sequencesOf(rows: number, length: number, vocabulary: number): readonly (readonly number[])[] {
-  return Array.from({ length: rows }, (_, row) =>
-    Array.from({ length }, (__, position) => (row * 31 + position * 7 + ((position * row) % 5)) % vocabulary),
-  );
-}
-
-const SEQUENCES = sequencesOf(8, 48, 128);
-
 const POLICIES: readonly NonNullable<UserConfig['recompute']>[] = [
   { policy: 'always' },
   { policy: 'selected', every: 2 },
@@ -96,25 +37,9 @@ const POLICIES: readonly NonNullable<UserConfig['recompute']>[] = [
 ];
 
 describe('recomputed or kept, training is the same', () => {
-  for (const name of readdirSync(MODELS)) {
-    const folder = join(MODELS, name);
-    if (!existsSync(join(folder, 'expected.json'))) continue;
-    const expected = readJson<Expected>(folder, 'expected.json');
-    const { batch_size, train: answer } = expected;
-    const config = {
-      model: folder,
-      train_batch_size: batch_size,
-      gradient_clipping: answer.clip,
-      data: { path: join(folder, 'batches.jsonl'), sequence_length: 32 },
-      optimizer: {
-        type: 'AdamW',
-        params: { lr: answer.lr, betas: answer.betas, eps: answer.eps, weight_decay: answer.weight_decay },
-      },
-    } as const;
-
-    test(`${name}: 20 steps of every policy against their answers`, () => {
-      const steps = answer.losses.length;
-      const sequences = readSequences(folder, batch_size * steps);
+  for (const { name, config, steps, sequences: read, demand } of answeredTrainings()) {
+    test(`${name}: ${steps} steps of every policy against their answers`, () => {
+      const sequences = read();
       const plain = train(config, sequences, steps);
       const least = train({ ...config, recompute: { policy: 'always' } }, sequences, 1).predicted;
       for (const recompute of [
@@ -124,10 +49,7 @@ describe('recomputed or kept, training is the same', () => {
         { policy: 'budget', budget_bytes: plain.predicted } as const,
       ]) {
         const run = train({ ...config, recompute }, sequences, steps);
-        for (const [index, loss] of answer.losses.entries()) {
-          near(run.losses[index], loss, LOSS_TOLERANCE, `loss of step ${index + 1}`);
-          near(run.norms[index], answer.grad_norms[index] ?? 0, NORM_TOLERANCE, `norm of step ${index + 1}`);
-        }
+        demand(run);
         assert.ok(run.weights.equals(plain.weights), JSON.stringify(recompute));
       }
     });
@@ -220,8 +142,3 @@ describe('the ledger of memory', () => {
     assert.ok(train({ ...config, recompute }, sequences, 2).measured <= always.predicted);
   });
 });
-
-function near(got: number | undefined, expected: number, tolerance: number, what: string): void {
-  const error = Math.abs((got ?? Number.NaN) - expected) / Math.max(Math.abs(expected), Number.MIN_VALUE);
-  assert.ok(error <= tolerance || got === expected, `${what}: ${got} for ${expected}, off by ${error}`);
-}

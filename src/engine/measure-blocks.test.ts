@@ -3,6 +3,9 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { adaptModel, linearLayers, matchTargets } from '../models/lora/linear-layers.js';
 import { modelFromConfig } from '../models/registry.js';
+import type { Block } from '../nn/block.js';
+import { BlockOfHalves } from '../nn/block-of-halves.js';
+import { splitBlocks } from '../nn/split-blocks.js';
 import type { BlockCosts } from '../step/block-meter.js';
 import { randomState } from '../tensor/random.js';
 import { liveTensors } from '../tensor/tensor.js';
@@ -117,4 +120,38 @@ test('under an adapter, a layer that no gradient passes through keeps less than 
   assert.ok(first.activationBytes < second.activationBytes);
   const [, whole] = measureBlocks(model, { rows: 2, length: 24 });
   assert.ok(whole && second.activationBytes < whole.activationBytes, 'inputs of frozen layers are not kept');
+});
+
+test('a layer keeps what its halves keep, and each half is of a kind with those of the other layers', () => {
+  for (const config of [LLAMA, { ...GPT2, resid_pdrop: 0.1 }]) {
+    const model = modelFromConfig(config);
+    const shape = { rows: 3, length: 40 };
+    const [, layer] = measureBlocks(model, shape);
+    const [, attention, mlp, nextAttention, nextMlp] = measureBlocks(splitBlocks(model), shape);
+    assert.ok(layer && attention && mlp && nextAttention && nextMlp);
+    assert.equal(attention.activationBytes + mlp.activationBytes, layer.activationBytes);
+    assert.equal(attention.outputBytes, layer.outputBytes);
+    assert.notEqual(mlp.activationBytes, attention.activationBytes);
+    assert.deepEqual({ ...nextAttention, forwardMs: 0 }, { ...attention, forwardMs: 0 });
+    assert.deepEqual({ ...nextMlp, forwardMs: 0 }, { ...mlp, forwardMs: 0 });
+  }
+});
+
+test('blocks of halves with other code are of other kinds, however alike their parameters', () => {
+  const [embedding, , head] = modelFromConfig({ ...LLAMA, num_hidden_layers: 1 }).blocks;
+  assert.ok(embedding && head);
+  const half = (name: string, keeps: number): Block => ({
+    name,
+    parameters: [],
+    forward: (_, { hidden }) => {
+      let output = hidden;
+      for (let index = 0; index < keeps; index += 1) output = output?.tanh();
+      assert.ok(output);
+      return { hidden: output };
+    },
+  });
+  const layers = [1, 3].map((keeps) => new BlockOfHalves('', [half('first', keeps), half('second', keeps)]));
+  const model = { ...modelFromConfig(LLAMA), blocks: [embedding, ...layers, head] };
+  const [, few, many] = measureBlocks(model, { rows: 2, length: 16 });
+  assert.ok(few && many && few.activationBytes < many.activationBytes);
 });

@@ -5,8 +5,8 @@ const granularity = z
   .enum(['block', 'half'])
   .default('block')
   .describe(
-    'What is kept or recomputed as one: a whole block, or half of one, where layers are trained as two blocks, ' +
-      'attention ("model.layers.3.attention") and feed-forward ("model.layers.3.mlp"). DeepSpeed has no such key.',
+    'What is kept or recomputed as one: a whole block, or a half. Layers are then trained as two blocks, the attention ' +
+      '("model.layers.3.attention") and the feed-forward ("model.layers.3.mlp"). DeepSpeed has no such key.',
   );
 
 const noneSchema = z.strictObject({
@@ -29,7 +29,7 @@ const selectedSchema = z.strictObject({
     .readonly()
     .optional()
     .describe(
-      'Names of blocks; `*` stands for any characters, as in "model.layers.*", or "*.mlp" with granularity "half".',
+      'Names of blocks; `*` stands for any characters, as in "model.layers.*". Halves have names of their own.',
     ),
   granularity,
 });

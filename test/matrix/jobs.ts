@@ -3,6 +3,7 @@ export interface Job {
   readonly folder: string;
   readonly stage: 0 | 1 | 2 | 3;
   readonly policy: Policy;
+  readonly granularity: 'block' | 'half';
   readonly accumulation: number;
   readonly bucket: Bucket;
   readonly overlap: boolean;
@@ -42,13 +43,31 @@ export function allJobs(folder: string): readonly Job[] {
       folder,
       stage,
       policy,
+      granularity: 'block',
       accumulation,
       bucket,
       overlap: true,
       deterministic: false,
     }),
   );
-  return [...plain, ...deterministicJobs(folder)];
+  return [...plain, ...halvesJobs(folder), ...deterministicJobs(folder)];
+}
+
+/** Those that train layers in halves. */
+export function halvesJobs(folder: string): readonly Job[] {
+  const whole = combine(
+    (stage, policy, accumulation, bucket): Job => ({
+      folder,
+      stage,
+      policy,
+      granularity: 'half',
+      accumulation,
+      bucket,
+      overlap: true,
+      deterministic: false,
+    }),
+  );
+  return whole.filter(({ policy, bucket }) => policy !== 'none' && bucket === 'some');
 }
 
 /** Those whose final weights must be equal to the last bit within a world size and an accumulation. */
@@ -60,6 +79,7 @@ function deterministicJobs(folder: string): readonly Job[] {
           folder,
           stage,
           policy: overlap ? ('none' as const) : ('always' as const),
+          granularity: 'block' as const,
           accumulation,
           bucket,
           overlap,

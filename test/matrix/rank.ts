@@ -52,7 +52,7 @@ function runJob(job: Job): Outcome {
   const isOrdered = job.deterministic && !shared.sumsInOrder;
   const engine = buildEngine({
     config,
-    source: openModel({ model: folder }),
+    source: openModel({ ...config, model: folder }),
     world: { group: isOrdered ? new OrderedGroup(shared) : shared, device: 'cpu' },
   });
   let [lossError, normError] = [0, 0];
@@ -91,26 +91,28 @@ function bucketSizes({ bucket, stage, overlap }: Job): UserConfig['zero_optimiza
   return { reduce_bucket_size, ...(stage === 3 && { ...gathering, ...fetching }) };
 }
 
-function recomputeOf({ policy }: Job, whole: UserConfig): UserConfig['recompute'] {
+function recomputeOf({ policy, granularity }: Job, whole: UserConfig): UserConfig['recompute'] {
   switch (policy) {
     case 'none':
-    case 'always':
       return { policy };
+    case 'always':
+      return { policy, granularity };
     case 'every':
-      return { policy: 'selected', every: 2 };
+      return { policy: 'selected', every: 2, granularity };
     case 'names':
-      return { policy: 'selected', blocks: ['*.1'] };
+      return { policy: 'selected', blocks: [granularity === 'half' ? '*.1.mlp' : '*.1'], granularity };
     case 'on-demand':
-      return { policy, limit_bytes: halfway(whole) };
+      return { policy, limit_bytes: halfway(whole, granularity), granularity };
     case 'budget':
-      return { policy, budget_bytes: halfway(whole) };
+      return { policy, budget_bytes: halfway(whole, granularity), granularity };
     default:
       return policy satisfies never;
   }
 }
 
 /** Between what a step takes that recomputes nothing and one that recomputes everything. */
-function halfway(written: UserConfig): number {
+function halfway(whole: UserConfig, granularity: Job['granularity']): number {
+  const written: UserConfig = { ...whole, recompute: { policy: 'always', granularity } };
   const config = resolveConfig(written, { worldSize, requires: ['model', 'data'] });
   const { model } = openModel(config);
   const layout = planFlatLayout(model.blocks, undefined, worldSize);

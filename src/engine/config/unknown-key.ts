@@ -15,7 +15,7 @@ export function unknownKey(path: JsonPath, document: JsonValue, known: KnownKeys
   const acting = actingKeys(section, document, known);
   const refused = Object.keys(tableAt(known.table, section) ?? {});
   const shown = acting.length > 0 ? acting : refused;
-  const near = nearest(name, acting, refused) ?? elsewhere(name, known);
+  const owners = choicesWith(path, document, known);
   const named = formatPath(section);
   return {
     code: 'CONFIG_INVALID',
@@ -23,8 +23,31 @@ export function unknownKey(path: JsonPath, document: JsonValue, known: KnownKeys
     part: 'key',
     what: `Unknown key "${name}"${named === '' ? '' : ` in ${named}`}.`,
     ...(shown.length === 0 ? {} : { expected: `one of ${listed(shown)}` }),
-    cure: near === undefined ? 'Remove it.' : `Did you mean "${near}"?`,
+    cure: owners === undefined ? cureOf(name, acting, refused, known) : `Remove it; it goes with ${owners}.`,
   };
+}
+
+function cureOf(
+  name: string,
+  acting: readonly string[],
+  refused: readonly string[],
+  known: KnownKeys,
+): string {
+  const near = nearest(name, acting, refused) ?? elsewhere(name, known);
+  return near === undefined ? 'Remove it.' : `Did you mean "${near}"?`;
+}
+
+/** Where a section is one of several, those that do have the key: `policy "always" or "selected"`. */
+function choicesWith(path: JsonPath, document: JsonValue, known: KnownKeys): string | undefined {
+  const schema = schemaAt(known.schema, path.slice(0, -1), document);
+  const name = String(path.at(-1));
+  const fitting = (schema?.oneOf ?? []).flatMap(({ properties = {} }) =>
+    Object.hasOwn(properties, name) ? [Object.entries(properties)] : [],
+  );
+  const constants = fitting.flatMap((entries) => entries.filter(([, below]) => below.const !== undefined));
+  const [tag] = constants[0] ?? [];
+  if (tag === undefined) return undefined;
+  return `${tag} ${constants.map(([, below]) => JSON.stringify(below.const)).join(' or ')}`;
 }
 
 function actingKeys(section: JsonPath, document: JsonValue, known: KnownKeys): readonly string[] {

@@ -434,8 +434,8 @@ export interface UserConfig {
         /** Recompute every block where that saves memory. */
         readonly policy: 'always';
         /**
-         * What is kept or recomputed as one: a whole block, or half of one, where layers are trained as two
-         * blocks, attention ("model.layers.3.attention") and feed-forward ("model.layers.3.mlp"). DeepSpeed
+         * What is kept or recomputed as one: a whole block, or a half. Layers are then trained as two blocks,
+         * the attention ("model.layers.3.attention") and the feed-forward ("model.layers.3.mlp"). DeepSpeed
          * has no such key. Default: `"block"`.
          */
         readonly granularity?: 'block' | 'half' | undefined;
@@ -446,13 +446,13 @@ export interface UserConfig {
         /** Every so many blocks one is recomputed; with granularity "half" each half counts as one. */
         readonly every?: number | undefined;
         /**
-         * Names of blocks; `*` stands for any characters, as in "model.layers.*", or "*.mlp" with granularity
-         * "half".
+         * Names of blocks; `*` stands for any characters, as in "model.layers.*". Halves have names of their
+         * own.
          */
         readonly blocks?: readonly string[] | undefined;
         /**
-         * What is kept or recomputed as one: a whole block, or half of one, where layers are trained as two
-         * blocks, attention ("model.layers.3.attention") and feed-forward ("model.layers.3.mlp"). DeepSpeed
+         * What is kept or recomputed as one: a whole block, or a half. Layers are then trained as two blocks,
+         * the attention ("model.layers.3.attention") and the feed-forward ("model.layers.3.mlp"). DeepSpeed
          * has no such key. Default: `"block"`.
          */
         readonly granularity?: 'block' | 'half' | undefined;
@@ -466,8 +466,8 @@ export interface UserConfig {
         /** The limit, over everything that the ledger of memory lists. */
         readonly limit_bytes: number;
         /**
-         * What is kept or recomputed as one: a whole block, or half of one, where layers are trained as two
-         * blocks, attention ("model.layers.3.attention") and feed-forward ("model.layers.3.mlp"). DeepSpeed
+         * What is kept or recomputed as one: a whole block, or a half. Layers are then trained as two blocks,
+         * the attention ("model.layers.3.attention") and the feed-forward ("model.layers.3.mlp"). DeepSpeed
          * has no such key. Default: `"block"`.
          */
         readonly granularity?: 'block' | 'half' | undefined;
@@ -481,8 +481,8 @@ export interface UserConfig {
         /** The budget, over everything that the ledger of memory lists. */
         readonly budget_bytes: number;
         /**
-         * What is kept or recomputed as one: a whole block, or half of one, where layers are trained as two
-         * blocks, attention ("model.layers.3.attention") and feed-forward ("model.layers.3.mlp"). DeepSpeed
+         * What is kept or recomputed as one: a whole block, or a half. Layers are then trained as two blocks,
+         * the attention ("model.layers.3.attention") and the feed-forward ("model.layers.3.mlp"). DeepSpeed
          * has no such key. Default: `"block"`.
          */
         readonly granularity?: 'block' | 'half' | undefined;
