@@ -51,13 +51,16 @@ describe('in halves, training is the same', { concurrency: 1 }, () => {
     });
   }
 
-  for (const name of ['llama-gqa-tied', 'gpt2-relu']) {
+  for (const [name, transport] of [
+    ['llama-gqa-tied', 'auto'],
+    ['gpt2-relu', 'backend'],
+  ] as const) {
     test(`${name}: every policy on two ranks, stages 0 and 3`, async () => {
       const jobs = halvesJobs(join(MODELS, name)).filter(
         ({ stage, accumulation }) => stage % 3 === 0 && accumulation < 4,
       );
       assert.ok(new Set(jobs.map(({ policy }) => policy)).size >= 5);
-      assert.deepEqual(faultsOf(await runJobs(2, jobs)), []);
+      assert.deepEqual(faultsOf(await runJobs(2, jobs, transport)), []);
     });
   }
 
