@@ -34,7 +34,15 @@ const GPT2 = {
   embd_pdrop: 0.1,
 } as const;
 
+interface Layout {
+  readonly stage: 0 | 3;
+  readonly worldSize: number;
+}
+
+const ALONE: Layout = { stage: 0, worldSize: 1 };
+
 interface Subject {
+  readonly layout: Layout;
   readonly costs: readonly BlockCosts[];
   readonly step: StepToCompile;
   readonly config: UserConfig;
@@ -44,15 +52,17 @@ interface Subject {
 function subject(
   model: NonNullable<UserConfig['model']>,
   granularity: 'block' | 'half',
-  timeOf?: (name: string) => number,
+  { timeOf, layout = ALONE }: { timeOf?: (name: string) => number; layout?: Layout } = {},
 ): Subject {
+  const { stage, worldSize } = layout;
   const config: UserConfig = {
     model,
-    train_batch_size: ROWS,
+    train_micro_batch_size_per_gpu: ROWS,
     gradient_accumulation_steps: 1,
+    zero_optimization: { stage, ...(stage === 3 && { stage3_param_persistence_threshold: 0 }) },
     recompute: { policy: 'always', granularity },
   };
-  const resolved = resolveConfig(config, { requires: ['model'] });
+  const resolved = resolveConfig(config, { worldSize, requires: ['model'] });
   const source = openModel(resolved);
   const { blocks } = source.model;
   const costs = measureBlocks(source.model, { rows: ROWS, length: LENGTH }).map((cost, index) => ({
@@ -62,12 +72,12 @@ function subject(
   const step = {
     config: resolved,
     model: source.model,
-    layout: planFlatLayout(blocks),
+    layout: planFlatLayout(blocks, undefined, worldSize),
     goal: 'update',
     sequenceLength: LENGTH,
     measured: costs,
   } as const;
-  return { costs, step, config };
+  return { layout, costs, step, config };
 }
 
 /** A model's parts, by names: as whole layers take what their halves take together. */
@@ -79,9 +89,13 @@ function timesOf(attention: number, mlp: number): (name: string) => number {
   };
 }
 
-function within({ step, config }: Subject, granularity: 'block' | 'half', budget: number): CompiledStep {
+function within(
+  { step, config, layout }: Subject,
+  granularity: 'block' | 'half',
+  budget: number,
+): CompiledStep {
   const recompute = { policy: 'budget', budget_bytes: budget, granularity } as const;
-  return compileStep({ ...step, config: resolveConfig({ ...config, recompute }) });
+  return compileStep({ ...step, config: resolveConfig({ ...config, recompute }, layout) });
 }
 
 function peakOf(compiled: CompiledStep): number {
@@ -111,12 +125,13 @@ function allChoices(of: Subject): readonly { readonly bytes: number; readonly co
 }
 
 describe('halves inside a budget', { concurrency: 1 }, () => {
-  for (const [name, model] of [
-    ['Llama', LLAMA],
-    ['GPT-2 with dropout', GPT2],
+  for (const [name, model, layout] of [
+    ['Llama', LLAMA, ALONE],
+    ['Llama at stage 3 on two ranks', LLAMA, { stage: 3, worldSize: 2 }],
+    ['GPT-2 with dropout', GPT2, ALONE],
   ] as const) {
     test(`${name}: the choice costs least of all 256 by measured bytes and times`, () => {
-      const of = subject(model, 'half');
+      const of = subject(model, 'half', { layout });
       const choices = allChoices(of);
       assert.equal(choices.length, 256);
       const bytes = choices.map((choice) => choice.bytes);
@@ -134,8 +149,8 @@ describe('halves inside a budget', { concurrency: 1 }, () => {
   }
 
   test('they cost less time than whole layers, by recomputing halves of one kind', () => {
-    const times = timesOf(3, 2);
-    const [whole, halves] = [subject(LLAMA, 'block', times), subject(LLAMA, 'half', times)];
+    const timeOf = timesOf(3, 2);
+    const [whole, halves] = [subject(LLAMA, 'block', { timeOf }), subject(LLAMA, 'half', { timeOf })];
     const most = peakOf(compileStep({ ...whole.step, recomputed: new Set() }));
     const least = peakOf(compileStep(whole.step));
     assert.equal(peakOf(compileStep({ ...halves.step, recomputed: new Set() })), most);
@@ -156,8 +171,8 @@ describe('halves inside a budget', { concurrency: 1 }, () => {
   });
 
   test('which kind it is depends on what each costs', () => {
-    const kindsAt = (times: (name: string) => number): ReadonlySet<string> => {
-      const halves = subject(LLAMA, 'half', times);
+    const kindsAt = (timeOf: (name: string) => number): ReadonlySet<string> => {
+      const halves = subject(LLAMA, 'half', { timeOf });
       const most = peakOf(compileStep({ ...halves.step, recomputed: new Set() }));
       return new Set(namesIn(within(halves, 'half', most - 1)).map((name) => name.replace(/.*\./, '')));
     };
