@@ -197,6 +197,8 @@ function impossibleTogether(): BadConfiguration[] {
   const three = { train_batch_size: 16, train_micro_batch_size_per_gpu: 4, gradient_accumulation_steps: 3 };
   const cycle = { cycle_min_lr: 0, cycle_max_lr: 1, cycle_momentum: true };
   return [
+    row('a window of fp16 that is off', { fp16: { loss_scale_window: 5 } }, 1, 'fp16.enabled'),
+    row('a check of bf16 that is off', { bf16: { check_grad_overflow: true } }, 1, 'bf16.enabled'),
     row(
       'a cycle of momentum without momentum',
       { scheduler: { type: 'OneCycle', params: cycle }, optimizer: { type: 'SGD' } },

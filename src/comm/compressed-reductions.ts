@@ -141,8 +141,8 @@ function* addUp(transport: CompressedTransport, chunks: readonly Tensor[], sum: 
   }
 }
 
-/** libtorch converts the elements to fp32 before it adds them: so many at a time, which takes 1 MiB. */
-const PIECE = 2 ** 18;
+/** libtorch converts the elements to fp32 before it adds them: so many at a time, which takes 64 KiB. */
+const PIECE = 2 ** 14;
 
 function addInPieces(part: Tensor, sum: Tensor): void {
   for (let start = 0; start < part.elements; start += PIECE) {

@@ -9,11 +9,11 @@ import type { MemoryPeak } from '../step/checker/data-flow.js';
 import type { TimedInstruction } from '../step/executor.js';
 import type { Program } from '../step/program.js';
 import { runStep } from '../step/run-step.js';
+import { hasMasters } from '../step/sharding.js';
 import type { LoadedCheckpoint } from '../store/checkpoint.js';
 import { openModelFolder } from '../store/hugging-face/model-folder.js';
-import { noGrad } from '../tensor/autograd.js';
 import { type Device, DTYPES } from '../tensor/dtype.js';
-import { scope, type Tensor } from '../tensor/tensor.js';
+import type { Tensor } from '../tensor/tensor.js';
 import { openFittingAdapter } from './adapter-source.js';
 import { type Batch, cutBatch, toDevice } from './batch.js';
 import { loadTrainingState, saveTrainingState, type TrainingState } from './checkpoint.js';
@@ -21,6 +21,7 @@ import type { ResolvedConfig } from './config.js';
 import { type EngineData, openEngineData } from './engine-data.js';
 import { loadAdapter, loadParameters, type ParameterWriter } from './fill-parameters.js';
 import { gatherNumbers } from './gather-bytes.js';
+import { GatheredParameters } from './gathered-parameters.js';
 import type { RunLossScaling } from './loss-scaling.js';
 import type { ModelSource } from './model-source.js';
 import type { RunIdentity } from './run-identity.js';
@@ -84,9 +85,11 @@ const KIBIBYTE = 1024;
 export class Engine {
   readonly #parts: EngineParts;
   readonly #progress: TrainingProgress;
+  readonly #gathered: GatheredParameters;
 
   constructor(parts: EngineParts) {
     this.#parts = parts;
+    this.#gathered = new GatheredParameters(parts.memory, hasMasters(parts.programs.program));
     this.#progress = new TrainingProgress(parts.lossScaling.scaling);
   }
 
@@ -143,11 +146,11 @@ export class Engine {
   }
 
   /**
-   * The blocks' parameters, as the blocks see them. Under ZeRO 3 one that is asked for outside of `gathered` is an
-   * error that says so.
+   * The blocks' parameters, as the blocks see them. Under ZeRO and mixed precision every step makes them anew from
+   * weights kept apart: one that is trained is then an error that names `gathered`.
    */
   get parameters(): readonly BlockParameters[] {
-    return this.#parts.memory.parameters.blocks;
+    return this.#gathered.blocks();
   }
 
   /**
@@ -176,6 +179,7 @@ export class Engine {
   /** As `trainBatch`, with each micro-batch made when its turn comes: `trainStep(data.batch(engine.steps))`. */
   trainStep(microBatch: (micro: number) => MicroBatchData, options: StepOptions = {}): StepResult {
     const { programs, memory, optimizer, schedule, lossScaling, group, device, source } = this.#parts;
+    this.#gathered.demandClosed('A training step');
     const startMs = performance.now();
     const { updates, lossScale } = this.#progress;
     const { learningRate, momentum } = schedule.at(updates);
@@ -214,20 +218,10 @@ export class Engine {
    * for reading alone.
    *
    * @param names some of `parameterNames`
-   * @throws TrainyardError PARAMETER_UNKNOWN.
+   * @throws TrainyardError PARAMETER_UNKNOWN; USAGE for a call inside another, and for a body that is async.
    */
   gathered<Result>(names: readonly string[], body: (tensors: ReadonlyMap<string, Tensor>) => Result): Result {
-    const { memory } = this.#parts;
-    return scope(() => {
-      const slots = names.map((name) => memory.slot(name));
-      const tensors = new Map(slots.map((slot) => [slot.name, memory.read(slot)]));
-      const result = noGrad(() => body(tensors));
-      for (const slot of slots) {
-        const tensor = tensors.get(slot.name);
-        if (tensor !== undefined && slot.trainable) memory.write(slot, tensor);
-      }
-      return result;
-    });
+    return this.#gathered.during(names, body);
   }
 
   /**
@@ -248,6 +242,7 @@ export class Engine {
    * @throws TrainyardError MODEL_UNREADABLE, SAFETENSORS_INVALID, also when names or shapes do not fit the model.
    */
   loadModel(directory: string): void {
+    this.#gathered.demandClosed('engine.loadModel');
     const { source, memory } = this.#parts;
     const { model, adapter } = source;
     const write: ParameterWriter = (name, values) => memory.fill(memory.slot(name), values);

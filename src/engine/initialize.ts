@@ -18,6 +18,7 @@ import { manualSeed } from '../tensor/random.js';
 import { setThreads } from '../tensor/threads.js';
 import { defaultSequenceLength } from './compile-step.js';
 import { type ResolvedConfig, resolveObject, type UserConfig } from './config.js';
+import { demandSameConfiguration } from './demand-same-configuration.js';
 import { deviceOf } from './device.js';
 import { Engine } from './engine.js';
 import { fillParameters, streamSeed } from './fill-parameters.js';
@@ -116,10 +117,15 @@ export interface EngineSources {
   readonly data?: DataIdentity;
 }
 
-/** Puts the parts together: a checked program first, then memory, weights and optimizer. */
+/**
+ * Puts the parts together: a checked program first, then memory, weights and optimizer. Every rank must call it.
+ *
+ * @throws TrainyardError CONFIG_CONFLICT where the ranks' configurations differ
+ */
 export function buildEngine({ config, source, world, sequenceLength, data }: EngineSources): Engine {
   const { model } = source;
   const { group, device } = world;
+  demandSameConfiguration(group, config);
   const layout = planFlatLayout(model.blocks, undefined, config.data_parallel_size);
   const length = sequenceLength ?? config.data?.sequence_length ?? defaultSequenceLength(model);
   const programs = new StepPrograms(group, {
