@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict';
 import { availableParallelism } from 'node:os';
 import { TrainyardError } from '../src/base/errors.js';
+import { ALGORITHM_NAMES } from '../src/comm/algorithm.js';
+import type { ExchangeWish } from '../src/comm/connect-exchange.js';
 import { GlooGroup } from '../src/comm/process-group/gloo.js';
 import { SingleGroup } from '../src/comm/process-group/single.js';
 import type { ProcessGroup } from '../src/comm/process-group.js';
 import { type RendezvousOptions, rendezvous } from '../src/comm/rendezvous.js';
+import { hostsOfSize } from '../src/comm/topology.js';
 import { collectTensors } from '../src/engine/collect-tensors.js';
 import { native } from '../src/native/native.js';
 import { tensor } from '../src/tensor/create.js';
@@ -32,10 +35,23 @@ const options: RendezvousOptions = {
   timeoutMs: Number(timeoutMs),
 };
 
-const SHARED: RendezvousOptions = {
-  ...options,
-  sharedMemory: { isRequired: true, cores: availableParallelism(), threadsPerRank: 1 },
-};
+/** By an algorithm, on the hosts that are given or the one that there is. */
+function exchanging(exchange: Partial<ExchangeWish>): RendezvousOptions {
+  return {
+    ...options,
+    exchange: {
+      algorithm: 'auto',
+      hostName: 'here',
+      localWorldSize: worldSize,
+      inOrder: false,
+      cores: availableParallelism(),
+      threadsPerRank: 1,
+      ...exchange,
+    },
+  };
+}
+
+const SHARED = exchanging({ algorithm: 'shared-memory' });
 
 const FLOATING: readonly DType[] = ['float32', 'float64', 'float16', 'bfloat16'];
 const DTYPES: readonly DType[] = [...FLOATING, 'int64'];
@@ -47,9 +63,13 @@ const scenarios: Readonly<Record<string, () => void>> = {
   rendezvous: () => conform(rendezvous(options)),
   'shared memory': () => conform(rendezvous(SHARED)),
   'shared memory, a thread beside': () =>
-    conform(
-      rendezvous({ ...options, sharedMemory: { isRequired: true, cores: 2 * worldSize, threadsPerRank: 1 } }),
-    ),
+    conform(rendezvous(exchanging({ algorithm: 'shared-memory', cores: 2 * worldSize }))),
+  ...Object.fromEntries(
+    ALGORITHM_NAMES.map((algorithm) => [
+      algorithm,
+      () => conform(rendezvous(exchanging({ algorithm, hosts: hostsOfSize(worldSize, 2) }))),
+    ]),
+  ),
   'dead peer': () => deadPeer(rendezvous(options)),
   'dead peer in shared memory': () => deadPeer(rendezvous(SHARED)),
   'absent peer': () => absentPeer(rendezvous(options)),

@@ -33,19 +33,14 @@ export interface Algorithm {
   refuses(hosts: Hosts): string | undefined;
 }
 
-/** The algorithms of our own, by the names that `communication.algorithm` knows. */
-export const ALGORITHMS = {
+/** The algorithms of our own, as `communication.algorithm` names them. */
+export const ALGORITHM_NAMES = ['ring', 'bidirectional-ring', 'halving-doubling', 'hierarchical'] as const;
+
+export type AlgorithmName = (typeof ALGORITHM_NAMES)[number];
+
+export const ALGORITHMS: Readonly<Record<AlgorithmName, Algorithm>> = {
   ring,
   'bidirectional-ring': bidirectionalRing,
   'halving-doubling': halvingDoubling,
   hierarchical,
-} as const satisfies Record<string, Algorithm>;
-
-export type AlgorithmName = keyof typeof ALGORITHMS;
-
-export const ALGORITHM_NAMES: readonly AlgorithmName[] = [
-  'ring',
-  'bidirectional-ring',
-  'halving-doubling',
-  'hierarchical',
-];
+};

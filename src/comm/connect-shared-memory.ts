@@ -1,12 +1,14 @@
 import { TrainyardError } from '../base/errors.js';
 import type { NativeObject } from '../native/binding.js';
 import { native } from '../native/native.js';
-import { SharedMemoryGroup } from './process-group/shared-memory.js';
-import type { ProcessGroup } from './process-group.js';
+import { SharedMemory } from './shared-memory.js';
 
 export interface SharedMemoryPlace {
+  /** Among those that are to share. */
   readonly rank: number;
   readonly worldSize: number;
+  /** The rank as errors name it. */
+  readonly place: string;
   readonly timeoutMs: number;
   /** Cores that this process may use. */
   readonly cores: number;
@@ -18,21 +20,19 @@ export interface SharedMemoryPlace {
 const BESIDE_FROM_BYTES = 1 << 18;
 
 /**
- * Tries to share memory with every other rank, all of which try at the same time. They agree: where one rank
+ * Tries to share memory with other ranks, all of a group or those of one host, which try at the same time. They agree: where one rank
  * cannot reach the memory of rank 0, because it is on another host or in a container of its own, none uses it.
  *
  * @param prefix for the keys in the store; no two groups share one
- * @param transport what carries everything else; it is closed with the group
- * @returns the group, or why there is none
+ * @returns the memory, or why there is none
  */
 export function connectSharedMemory(
   store: NativeObject,
   prefix: string,
-  place: SharedMemoryPlace,
-  transport: ProcessGroup,
-): SharedMemoryGroup | string {
-  const { rank, worldSize, timeoutMs, cores, threadsPerRank } = place;
-  const attempt = open(store, `${prefix}/address`, place);
+  options: SharedMemoryPlace,
+): SharedMemory | string {
+  const { rank, worldSize, place, timeoutMs, cores, threadsPerRank } = options;
+  const attempt = open(store, `${prefix}/address`, options);
   native.storeSet(store, `${prefix}/outcome/${rank}`, typeof attempt === 'string' ? attempt : '');
   const outcomes = Array.from({ length: worldSize }, (_, other) =>
     native.storeGet(store, `${prefix}/outcome/${other}`, timeoutMs),
@@ -44,7 +44,7 @@ export function connectSharedMemory(
   }
   native.meetSharedGroup(attempt);
   const besideFromBytes = cores > worldSize * threadsPerRank ? BESIDE_FROM_BYTES : Number.POSITIVE_INFINITY;
-  return new SharedMemoryGroup(attempt, { rank, worldSize, timeoutMs, besideFromBytes }, transport);
+  return new SharedMemory(attempt, { rank, worldSize, place, timeoutMs, besideFromBytes });
 }
 
 /** How often a rank looks for the others before it sleeps: some 80 µs, or a few turns of the scheduler. */

@@ -1,4 +1,5 @@
 import { invariant } from '../base/errors.js';
+import { native } from '../native/native.js';
 import { keep, type Tensor } from '../tensor/tensor.js';
 import type { ElementRange } from './algorithm/plan.js';
 import { combine } from './combine.js';
@@ -107,6 +108,13 @@ export class ScatterMemory implements PlanMemory {
     invariant(part, `no part has element ${range.start}`);
     return part.narrow(0, range.start % part.elements, range.end - range.start);
   }
+}
+
+/** Puts this rank's part into the output of an all-gather, unless it is there. */
+export function placeOwn(output: Tensor, input: Tensor, rank: number): void {
+  const own = output.view([-1]).narrow(0, rank * input.elements, input.elements);
+  const isThere = native.addressOf(own.handle) === native.addressOf(input.handle);
+  if (!isThere) own.copy_(input.view([-1]));
 }
 
 function messagesIn(buffers: readonly Tensor[], { start, end }: ElementRange): readonly Tensor[] {

@@ -53,7 +53,7 @@ function receive({ memory, transport, buffers, like, tag }: PlanRun, round: Roun
     if (arrival.effect === 'copy')
       return { arrival, work: transport.receive(memory.view(arrival), arrival.peer, tag) };
     const elements = arrival.end - arrival.start;
-    const buffer = buffers.take({ ...like, elements });
+    const buffer = buffers.take({ dtype: like.dtype, device: like.device, elements });
     return { arrival, work: transport.receive(buffer.narrow(0, 0, elements), arrival.peer, tag), buffer };
   });
 }

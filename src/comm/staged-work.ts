@@ -16,6 +16,8 @@ export type Stages = Generator<undefined, void>;
  */
 export class StagedWorks {
   readonly #pending = new Set<Stages>();
+  /** What has failed: nothing that is under way can end well after that. */
+  #failure: unknown;
 
   /** Starts a collective, after letting those under way go on. */
   start(stages: Stages): Work {
@@ -35,12 +37,12 @@ export class StagedWorks {
   }
 
   #step(stages: Stages): void {
+    if (this.#failure !== undefined) throw this.#failure;
     try {
       const { done } = noGrad(() => scope(() => stages.next()));
       if (done === true) this.#pending.delete(stages);
     } catch (error) {
-      // Nothing that is under way can end well.
-      this.#pending.clear();
+      this.#failure = error;
       throw error;
     }
   }

@@ -19,6 +19,14 @@ export function hostsByName(names: readonly string[]): Hosts {
   return [...hosts.values()];
 }
 
+/** The same where every rank also says how many are on its host; undefined where that is not so. */
+export function agreedHosts(
+  said: readonly { readonly name: string; readonly ranks: number }[],
+): Hosts | undefined {
+  const hosts = hostsByName(said.map(({ name }) => name));
+  return hosts.every((ranks) => ranks.every((rank) => said[rank]?.ranks === ranks.length)) ? hosts : undefined;
+}
+
 /** How `communication.topology` writes it: ranks for each host, or the ranks of every host. */
 export type TopologySetting = { readonly ranks_per_host: number } | readonly (readonly number[])[];
 
@@ -45,6 +53,19 @@ export function topologyFault(setting: TopologySetting, worldSize: number): stri
 /** The position among the hosts of the one that a rank is on. */
 export function hostIndex(hosts: Hosts, rank: number): number {
   return hosts.findIndex((ranks) => ranks.includes(rank));
+}
+
+/**
+ * As many ranks as every host has. The ranks at one position on each host are a lane: what goes between hosts goes
+ * along the lanes.
+ */
+export function lanesOf(hosts: Hosts): number {
+  return Math.min(...hosts.map(({ length }) => length));
+}
+
+/** The ranks of a lane, by host. */
+export function laneMembers(hosts: Hosts, lane: number): readonly number[] {
+  return hosts.flatMap((host) => host.slice(lane, lane + 1));
 }
 
 /** Whether all hosts have as many ranks, which follow one another. */

@@ -1,6 +1,6 @@
 import { invariant } from '../../base/errors.js';
 import type { Algorithm } from '../algorithm.js';
-import { hostIndex, type Hosts } from '../topology.js';
+import { type Hosts, hostIndex, laneMembers, lanesOf } from '../topology.js';
 import { arrivals, idle, joined, ownPart, type Plan, partOf, type Share, transfers } from './plan.js';
 import { ringAllGather, ringAllReduce, ringReduceScatter } from './ring.js';
 
@@ -15,13 +15,13 @@ import { ringAllGather, ringAllReduce, ringReduceScatter } from './ring.js';
 export const hierarchical: Algorithm = {
   plan({ collective, rank, hosts, elements }) {
     const place = placeOf(hosts, rank);
-    const lanes = Math.min(...hosts.map(({ length }) => length));
+    const lanes = lanesOf(hosts);
     const part = (of: number): Share[number] => ownPart(elements, of, hosts);
     /** The parts of those ranks of a host whose results pass through a lane. */
     const partsIn = (host: readonly number[], lane: number): Share =>
       host.filter((_, index) => index % lanes === lane).map(part);
     const partsOfLane = (lane: number): Share => ascending(hosts.flatMap((host) => partsIn(host, lane)));
-    const members = hosts.map((host) => host[place.index] ?? -1);
+    const members = laneMembers(hosts, place.index);
     const betweenHosts = (plan: () => Plan, rounds: number): Plan =>
       place.index < lanes ? plan() : idle(rounds);
     switch (collective) {
