@@ -15,16 +15,14 @@ interface Case {
 }
 
 /** Ranks spread over hosts in any way, the even one among them. */
-const anyHosts: fc.Arbitrary<Hosts> = fc
-  .integer({ min: 1, max: 12 })
-  .chain((ranks) =>
-    fc.oneof(
-      fc.integer({ min: 1, max: ranks }).map((size) => hostsOfSize(ranks, size)),
-      fc
-        .array(fc.integer({ min: 0, max: 3 }), { minLength: ranks, maxLength: ranks })
-        .map((names) => hostsByName(names.map(String))),
-    ),
-  );
+const anyHosts: fc.Arbitrary<Hosts> = fc.integer({ min: 1, max: 12 }).chain((ranks) =>
+  fc.oneof(
+    fc.integer({ min: 1, max: ranks }).map((size) => hostsOfSize(ranks, size)),
+    fc
+      .array(fc.integer({ min: 0, max: 3 }), { minLength: ranks, maxLength: ranks })
+      .map((names) => hostsByName(names.map(String))),
+  ),
+);
 
 const anyCase: fc.Arbitrary<Case> = fc
   .record({
@@ -249,7 +247,10 @@ function simulate(each: Case): readonly (readonly Origins[])[] {
   }
   for (const [rank, { isDone, inbox }] of ranks.entries()) {
     assert(isDone, `rank ${rank} waits for ever`);
-    assert([...inbox.values()].every(({ length }) => length === 0), `rank ${rank} was sent too much`);
+    assert(
+      [...inbox.values()].every(({ length }) => length === 0),
+      `rank ${rank} was sent too much`,
+    );
   }
   return ranks.map(({ values }) => values);
 }

@@ -30,13 +30,17 @@ export function secondsFor({ start, perByte }: LinearCost, bytes: number): numbe
   return start + perByte * bytes;
 }
 
-/** The line through two measured times. It does not fall: noise must not make large messages cheap. */
+/** At least so much of the time of many bytes is taken to be that of the bytes, whatever noise says. */
+const LEAST_SHARE = 1 / 8;
+
+/** The line through two measured times, which rises: noise must not make large messages cost nothing. */
 export function lineThrough(
   [fewBytes, fewSeconds]: readonly [bytes: number, seconds: number],
   [manyBytes, manySeconds]: readonly [bytes: number, seconds: number],
 ): LinearCost {
-  const perByte = Math.max(0, (manySeconds - fewSeconds) / (manyBytes - fewBytes));
-  return { start: Math.max(0, fewSeconds - perByte * fewBytes), perByte };
+  const slope = (manySeconds - fewSeconds) / (manyBytes - fewBytes);
+  const perByte = Math.max(slope, (LEAST_SHARE * manySeconds) / manyBytes);
+  return { start: Math.max(0, Math.min(fewSeconds, manySeconds) - perByte * fewBytes), perByte };
 }
 
 /**

@@ -2,12 +2,12 @@ import { TrainyardError } from '../base/errors.js';
 import type { NativeObject } from '../native/binding.js';
 import { native } from '../native/native.js';
 import { ALGORITHM_NAMES, ALGORITHMS, type AlgorithmName } from './algorithm.js';
-import { type ChooseAlgorithm, PlannedGroup } from './process-group/planned.js';
 import { createChooser } from './choose-algorithm.js';
 import type { CommunicationCosts } from './communication-costs.js';
 import { connectSharedMemory } from './connect-shared-memory.js';
 import { measureCosts } from './measure-costs.js';
 import { OrderedGroup } from './ordered-group.js';
+import { type ChooseAlgorithm, PlannedGroup } from './process-group/planned.js';
 import { SharedMemoryGroup } from './process-group/shared-memory.js';
 import type { ProcessGroup } from './process-group.js';
 import type { SharedMemory } from './shared-memory.js';
@@ -150,16 +150,9 @@ function shareAmong(
   store: NativeObject,
   prefix: string,
   { rank, worldSize, timeoutMs, cores, threadsPerRank }: ExchangePlace,
-  ranks: readonly number[],
+  members: readonly number[],
 ): SharedMemory | string {
-  return connectSharedMemory(store, prefix, {
-    rank: ranks.indexOf(rank),
-    worldSize: ranks.length,
-    place: `rank ${rank} of ${worldSize}`,
-    timeoutMs,
-    cores,
-    threadsPerRank,
-  });
+  return connectSharedMemory(store, prefix, { rank, worldSize, members, timeoutMs, cores, threadsPerRank });
 }
 
 /** Which ranks share a host, as their launchers say. */
@@ -168,12 +161,17 @@ function readHosts(store: NativeObject, prefix: string, place: ExchangePlace): H
   const own = JSON.stringify([hostName, localWorldSize]);
   native.storeSet(store, `${prefix}/${rank}`, own);
   const said = allRanks(place).map((other) => {
-    const [name, ranks] = JSON.parse(native.storeGet(store, `${prefix}/${other}`, timeoutMs)) as [string, number];
+    const [name, ranks] = JSON.parse(native.storeGet(store, `${prefix}/${other}`, timeoutMs)) as [
+      string,
+      number,
+    ];
     return { name, ranks };
   });
   const hosts = agreedHosts(said);
   if (hosts !== undefined) return hosts;
-  onNote?.('the launcher contradicts itself on which ranks share a host: each is taken to be alone; see communication.topology');
+  onNote?.(
+    'the launcher contradicts itself on which ranks share a host: each is taken to be alone; see communication.topology',
+  );
   return allRanks(place).map((other) => [other]);
 }
 

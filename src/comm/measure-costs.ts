@@ -1,7 +1,7 @@
 import { noGrad } from '../tensor/autograd.js';
 import { tensor } from '../tensor/create.js';
 import { zeros } from '../tensor/generated/functions.js';
-import { scope, type Tensor } from '../tensor/tensor.js';
+import { scope } from '../tensor/tensor.js';
 import type { Plan } from './algorithm/plan.js';
 import { type CommunicationCosts, type LinearCost, lineThrough } from './communication-costs.js';
 import { MessageBuffers } from './message-buffers.js';
@@ -11,17 +11,41 @@ import { runPlan } from './run-plan.js';
 import type { SharedMemory } from './shared-memory.js';
 import { type Hosts, hostIndex, laneMembers, lanesOf } from './topology.js';
 
-/** In bytes; the time between them is that of bytes, the smaller one that of a message. */
+/** In bytes; the smaller takes the time of a message, and what the larger takes more is that of bytes. */
 const FEW = 1024;
 const MANY = 1 << 20;
 
 const FLOAT_BYTES = 4;
 
-/** Rounds of a relay, and how often it is run: the quickest counts, for noise only adds. */
-const ROUNDS = 6;
-const REPETITIONS = 3;
+/** Rounds of a relay: each waits for the one before, as in an algorithm. */
+const ROUNDS = 3;
+
+/** How many messages more a round has by which the cost of one is measured. */
+const FURTHER = 3;
+
+/** How often everything is measured, in turns, so that what else the machine does meets all alike. */
+const TURNS = 5;
 
 const RELAY_TAG = 0x7d_0000;
+
+/** What is measured, in seconds. */
+const NAMES = [
+  'insideFew',
+  'insideMany',
+  'betweenFew',
+  'betweenMany',
+  'moreMessages',
+  'backendFew',
+  'backendMany',
+  'sharedFew',
+  'sharedMany',
+  'combined',
+] as const;
+
+type Times = Readonly<Record<(typeof NAMES)[number], number>>;
+
+/** What some ranks can reduce by. */
+type Reducing = Pick<SharedMemory, 'allReduce' | 'allocate'>;
 
 /**
  * Measures what messages, sums and collectives take, all ranks at once, as they work in a collective. It takes a
@@ -29,44 +53,41 @@ const RELAY_TAG = 0x7d_0000;
  *
  * @param shared of the ranks of this host, where every host has such
  */
-export function measureCosts(
-  transport: ProcessGroup,
-  hosts: Hosts,
-  shared?: Pick<SharedMemory, 'allReduce' | 'allocate'>,
-): CommunicationCosts {
-  const { rank } = transport;
-  const own = hosts[hostIndex(hosts, rank)] ?? [rank];
-  const inside = neighboursIn(own, rank);
-  const lane = own.indexOf(rank);
-  // Ranks that not every host has have nobody to exchange with, and leave the link to the others.
-  const between = lane < lanesOf(hosts) ? neighboursIn(laneMembers(hosts, lane), rank) : undefined;
-  const nearest = hosts.some(({ length }) => length > 1) ? inside : between;
-  const relayed = (neighbours: Neighbours | undefined, bytes: number, messages = 1): number =>
-    neighbours === undefined ? 0 : quickest(() => relay(transport, neighbours, bytes, messages)) / ROUNDS;
-  const reduced = (group: Pick<SharedMemory, 'allReduce' | 'allocate'>, bytes: number): number =>
-    scope(() => {
-      const values = group.allocate(bytes / FLOAT_BYTES, 'float32');
-      return quickest(() => group.allReduce(values, 'sum').wait());
-    });
-  transport.barrier().wait();
-  const times = {
-    insideFew: relayed(inside, FEW),
-    insideMany: relayed(inside, MANY),
-    betweenFew: relayed(between, FEW),
-    betweenMany: relayed(between, MANY),
-    oneMessage: relayed(nearest, FEW),
-    moreMessages: relayed(nearest, FEW, 1 + FURTHER),
-    combined: combining(),
-    backendFew: reduced(transport, FEW),
-    backendMany: reduced(transport, MANY),
-    sharedFew: shared === undefined ? 0 : reduced(shared, FEW),
-    sharedMany: shared === undefined ? 0 : reduced(shared, MANY),
-  };
+export function measureCosts(transport: ProcessGroup, hosts: Hosts, shared?: Reducing): CommunicationCosts {
+  const times = scope(() => noGrad(() => measure(transport, hosts, shared)));
   return costsFrom(agree(transport, times), hosts, shared !== undefined);
 }
 
-/** How many messages more a round has by which the cost of one is measured. */
-const FURTHER = 3;
+function measure(transport: ProcessGroup, hosts: Hosts, shared: Reducing | undefined): Times {
+  const { rank } = transport;
+  const own = hosts[hostIndex(hosts, rank)] ?? [rank];
+  const lane = own.indexOf(rank);
+  const inside = neighboursIn(own, rank);
+  // Ranks that not every host has have nobody to exchange with, and leave the link to the others.
+  const between = lane < lanesOf(hosts) ? neighboursIn(laneMembers(hosts, lane), rank) : undefined;
+  const nearest = hosts.some(({ length }) => length > 1) ? inside : between;
+  const relay = relayOver(transport);
+  const reduce = (group: Reducing | undefined, bytes: number): (() => void) => {
+    const values = group?.allocate(bytes / FLOAT_BYTES, 'float32');
+    return () => values && group?.allReduce(values, 'sum').wait();
+  };
+  const [left, right] = [zeros([MANY / FLOAT_BYTES]), zeros([MANY / FLOAT_BYTES])];
+  const bodies: Readonly<Record<keyof Times, () => void>> = {
+    insideFew: relay(inside, FEW),
+    insideMany: relay(inside, MANY),
+    betweenFew: relay(between, FEW),
+    betweenMany: relay(between, MANY),
+    moreMessages: relay(nearest, FEW, 1 + FURTHER),
+    backendFew: reduce(transport, FEW),
+    backendMany: reduce(transport, MANY),
+    sharedFew: reduce(shared, FEW),
+    sharedMany: reduce(shared, MANY),
+    combined: () => void left.add_(right),
+  };
+  transport.barrier().wait();
+  const turns = Array.from({ length: TURNS }, () => byName((name) => seconds(bodies[name])));
+  return byName((name) => lowerQuartile(turns.map((turn) => turn[name])));
+}
 
 interface Neighbours {
   readonly next: number;
@@ -81,20 +102,22 @@ function neighboursIn(members: readonly number[], rank: number): Neighbours | un
   return { next, previous };
 }
 
-/** Lets messages go round some times: each round waits for the one before, as in an algorithm. */
-function relay(transport: ProcessGroup, neighbours: Neighbours, bytes: number, messages: number): void {
-  const length = bytes / FLOAT_BYTES;
+/** Makes bodies that let messages go round among neighbours; for a rank without any they do nothing. */
+function relayOver(transport: ProcessGroup) {
   const buffers = new MessageBuffers();
-  scope(() =>
-    noGrad(() => {
-      const memory = new WholeMemory(zeros([2 * messages * length]), buffers);
-      const like = { dtype: 'float32', device: 'cpu' } as const;
-      const plan = relayPlan(neighbours, length, messages);
+  return (neighbours: Neighbours | undefined, bytes: number, messages = 1): (() => void) => {
+    if (neighbours === undefined) return () => {};
+    const length = bytes / FLOAT_BYTES;
+    const values = zeros([2 * messages * length]);
+    const plan = relayPlan(neighbours, length, messages);
+    const like = { dtype: 'float32', device: 'cpu' } as const;
+    return () => {
+      const memory = new WholeMemory(values, buffers);
       const stages = runPlan({ plan, transport, memory, buffers, reduction: 'sum', tag: RELAY_TAG, like });
       while (stages.next().done !== true);
       memory.dispose();
-    }),
-  );
+    };
+  };
 }
 
 function relayPlan({ next, previous }: Neighbours, length: number, messages: number): Plan {
@@ -112,47 +135,28 @@ function relayPlan({ next, previous }: Neighbours, length: number, messages: num
   });
 }
 
-function combining(): number {
-  return scope(() => {
-    const [left, right]: readonly Tensor[] = [zeros([MANY / FLOAT_BYTES]), zeros([MANY / FLOAT_BYTES])];
-    return quickest(() => void left?.add_(right ?? left));
-  });
+function seconds(body: () => void): number {
+  const startedMs = performance.now();
+  body();
+  return (performance.now() - startedMs) / 1000;
 }
 
-/** In seconds. */
-function quickest(body: () => void): number {
-  const times = Array.from({ length: REPETITIONS }, () => {
-    const startedMs = performance.now();
-    body();
-    return (performance.now() - startedMs) / 1000;
-  });
-  return Math.min(...times);
+/** Noise only adds; the very shortest may be luck. */
+function lowerQuartile(values: readonly number[]): number {
+  return [...values].sort((left, right) => left - right)[values.length >> 2] ?? Number.NaN;
 }
 
-type Times = Readonly<
-  Record<
-    | 'insideFew'
-    | 'insideMany'
-    | 'betweenFew'
-    | 'betweenMany'
-    | 'oneMessage'
-    | 'moreMessages'
-    | 'combined'
-    | 'backendFew'
-    | 'backendMany'
-    | 'sharedFew'
-    | 'sharedMany',
-    number
-  >
->;
+function byName(value: (name: keyof Times) => number): Times {
+  return Object.fromEntries(NAMES.map((name) => [name, value(name)])) as Times;
+}
 
 /** Of each time the longest that any rank has measured: a collective waits for the slowest. */
 function agree(transport: ProcessGroup, times: Times): Times {
   return scope(() => {
-    const slowest = tensor(Float64Array.from(Object.values(times)));
+    const slowest = tensor(Float64Array.from(NAMES, (name) => times[name]));
     transport.allReduce(slowest, 'max').wait();
     const values = slowest.toArray();
-    return Object.fromEntries(Object.keys(times).map((name, index) => [name, values[index]])) as Times;
+    return byName((name) => values[NAMES.indexOf(name)] ?? Number.NaN);
   });
 }
 
@@ -160,11 +164,12 @@ function costsFrom(times: Times, hosts: Hosts, isShared: boolean): Communication
   const largest = Math.max(...hosts.map(({ length }) => length));
   // In a relay so many ranks of a host send at once.
   const link = (ranks: number, few: number, many: number): LinearCost =>
-    lineThrough([FEW * ranks, few], [MANY * ranks, many]);
+    lineThrough([FEW * ranks, few / ROUNDS], [MANY * ranks, many / ROUNDS]);
+  const oneMessage = largest > 1 ? times.insideFew : times.betweenFew;
   return {
     insideHost: link(largest, times.insideFew, times.insideMany),
     betweenHosts: link(lanesOf(hosts), times.betweenFew, times.betweenMany),
-    perMessage: Math.max(0, times.moreMessages - times.oneMessage) / FURTHER,
+    perMessage: Math.max(0, times.moreMessages - oneMessage) / ROUNDS / FURTHER,
     combinePerByte: times.combined / MANY,
     backend: lineThrough([FEW, times.backendFew], [MANY, times.backendMany]),
     ...(isShared && { sharedMemory: lineThrough([FEW, times.sharedFew], [MANY, times.sharedMany]) }),

@@ -48,7 +48,10 @@ export function* runPlan(run: PlanRun): Stages {
   }
 }
 
-function receive({ memory, transport, buffers, like, tag }: PlanRun, round: Round | undefined): readonly Awaited[] {
+function receive(
+  { memory, transport, buffers, like, tag }: PlanRun,
+  round: Round | undefined,
+): readonly Awaited[] {
   return (round?.receives ?? []).map((arrival) => {
     if (arrival.effect === 'copy')
       return { arrival, work: transport.receive(memory.view(arrival), arrival.peer, tag) };

@@ -1,3 +1,4 @@
+import { TrainyardError } from '../base/errors.js';
 import type { NativeObject } from '../native/binding.js';
 import { native } from '../native/native.js';
 import { DTYPES, type DType } from '../tensor/dtype.js';
@@ -23,8 +24,9 @@ export interface SharedMemoryOptions {
   /** Among those that share the memory, as are roots and inputs. */
   readonly rank: number;
   readonly worldSize: number;
-  /** The rank as errors name it, such as "rank 1 of 4". */
-  readonly place: string;
+  /** The ranks that share it, as errors name them, and how many there are in all. */
+  readonly members: readonly number[];
+  readonly allRanks: number;
   readonly timeoutMs: number;
   /**
    * Operations of at least so many bytes run on a thread beside the caller, others when they are waited for.
@@ -69,9 +71,7 @@ export class SharedMemory {
 
   allReduce(tensor: Tensor, reduction: Reduction): Work {
     requireDivisible(tensor, reduction);
-    return tensor.elements === 0
-      ? finishedWork
-      : this.#start('allReduce', REDUCTIONS[reduction], tensor);
+    return tensor.elements === 0 ? finishedWork : this.#start('allReduce', REDUCTIONS[reduction], tensor);
   }
 
   broadcast(tensor: Tensor, root: number): Work {
@@ -134,8 +134,20 @@ export class SharedMemory {
     } catch (error) {
       this.#state = 'broken';
       const operation = output === undefined ? kind : `${kind} of ${describeTensor(output)}`;
-      const { place, timeoutMs } = this.#options;
-      throw collectiveFailure(error, { operation, place, timeoutMs }, performance.now() - startedMs);
+      const { members, allRanks, timeoutMs } = this.#options;
+      const place = `rank ${members[this.rank]} of ${allRanks}`;
+      const cause = withNamesOf(members, error);
+      throw collectiveFailure(cause, { operation, place, timeoutMs }, performance.now() - startedMs);
     }
   }
+}
+
+/** The add-on counts the ranks that share; people know them by their numbers among all. */
+function withNamesOf(members: readonly number[], error: unknown): unknown {
+  if (!(error instanceof TrainyardError)) return error;
+  const what = error.report.what.replace(
+    /\brank (\d+)/g,
+    (_, index: string) => `rank ${members[Number(index)]}`,
+  );
+  return new TrainyardError(error.code, { ...error.report, what }, { cause: error });
 }

@@ -24,7 +24,9 @@ export function agreedHosts(
   said: readonly { readonly name: string; readonly ranks: number }[],
 ): Hosts | undefined {
   const hosts = hostsByName(said.map(({ name }) => name));
-  return hosts.every((ranks) => ranks.every((rank) => said[rank]?.ranks === ranks.length)) ? hosts : undefined;
+  return hosts.every((ranks) => ranks.every((rank) => said[rank]?.ranks === ranks.length))
+    ? hosts
+    : undefined;
 }
 
 /** How `communication.topology` writes it: ranks for each host, or the ranks of every host. */
@@ -73,6 +75,7 @@ export function isRegular(hosts: Hosts): boolean {
   const [{ length } = []] = hosts;
   return hosts.every(
     (ranks) =>
-      ranks.length === length && ranks.every((rank, index) => index === 0 || rank === (ranks[index - 1] ?? 0) + 1),
+      ranks.length === length &&
+      ranks.every((rank, index) => index === 0 || rank === (ranks[index - 1] ?? 0) + 1),
   );
 }

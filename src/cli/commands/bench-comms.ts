@@ -58,7 +58,9 @@ function print({ all_reduce: times }: Answer, { ranks, ranksPerHost, json }: Ben
   const head = ['all-reduce, µs', ...algorithms, 'chosen'];
   const lines = [head, head.map(() => '---'), ...rows];
   process.stdout.write(lines.map((cells) => `| ${cells.join(' | ')} |\n`).join(''));
-  process.stdout.write('\nIn brackets: the time predicted; of the chosen one, its time by the shortest measured.\n');
+  process.stdout.write(
+    '\nIn brackets: the time predicted; of the chosen one, its time by the shortest measured.\n',
+  );
 }
 
 function microseconds(value: number | undefined): string {

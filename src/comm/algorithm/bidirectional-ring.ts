@@ -20,7 +20,9 @@ export const bidirectionalRing: Algorithm = {
     const owned = (): readonly Share[] => members.map((member) => [ownPart(elements, member, hosts)]);
     switch (collective) {
       case 'all-reduce': {
-        const shares = members.map((_, index) => [partOf({ start: 0, end: elements }, index, members.length)]);
+        const shares = members.map((_, index) => [
+          partOf({ start: 0, end: elements }, index, members.length),
+        ]);
         return joined([...reduceScatter(shares), ...allGather(shares)]);
       }
       case 'reduce-scatter':

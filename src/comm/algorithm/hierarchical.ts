@@ -78,7 +78,9 @@ function handIn({ rank, host, index }: Place, lanes: number, contents: (lane: nu
   const others = host.filter((other) => other !== rank);
   return [
     {
-      sends: host.slice(0, lanes).flatMap((peer, lane) => (peer === rank ? [] : transfers(contents(lane), peer))),
+      sends: host
+        .slice(0, lanes)
+        .flatMap((peer, lane) => (peer === rank ? [] : transfers(contents(lane), peer))),
       receives: index < lanes ? others.flatMap((peer) => arrivals(contents(index), peer, 'combine')) : [],
     },
   ];

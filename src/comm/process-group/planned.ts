@@ -186,7 +186,15 @@ export class PlannedGroup implements ProcessGroup {
     const plan = ALGORITHMS[algorithm].plan({ collective, rank, hosts, elements });
     const tag = this.#nextTag();
     const like = { dtype, device: 'cpu' } as const;
-    yield* runPlan({ plan, transport: this.#transport, memory, buffers: this.#buffers, reduction, tag, like });
+    yield* runPlan({
+      plan,
+      transport: this.#transport,
+      memory,
+      buffers: this.#buffers,
+      reduction,
+      tag,
+      like,
+    });
     memory.dispose();
   }
 

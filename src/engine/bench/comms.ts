@@ -82,7 +82,12 @@ export function benchComms(
   const automatic = shared === undefined ? connect('auto') : undefined;
   const costs = measured ?? measureCosts(backend, hosts, shared);
   const times = sizes.map((bytes) =>
-    judged(measureSize(groups, bytes, rounds), hosts, costs, shared === undefined ? undefined : 'shared-memory'),
+    judged(
+      measureSize(groups, bytes, rounds),
+      hosts,
+      costs,
+      shared === undefined ? undefined : 'shared-memory',
+    ),
   );
   for (const group of [automatic, ...Object.values(groups).reverse()]) group?.close();
   return times;

@@ -17,7 +17,10 @@ export const communicationRules: readonly ConfigRule[] = [
   { keys: ['communication', 'device'], check: checkDevice },
 ];
 
-function checkTopology({ communication }: CheckedConfig, { worldSize }: Surroundings): ConfigIssue | undefined {
+function checkTopology(
+  { communication }: CheckedConfig,
+  { worldSize }: Surroundings,
+): ConfigIssue | undefined {
   const { topology } = communication;
   // One process exchanges nothing, and may read what others are started with.
   const fault = topology && worldSize > 1 ? topologyFault(topology, worldSize) : undefined;
