@@ -69,7 +69,9 @@ function open(
   try {
     if (rank > 0) {
       const address = native.storeGet(store, addressKey, timeoutMs);
-      return address === '' ? 'the first rank shares no memory' : native.createSharedGroup({ ...options, address });
+      return address === ''
+        ? 'the first rank shares no memory'
+        : native.createSharedGroup({ ...options, address });
     }
     const group = native.createSharedGroup({ ...options, address: '' });
     native.storeSet(store, addressKey, native.sharedGroupAddress(group));
