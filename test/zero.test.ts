@@ -197,7 +197,7 @@ async function measure(
   const config = {
     model: { ...MODEL, tie_word_embeddings: task.untied !== true },
     ...(task.adapter === true && { adapter: ADAPTER }),
-    train_batch_size: 6 * accumulation,
+    train_batch_size: (6 % ranks === 0 ? 6 : 12) * accumulation,
     gradient_accumulation_steps: accumulation,
     gradient_clipping: 1,
     optimizer: { type: 'AdamW', params: { lr: 0.01 } },
