@@ -53,8 +53,8 @@ describe('every algorithm of our own comes to the same training', { concurrency:
       test(`${algorithm} on ${world}, stages 0 to 3`, async () => {
         const jobs = STAGES.map((stage): Job => {
           const folder = join(MODELS, 'llama-gqa-tied');
-          const plain = { policy: 'none', accumulation: 2, bucket: 'some', overlap: true } as const;
-          return { folder, stage, deterministic: false, ...plain };
+          const plain = { policy: 'none', granularity: 'block', overlap: true } as const;
+          return { folder, stage, deterministic: false, accumulation: 2, bucket: 'some', ...plain };
         });
         const outcomes = await runJobs(world, jobs, algorithm);
         assert.equal(outcomes.length, world * jobs.length);

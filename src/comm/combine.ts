@@ -1,4 +1,4 @@
-import { DTYPES, type DType } from '../tensor/dtype.js';
+import type { DType } from '../tensor/dtype.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { Reduction } from './process-group.js';
 
@@ -32,9 +32,4 @@ function addInFloat32(target: Tensor, messages: readonly Tensor[]): void {
     for (const message of messages) sum.add_(message.narrow(0, start, length));
     part.copy_(sum);
   }
-}
-
-/** What a tensor takes. */
-export function bytesOf({ elements, dtype }: Pick<Tensor, 'elements' | 'dtype'>): number {
-  return elements * DTYPES[dtype].bytes;
 }

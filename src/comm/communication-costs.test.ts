@@ -98,6 +98,20 @@ test('the choice is what is predicted to be fastest, by size', () => {
   );
 });
 
+test('links of their own to several hosts make it worth to go both ways round', () => {
+  const hosts = hostsOfSize(4, 1);
+  const costs = { ...FREE, betweenHosts: { start: 1e-4, perByte: 1e-8 } };
+  const each = (betweenManyHosts: CommunicationCosts['betweenManyHosts']) =>
+    (['ring', 'bidirectional-ring'] as const).map((choice) =>
+      predictSeconds(choice, hosts, allReduce(1 << 22), { ...costs, betweenManyHosts }),
+    );
+  const [shared = 0, bothShared = 0] = each({ start: 1e-4, perByte: 1e-8 });
+  near(bothShared, shared);
+  const [one = 0, both = 0] = each({ start: 1e-4, perByte: 5e-9 });
+  near(one, shared);
+  assert.ok(both < 0.51 * one, `${both} for ${one}`);
+});
+
 test('between hosts with a slow link the choice is hierarchical, on one it is not among the choices', () => {
   const slow = {
     ...FREE,

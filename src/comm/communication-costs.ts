@@ -16,6 +16,8 @@ export interface CommunicationCosts {
   readonly insideHost: LinearCost;
   /** A round of messages between hosts, by the bytes that leave a host, or come to it. */
   readonly betweenHosts: LinearCost;
+  /** The same where a host sends to several, which may go by links of their own; absent where there are but two. */
+  readonly betweenManyHosts?: LinearCost | undefined;
   /** A further message of one rank in one round. */
   readonly perMessage: number;
   /** Combining what has arrived, by its bytes on one rank. */
@@ -67,6 +69,8 @@ interface RoundLoad {
   readonly inside: readonly number[];
   readonly leaving: readonly number[];
   readonly coming: readonly number[];
+  /** Some host sends to several others. */
+  readonly isSpread: boolean;
   /** The most of any rank. */
   readonly combined: number;
   readonly messages: number;
@@ -79,6 +83,7 @@ function roundLoad(
   hosts: number,
 ): RoundLoad {
   const [inside, leaving, coming] = [zeros(hosts), zeros(hosts), zeros(hosts)];
+  const crossings = new Set<string>();
   let [combined, messages] = [0, 0];
   for (const [rank, plan] of plans.entries()) {
     const { sends = [], receives = [] } = plan[index] ?? {};
@@ -87,6 +92,7 @@ function roundLoad(
       const other = hostOf.get(peer) ?? 0;
       if (other === own) add(inside, own, end - start);
       else {
+        crossings.add(`${own} ${other}`);
         add(leaving, own, end - start);
         add(coming, other, end - start);
       }
@@ -98,19 +104,21 @@ function roundLoad(
     );
     messages = Math.max(messages, sends.length);
   }
-  return { inside, leaving, coming, combined, messages };
+  const senders = new Set([...crossings].map((crossing) => crossing.split(' ')[0]));
+  return { inside, leaving, coming, isSpread: crossings.size > senders.size, combined, messages };
 }
 
 function roundSeconds(
-  { inside, leaving, coming, combined, messages }: RoundLoad,
+  { inside, leaving, coming, isSpread, combined, messages }: RoundLoad,
   elementBytes: number,
-  { insideHost, betweenHosts, perMessage, combinePerByte }: CommunicationCosts,
+  { insideHost, betweenHosts, betweenManyHosts, perMessage, combinePerByte }: CommunicationCosts,
 ): number {
   const over = (link: LinearCost, elements: readonly number[]): number => {
     const most = Math.max(...elements);
     return most === 0 ? 0 : secondsFor(link, most * elementBytes);
   };
-  const moved = Math.max(over(insideHost, inside), over(betweenHosts, leaving), over(betweenHosts, coming));
+  const between = isSpread ? (betweenManyHosts ?? betweenHosts) : betweenHosts;
+  const moved = Math.max(over(insideHost, inside), over(between, leaving), over(between, coming));
   return moved + Math.max(0, messages - 1) * perMessage + combined * elementBytes * combinePerByte;
 }
 

@@ -3,6 +3,7 @@ import { tensor } from '../tensor/create.js';
 import { zeros } from '../tensor/generated/functions.js';
 import { scope } from '../tensor/tensor.js';
 import type { Plan } from './algorithm/plan.js';
+import type { Direction } from './algorithm/ring.js';
 import { type CommunicationCosts, type LinearCost, lineThrough } from './communication-costs.js';
 import { MessageBuffers } from './message-buffers.js';
 import { WholeMemory } from './plan-memory.js';
@@ -13,7 +14,7 @@ import { type Hosts, hostIndex, laneMembers, lanesOf } from './topology.js';
 
 /** In bytes; the smaller takes the time of a message, and what the larger takes more is that of bytes. */
 const FEW = 1024;
-const MANY = 1 << 20;
+const MANY = 1 << 21;
 
 const FLOAT_BYTES = 4;
 
@@ -26,6 +27,9 @@ const FURTHER = 3;
 /** How often everything is measured, in turns, so that what else the machine does meets all alike. */
 const TURNS = 5;
 
+/** Relays that are run before, so that what is measured is code that has been compiled. */
+const WARM_UP = 30;
+
 const RELAY_TAG = 0x7d_0000;
 
 /** What is measured, in seconds. */
@@ -34,6 +38,7 @@ const NAMES = [
   'insideMany',
   'betweenFew',
   'betweenMany',
+  'bothWays',
   'moreMessages',
   'backendFew',
   'backendMany',
@@ -49,7 +54,8 @@ type Reducing = Pick<SharedMemory, 'allReduce' | 'allocate'>;
 
 /**
  * Measures what messages, sums and collectives take, all ranks at once, as they work in a collective. It takes a
- * fraction of a second. Every rank must call it; all get the same: of each time the longest of any rank.
+ * fraction of a second. Every rank must call it; all get the same: of each time the mean of
+ * the ranks.
  *
  * @param shared of the ranks of this host, where every host has such
  */
@@ -77,6 +83,7 @@ function measure(transport: ProcessGroup, hosts: Hosts, shared: Reducing | undef
     insideMany: relay(inside, MANY),
     betweenFew: relay(between, FEW),
     betweenMany: relay(between, MANY),
+    bothWays: relay(hosts.length > 2 ? between : undefined, MANY / 2, 1, [1, -1]),
     moreMessages: relay(nearest, FEW, 1 + FURTHER),
     backendFew: reduce(transport, FEW),
     backendMany: reduce(transport, MANY),
@@ -84,9 +91,36 @@ function measure(transport: ProcessGroup, hosts: Hosts, shared: Reducing | undef
     sharedMany: reduce(shared, MANY),
     combined: () => void left.add_(right),
   };
-  transport.barrier().wait();
-  const turns = Array.from({ length: TURNS }, () => byName((name) => seconds(bodies[name])));
+  const warmUp = relay(nearest, FEW);
+  for (let run = 0; run < WARM_UP; run += 1) warmUp();
+  const isThere = measurable(hosts, shared !== undefined);
+  const turns = Array.from({ length: TURNS }, () =>
+    byName((name) => {
+      if (!isThere[name]) return 0;
+      // Otherwise a rank that is late for one measurement makes the next one longer.
+      transport.barrier().wait();
+      return seconds(bodies[name]);
+    }),
+  );
   return byName((name) => lowerQuartile(turns.map((turn) => turn[name])));
+}
+
+/** What there is to measure where the ranks are so: the same on every rank. */
+function measurable(hosts: Hosts, isShared: boolean): Readonly<Record<keyof Times, boolean>> {
+  const isInside = hosts.some(({ length }) => length > 1);
+  return {
+    insideFew: isInside,
+    insideMany: isInside,
+    betweenFew: hosts.length > 1,
+    betweenMany: hosts.length > 1,
+    bothWays: hosts.length > 2,
+    moreMessages: true,
+    backendFew: true,
+    backendMany: true,
+    sharedFew: isShared,
+    sharedMany: isShared,
+    combined: true,
+  };
 }
 
 interface Neighbours {
@@ -105,11 +139,16 @@ function neighboursIn(members: readonly number[], rank: number): Neighbours | un
 /** Makes bodies that let messages go round among neighbours; for a rank without any they do nothing. */
 function relayOver(transport: ProcessGroup) {
   const buffers = new MessageBuffers();
-  return (neighbours: Neighbours | undefined, bytes: number, messages = 1): (() => void) => {
+  return (
+    neighbours: Neighbours | undefined,
+    bytes: number,
+    messages = 1,
+    ways: readonly Direction[] = [1],
+  ): (() => void) => {
     if (neighbours === undefined) return () => {};
     const length = bytes / FLOAT_BYTES;
-    const values = zeros([2 * messages * length]);
-    const plan = relayPlan(neighbours, length, messages);
+    const values = zeros([2 * ways.length * messages * length]);
+    const plan = relayPlan(neighbours, length, messages, ways);
     const like = { dtype: 'float32', device: 'cpu' } as const;
     return () => {
       const memory = new WholeMemory(values, buffers);
@@ -120,17 +159,31 @@ function relayOver(transport: ProcessGroup) {
   };
 }
 
-function relayPlan({ next, previous }: Neighbours, length: number, messages: number): Plan {
+function relayPlan(
+  { next, previous }: Neighbours,
+  length: number,
+  messages: number,
+  ways: readonly Direction[],
+): Plan {
   const places = (first: number) =>
     Array.from({ length: messages }, (_, index) => ({
       start: (first + index) * length,
       end: (first + index + 1) * length,
     }));
   return Array.from({ length: ROUNDS }, (_, round) => {
-    const [from, to] = round % 2 === 0 ? [0, messages] : [messages, 0];
+    const half = ways.length * messages;
+    const [from, to] = round % 2 === 0 ? [0, half] : [half, 0];
     return {
-      sends: places(from).map((range) => ({ peer: next, ...range })),
-      receives: places(to).map((range) => ({ peer: previous, ...range, effect: 'copy' as const })),
+      sends: ways.flatMap((way, index) =>
+        places(from + index * messages).map((range) => ({ peer: way === 1 ? next : previous, ...range })),
+      ),
+      receives: ways.flatMap((way, index) =>
+        places(to + index * messages).map((range) => ({
+          peer: way === 1 ? previous : next,
+          ...range,
+          effect: 'copy' as const,
+        })),
+      ),
     };
   });
 }
@@ -150,12 +203,12 @@ function byName(value: (name: keyof Times) => number): Times {
   return Object.fromEntries(NAMES.map((name) => [name, value(name)])) as Times;
 }
 
-/** Of each time the longest that any rank has measured: a collective waits for the slowest. */
+/** The mean of the ranks: one that was early for a measurement has waited, and one that was late has not. */
 function agree(transport: ProcessGroup, times: Times): Times {
   return scope(() => {
-    const slowest = tensor(Float64Array.from(NAMES, (name) => times[name]));
-    transport.allReduce(slowest, 'max').wait();
-    const values = slowest.toArray();
+    const means = tensor(Float64Array.from(NAMES, (name) => times[name]));
+    transport.allReduce(means, 'mean').wait();
+    const values = means.toArray();
     return byName((name) => values[NAMES.indexOf(name)] ?? Number.NaN);
   });
 }
@@ -169,6 +222,7 @@ function costsFrom(times: Times, hosts: Hosts, isShared: boolean): Communication
   return {
     insideHost: link(largest, times.insideFew, times.insideMany),
     betweenHosts: link(lanesOf(hosts), times.betweenFew, times.betweenMany),
+    ...(hosts.length > 2 && { betweenManyHosts: link(lanesOf(hosts), times.betweenFew, times.bothWays) }),
     perMessage: Math.max(0, times.moreMessages - oneMessage) / ROUNDS / FURTHER,
     combinePerByte: times.combined / MANY,
     backend: lineThrough([FEW, times.backendFew], [MANY, times.backendMany]),

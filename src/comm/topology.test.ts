@@ -3,8 +3,8 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import {
   agreedHosts,
+  type Hosts,
   hostIndex,
-  hostsByName,
   hostsOf,
   hostsOfSize,
   isRegular,
@@ -62,3 +62,9 @@ test('lanes are as many as the smallest host has ranks', () => {
     false,
   );
 });
+
+/** The hosts of ranks that each know the name of theirs. */
+function hostsByName(names: readonly string[]): Hosts {
+  const said = names.map((name) => ({ name, ranks: names.filter((other) => other === name).length }));
+  return agreedHosts(said) ?? [];
+}

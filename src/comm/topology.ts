@@ -13,7 +13,7 @@ export function hostsOfSize(worldSize: number, ranksPerHost: number): Hosts {
 }
 
 /** The hosts of ranks that each say the name of theirs. */
-export function hostsByName(names: readonly string[]): Hosts {
+function hostsByName(names: readonly string[]): Hosts {
   const hosts = new Map<string, number[]>();
   for (const [rank, name] of names.entries()) hosts.set(name, [...(hosts.get(name) ?? []), rank]);
   return [...hosts.values()];
