@@ -137,22 +137,6 @@ napi_value broadcast(napi_env env, napi_callback_info info) {
   });
 }
 
-napi_value all_gather(napi_env env, napi_callback_info info) {
-  return start(env, "allGather", info, [](c10d::Backend& backend, const Arguments& arguments) {
-    at::Tensor output = result(arguments, 1), input = flat(arguments, 2);
-    return backend._allgather_base(output, input);
-  });
-}
-
-napi_value reduce_scatter(napi_env env, napi_callback_info info) {
-  return start(env, "reduceScatter", info, [](c10d::Backend& backend, const Arguments& arguments) {
-    c10d::ReduceScatterOptions options;
-    options.reduceOp = reduction_of(arguments.integer(3));
-    at::Tensor output = result(arguments, 1), input = flat(arguments, 2);
-    return backend._reduce_scatter_base(output, input, options);
-  });
-}
-
 napi_value send(napi_env env, napi_callback_info info) {
   return start(env, "send", info, [](c10d::Backend& backend, const Arguments& arguments) {
     std::vector<at::Tensor> tensors{flat(arguments, 1)};
@@ -199,8 +183,6 @@ void export_process_group(napi_env env, napi_value exports) {
   export_function(env, exports, "closeGroup", close_group);
   export_function(env, exports, "allReduce", all_reduce);
   export_function(env, exports, "broadcast", broadcast);
-  export_function(env, exports, "allGather", all_gather);
-  export_function(env, exports, "reduceScatter", reduce_scatter);
   export_function(env, exports, "send", send);
   export_function(env, exports, "receive", receive);
   export_function(env, exports, "barrier", barrier);

@@ -252,6 +252,12 @@ function impossibleTogether(): BadConfiguration[] {
       'loss scale',
       'communication.compression',
     ),
+    row(
+      'a topology of other ranks',
+      { communication: { topology: [[0, 1], [2]] } },
+      4,
+      'communication.topology does not fit 4 ranks: rank 3 is on no host',
+    ),
     row('fewer sequences than ranks', { train_batch_size: 3 }, 4, '4 ranks do not divide 3'),
     row(
       'an accumulation that does not divide',
@@ -451,7 +457,6 @@ function notSupported(): BadConfiguration[] {
       { tensor_parallel: { autotp_size: 2 } },
       'tensor_parallel.autotp_size',
     ),
-    row('a collective algorithm', { communication: { algorithm: 'ring' } }, 'communication.algorithm'),
     row(
       'kept inputs on several ranks',
       { activation_checkpointing: { partition_activations: true } },

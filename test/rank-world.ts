@@ -24,6 +24,7 @@ export function joinAsRank(
     worldSize,
     localRank: rank,
     localWorldSize: worldSize,
+    hostName: 'here',
     masterAddress: '127.0.0.1',
     masterPort: port,
     runId: 'test/0',

@@ -162,6 +162,7 @@ function addBench(program: Command): void {
     .option('--ranks <n>', 'processes to start', positiveInteger, 2)
     .option('--bytes <n>', 'size of the message (repeatable)', collectSizes)
     .option('--rounds <n>', 'turns of each algorithm', positiveInteger, 5)
+    .option('--ranks-per-host <n>', 'let this host act as several of so many ranks', positiveInteger)
     .option('--json', JSON_HELP)
     .action(async (options: BenchCommsOptions) => {
       const { benchComms } = await import('./commands/bench-comms.js');
@@ -293,6 +294,7 @@ export interface BenchStepOptions extends ConfigOptions, BenchComparison {
 export interface BenchCommsOptions extends JsonOption {
   readonly ranks: number;
   readonly rounds: number;
+  readonly ranksPerHost?: number;
   readonly bytes?: readonly number[];
 }
 

@@ -1,9 +1,8 @@
 import { TrainyardError } from '../base/errors.js';
 import type { NativeObject } from '../native/binding.js';
 import { native } from '../native/native.js';
-import { connectSharedMemory } from './connect-shared-memory.js';
+import { connectExchange, type ExchangeWish } from './connect-exchange.js';
 import { GlooGroup } from './process-group/gloo.js';
-import type { SharedMemoryGroup } from './process-group/shared-memory.js';
 import { SingleGroup } from './process-group/single.js';
 import type { ProcessGroup } from './process-group.js';
 
@@ -19,20 +18,10 @@ export interface RendezvousOptions {
   /** Distinct for every start of every run: the prefix of all keys. */
   readonly runId: string;
   readonly networkInterface: string;
-  /** Whether ranks may, or must, exchange in shared memory; left out: the transport does everything. */
-  readonly sharedMemory?: SharedMemoryWish | undefined;
+  /** How collectives are done; left out: the transport does everything. */
+  readonly exchange?: ExchangeWish | undefined;
   /** The deadline for all ranks to come, and for every collective after that. */
   readonly timeoutMs: number;
-}
-
-export interface SharedMemoryWish {
-  readonly isRequired: boolean;
-  /** Told why there is none, where there may but need not be. */
-  readonly onRefusal?: (reason: string) => void;
-  /** Cores that this process may use. */
-  readonly cores: number;
-  /** Threads that each rank computes with. */
-  readonly threadsPerRank: number;
 }
 
 /**
@@ -47,32 +36,15 @@ export function rendezvous(options: RendezvousOptions): ProcessGroup {
   const store = openStore(options);
   meet(store, options, deadlineMs);
   const gloo = connectGloo(store, options);
-  const { sharedMemory: wish } = options;
-  if (wish === undefined) return gloo;
-  const shared = shareMemory(store, { ...options, ...wish }, gloo);
-  if (typeof shared !== 'string') return shared;
-  if (!wish.isRequired) {
-    wish.onRefusal?.(shared);
-    return gloo;
-  }
-  gloo.close();
-  throw unshared(options, shared);
-}
-
-function shareMemory(
-  store: NativeObject,
-  options: RendezvousOptions & SharedMemoryWish,
-  gloo: GlooGroup,
-): SharedMemoryGroup | string {
+  const { exchange } = options;
+  if (exchange === undefined) return gloo;
   try {
-    return connectSharedMemory(store, `${options.runId}/shared-memory`, options, gloo);
+    return connectExchange(store, `${options.runId}/exchange`, { ...options, ...exchange }, gloo);
   } catch (error) {
-    throw failed(
-      options,
-      'The ranks met but could not share memory.',
-      error,
-      'see the output of the other ranks',
-    );
+    gloo.close();
+    if (error instanceof TrainyardError && OWN_CODES.includes(error.code)) throw error;
+    const what = 'The ranks met but could not agree on how to exchange.';
+    throw failed(options, what, error, 'see the output of the other ranks');
   }
 }
 
@@ -84,14 +56,8 @@ function connectGloo(store: NativeObject, options: RendezvousOptions): GlooGroup
   }
 }
 
-function unshared(options: RendezvousOptions, reason: string): TrainyardError {
-  return new TrainyardError('RENDEZVOUS_FAILED', {
-    what: 'The ranks cannot share memory, as communication.algorithm asks.',
-    where: placeOf(options),
-    got: reason,
-    cure: 'start all ranks on one host, in one container and as one user, or set communication.algorithm to "auto"',
-  });
-}
+/** Errors that say enough. */
+const OWN_CODES: readonly string[] = ['CONFIG_CONFLICT', 'RENDEZVOUS_FAILED'];
 
 const CURE_INTERFACE =
   'set GLOO_SOCKET_IFNAME to the network interface by which the hosts reach each other, and see the other ranks';

@@ -1,9 +1,9 @@
 import { env } from '../base/env.js';
 import { invariant, TrainyardError } from '../base/errors.js';
 import { quote } from '../base/printable.js';
-import { OrderedGroup } from '../comm/ordered-group.js';
 import type { ProcessGroup } from '../comm/process-group.js';
 import { rendezvous } from '../comm/rendezvous.js';
+import { hostsOf } from '../comm/topology.js';
 import type { DataIdentity } from '../data/open-dataset.js';
 import { type RankEnvironment, rankEnvironment, singleRank } from '../launch/environment.js';
 import { threadBudget } from '../launch/threads.js';
@@ -95,15 +95,19 @@ export function joinWorld(
   setThreads(threadsPerRank);
   const device = deviceOf(config.device, place.localRank);
   const timeoutMs = config.communication.timeout_seconds * 1000;
-  const { algorithm, deterministic } = config.communication;
+  const { algorithm, topology, deterministic } = config.communication;
   const notes: string[] = [];
-  const onRefusal = (reason: string): void => {
-    notes.push(`the ranks exchange over Gloo, for they cannot share memory: ${reason}`);
-  };
-  const sharedMemory = { isRequired: algorithm === 'shared-memory', onRefusal, cores, threadsPerRank };
-  const wishes = algorithm === 'backend' || device !== 'cpu' ? {} : { sharedMemory };
-  const group = rendezvous({ ...place, timeoutMs, ...wishes });
-  return { group: deterministic && !group.sumsInOrder ? new OrderedGroup(group) : group, device, notes };
+  const exchange = {
+    ...place,
+    // What is on a GPU is in no memory that processes share.
+    algorithm: device === 'cpu' ? algorithm : 'backend',
+    hosts: topology && hostsOf(topology, place.worldSize),
+    inOrder: deterministic,
+    onNote: (note: string): void => void notes.push(note),
+    cores,
+    threadsPerRank,
+  } as const;
+  return { group: rendezvous({ ...place, timeoutMs, exchange }), device, notes };
 }
 
 /** What an engine is built from. */

@@ -184,8 +184,6 @@ export interface CommunicationBinding {
   /** Starts a collective on the tensors in place and returns its pending work. */
   allReduce(group: NativeObject, tensor: Handle, reduction: number): NativeObject;
   broadcast(group: NativeObject, tensor: Handle, root: number): NativeObject;
-  allGather(group: NativeObject, output: Handle, input: Handle): NativeObject;
-  reduceScatter(group: NativeObject, output: Handle, input: Handle, reduction: number): NativeObject;
   send(group: NativeObject, tensor: Handle, peer: number, tag: number): NativeObject;
   receive(group: NativeObject, tensor: Handle, peer: number, tag: number): NativeObject;
   barrier(group: NativeObject): NativeObject;

@@ -1,6 +1,7 @@
 import { isJsonObject, type JsonPath, type JsonValue } from '../../base/json-document.js';
 import { withStandardScale } from '../../comm/config.js';
 import { completeBatchSizes, isBatchConflict } from './batch-sizes.js';
+import { communicationRules } from './communication-rules.js';
 import { idleKeyRules } from './idle-keys.js';
 import type { ConfigIssue } from './issue.js';
 import type { ConfigOrigin } from './origin.js';
@@ -47,6 +48,7 @@ export const configRules: readonly ConfigRule[] = [
   { keys: ['recompute'], check: checkSelection },
   { keys: ['recompute', 'pipeline'], check: checkCheckpointInterval },
   { keys: ['communication', 'communication_data_type'], check: checkCompression },
+  ...communicationRules,
   ...idleKeyRules,
   { keys: ['adapter'], check: checkAdapter },
 ];
