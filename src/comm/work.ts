@@ -1,6 +1,7 @@
 import { TrainyardError } from '../base/errors.js';
 import type { NativeObject } from '../native/binding.js';
 import { native } from '../native/native.js';
+import { OTHER_OPERATION } from './flight/describe-culprit.js';
 
 /** A collective that has been started. */
 export interface Work {
@@ -91,7 +92,7 @@ export function collectiveFailure(
     return new TrainyardError(
       'COLLECTIVE_FAILED',
       {
-        what: `${operation} failed: the ranks are not in the same operation.`,
+        what: `${operation} failed: ${OTHER_OPERATION}.`,
         where: place,
         got: reason.startsWith(MISMATCH) ? reason.slice(MISMATCH.length) : reason,
         cure: 'let every rank do the same steps in the same order; it is a bug of Trainyard if no code of yours runs collectives',

@@ -1,6 +1,8 @@
+import { join } from 'node:path';
 import { env } from '../base/env.js';
 import { invariant, TrainyardError } from '../base/errors.js';
 import { quote } from '../base/printable.js';
+import { Flight } from '../comm/flight/flight.js';
 import { OrderedGroup } from '../comm/ordered-group.js';
 import type { ProcessGroup } from '../comm/process-group.js';
 import { rendezvous } from '../comm/rendezvous.js';
@@ -76,6 +78,8 @@ function twoModels({ architecture }: Model): TrainyardError {
 /** This process among the ranks: how it reaches them, and what it computes on. */
 export interface World {
   readonly group: ProcessGroup;
+  /** Remembers its collectives; absent in a world of one. */
+  readonly flight?: Flight | undefined;
   readonly device: Device;
   /** What came otherwise than it might have. */
   readonly notes?: readonly string[];
@@ -87,7 +91,7 @@ export interface World {
  * @throws TrainyardError RENDEZVOUS_FAILED, or CONFIG_CONFLICT without a device for this rank.
  */
 export function joinWorld(
-  config: Pick<ResolvedConfig, 'communication' | 'device'>,
+  config: Pick<ResolvedConfig, 'communication' | 'device'> & Partial<Pick<ResolvedConfig, 'output'>>,
   place: RankEnvironment,
 ): World {
   const { cores, threadsPerRank } = threadBudget(place.localWorldSize, env.variables);
@@ -101,8 +105,14 @@ export function joinWorld(
   };
   const sharedMemory = { isRequired: algorithm === 'shared-memory', onRefusal, cores, threadsPerRank };
   const wishes = algorithm === 'backend' || device !== 'cpu' ? {} : { sharedMemory };
-  const group = rendezvous({ ...place, timeoutMs, ...wishes });
-  return { group: deterministic && !group.sumsInOrder ? new OrderedGroup(group) : group, device, notes };
+  const flight = place.worldSize === 1 ? undefined : openFlight(config.output, place);
+  const group = rendezvous({ ...place, timeoutMs, flight, ...wishes });
+  const ordered = deterministic && !group.sumsInOrder ? new OrderedGroup(group) : group;
+  return { group: ordered, flight, device, notes };
+}
+
+function openFlight(output: string | undefined, { runId: run, rank, worldSize }: RankEnvironment): Flight {
+  return new Flight({ run, rank, worldSize }, output && join(output, 'flight'));
 }
 
 /** What an engine is built from. */
@@ -119,7 +129,7 @@ export interface EngineSources {
 /** Puts the parts together: a checked program first, then memory, weights and optimizer. */
 export function buildEngine({ config, source, world, sequenceLength, data }: EngineSources): Engine {
   const { model } = source;
-  const { group, device } = world;
+  const { group, flight, device } = world;
   const layout = planFlatLayout(model.blocks, undefined, config.data_parallel_size);
   const length = sequenceLength ?? config.data?.sequence_length ?? defaultSequenceLength(model);
   const programs = new StepPrograms(group, {
@@ -147,7 +157,7 @@ export function buildEngine({ config, source, world, sequenceLength, data }: Eng
   const identity = runIdentity(config, source, data);
   const lossScaling = lossScalingOf(config, length);
   const parts = { config, source, programs, memory, optimizer, schedule, lossScaling };
-  return new Engine({ ...parts, group, device, identity });
+  return new Engine({ ...parts, group, flight, device, identity });
 }
 
 /** What a rank's memory is made of. */

@@ -1,13 +1,16 @@
 import type { Culprit, Side } from './find-culprit.js';
 import { describeEntry, type FlightRecord } from './flight-record.js';
 
+/** What is said where ranks do not do the same. */
+export const OTHER_OPERATION = 'the ranks are not in the same operation';
+
 /** Who or what ended a run, in a sentence. */
 export function describeCulprit(culprit: Culprit): string {
   switch (culprit.kind) {
     case 'failed':
       return `Rank ${culprit.ranks[0]} failed: ${culprit.reason}`;
     case 'mismatch':
-      return `The ranks are not in the same operation: ${culprit.sides.map(describeSide).join(', ')}.`;
+      return `${capitalized(OTHER_OPERATION)}: ${culprit.sides.map(describeSide).join('; ')}.`;
     case 'silent': {
       const where =
         culprit.awaited === undefined ? '' : `, and is awaited in ${describeEntry(culprit.awaited)}`;
@@ -41,10 +44,19 @@ export function describeRecord({ rank, state, reason, instruction, collectives }
   }
 }
 
-function describeSide({ ranks, collective }: Side): string {
+/** "ranks 0, 2 in allReduce (sum) of …" */
+export function describeSide({ ranks, collective }: Side): string {
   return `${ranks.length === 1 ? 'rank' : 'ranks'} ${ranks.join(', ')} in ${describeEntry(collective)}`;
 }
 
+function capitalized(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
+const MOST_NAMED = 16;
+
 function named(ranks: readonly number[]): string {
-  return ranks.length === 1 ? `Rank ${ranks[0]}` : `Ranks ${ranks.join(', ')}`;
+  if (ranks.length === 1) return `Rank ${ranks[0]}`;
+  const more = ranks.length > MOST_NAMED ? ` and ${ranks.length - MOST_NAMED} more` : '';
+  return `Ranks ${ranks.slice(0, MOST_NAMED).join(', ')}${more}`;
 }

@@ -59,7 +59,8 @@ export function findMismatch(
   records: readonly FlightRecord[],
 ): Extract<Culprit, { kind: 'mismatch' }> | undefined {
   const bySequence = new Map<number, Map<string, Side>>();
-  for (const { rank, collectives } of records) {
+  const inOrder = [...records].sort((left, right) => left.rank - right.rank);
+  for (const { rank, collectives } of inOrder) {
     for (const collective of collectives) {
       if (collective.sequence === null) continue;
       const sides = bySequence.get(collective.sequence) ?? new Map<string, Side>();

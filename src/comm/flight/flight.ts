@@ -1,6 +1,6 @@
 import { TrainyardError } from '../../base/errors.js';
 import { CollectiveRecorder, type FlightPlace } from './collective-recorder.js';
-import { describeCulprit, describeRecord } from './describe-culprit.js';
+import { describeCulprit, describeRecord, describeSide, OTHER_OPERATION } from './describe-culprit.js';
 import { type Culprit, findCulprit, findMismatch } from './find-culprit.js';
 import { readFlightFolder, temporaryFlightFolder, writeFlightRecord } from './flight-folder.js';
 import { type CollectiveEntry, describeEntry, type FlightRecord } from './flight-record.js';
@@ -53,7 +53,7 @@ export class Flight {
     const own = this.recorder.record('waiting', '', TOLD);
     const { failed, waiting } = this.#board.wait(own);
     const mismatch = findMismatch([own, ...merged(failed, waiting)]);
-    if (mismatch !== undefined) return `mismatch: ${describeCulprit(mismatch)}`;
+    if (mismatch !== undefined) return `mismatch: ${mismatch.sides.map(describeSide).join('; ')}`;
     const [first] = [...failed].sort((left, right) => left.time - right.time);
     return first && `rank ${first.rank} gave up`;
   }
@@ -71,12 +71,15 @@ export class Flight {
     const written = this.#write(own);
     const others = this.#tell(own, PATIENCE_MS);
     const culprit = this.#culprit([own, ...others]);
+    const isSaid = culprit?.kind === 'mismatch' && what.includes(OTHER_OPERATION);
     return new TrainyardError(
       'COLLECTIVE_FAILED',
       {
-        what: culprit === undefined ? what : `${what} ${describeCulprit(culprit)}`,
+        what: culprit === undefined || isSaid ? what : `${what} ${describeCulprit(culprit)}`,
         where: [where, describeEntry(entry)].filter(Boolean).join(', '),
-        got: [got, ...others.map(describeRecord)].filter(Boolean).join('; '),
+        got: isSaid
+          ? culprit.sides.map(describeSide).join('; ')
+          : [got, ...others.map(describeRecord)].filter(Boolean).join('; '),
         cure: [cure, written].filter(Boolean).join('; '),
       },
       { cause: error },
@@ -88,7 +91,8 @@ export class Flight {
     if (this.#hasFailed) return;
     const own = this.recorder.record('failed', reason);
     this.#write(own);
-    this.#tell(own, 0);
+    // Rank 0 takes the store with it: it stays until the others know.
+    this.#tell(own, this.#place.rank === 0 ? PATIENCE_MS : 0);
   }
 
   /** @returns what a person is to be told of it */
