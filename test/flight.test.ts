@@ -1,16 +1,18 @@
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { after, test } from 'node:test';
+import { promisify } from 'node:util';
 import { findCulprit } from '../src/comm/flight/find-culprit.js';
 import { readFlightFolder } from '../src/comm/flight/flight-folder.js';
 import { freePort } from '../src/launch/free-port.js';
 
 const PROGRAM = join(import.meta.dirname, 'flight-program.js');
+const execute = promisify(execFile);
 const TRANSPORTS = ['gloo', 'shared-memory'] as const;
 
 /** Long before this a rank that need not wait for the deadline has to end, and long after it should have. */
@@ -141,6 +143,11 @@ test('a rank that fails by itself tells the others why', async () => {
   assert.equal(failures.length, 3);
   for (const { what } of failures) assert.match(what, /Rank 3 failed: the data end in the middle of a line/);
   assertCulprit(folder, 4, { kind: 'failed', ranks: [3] });
+  const doctor = join(import.meta.dirname, '../src/cli/main.js');
+  const { stdout } = await execute(process.execPath, [doctor, 'doctor', '--flight', folder, '--json']);
+  const { verdict, ranks } = JSON.parse(stdout) as { verdict: string; ranks: readonly unknown[] };
+  assert.equal(verdict, 'Rank 3 failed: the data end in the middle of a line');
+  assert.equal(ranks.length, 4);
 });
 
 /** Runs all ranks until each but one that has stopped has ended; returns what those that can speak said. */

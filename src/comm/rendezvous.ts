@@ -53,7 +53,7 @@ export function rendezvous(options: RendezvousOptions): ProcessGroup {
   meet(store, options, deadlineMs);
   const { runId: run, rank, worldSize } = options;
   const { flight = new Flight({ run, rank, worldSize }) } = options;
-  flight.connect(new NoticeBoard(store, { run, rank, worldSize }));
+  flight.connect(new NoticeBoard(store, { run, rank, worldSize }, options.storeIsHosted));
   return new RecordedGroup(connect(store, options, flight), flight);
 }
 

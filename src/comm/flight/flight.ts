@@ -131,7 +131,8 @@ export class Flight {
     const { worldSize } = this.#place;
     const found = findCulprit(records, worldSize);
     // The store is a part of rank 0: without it the others cannot be heard, whatever they do.
-    const isCutOff = found?.kind === 'silent' && found.ranks.includes(0) && this.#board?.isSilent === true;
+    const isCutOff =
+      found?.kind === 'silent' && found.ranks.includes(0) && this.#board?.lacksRankZero === true;
     return isCutOff ? { ...found, ranks: [0] } : found;
   }
 }

@@ -21,16 +21,19 @@ export interface Notices {
 export class NoticeBoard {
   readonly #store: NativeObject;
   readonly #place: FlightPlace;
+  readonly #isHosted: boolean;
   #isSilent = false;
 
-  constructor(store: NativeObject, place: FlightPlace) {
+  /** @param isHosted the launcher has the store, and not rank 0 */
+  constructor(store: NativeObject, place: FlightPlace, isHosted: boolean) {
+    this.#isHosted = isHosted;
     this.#store = store;
     this.#place = place;
   }
 
-  /** Whether the store has ceased to answer. */
-  get isSilent(): boolean {
-    return this.#isSilent;
+  /** Whether the store has ceased to answer, and rank 0 with it. */
+  get lacksRankZero(): boolean {
+    return this.#isSilent && !this.#isHosted;
   }
 
   /** Says that this rank waits; returns what is there at the moment. */
