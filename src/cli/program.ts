@@ -206,8 +206,14 @@ function addDoctor(program: Command): void {
   program
     .command('doctor')
     .description('Check what this machine has and lacks.')
+    .option('--flight <folder>', 'say instead who ended a run, from the records that its ranks left')
     .option('--json', JSON_HELP)
-    .action(async (options: JsonOption) => {
+    .action(async ({ flight, ...options }: DoctorOptions) => {
+      if (flight !== undefined) {
+        const { doctorFlight } = await import('./commands/doctor-flight.js');
+        doctorFlight(flight, options);
+        return;
+      }
       const { doctor } = await import('./commands/doctor.js');
       await doctor(options);
     });
@@ -238,6 +244,10 @@ function addDemo(program: Command): void {
 
 export interface JsonOption {
   readonly json?: boolean;
+}
+
+interface DoctorOptions extends JsonOption {
+  readonly flight?: string;
 }
 
 export interface ConfigOptions extends JsonOption {

@@ -2,7 +2,10 @@ import { TrainyardError } from '../base/errors.js';
 import type { NativeObject } from '../native/binding.js';
 import { native } from '../native/native.js';
 import { connectExchange, type ExchangeWish } from './connect-exchange.js';
+import { Flight } from './flight/flight.js';
+import { NoticeBoard } from './flight/notice-board.js';
 import { GlooGroup } from './process-group/gloo.js';
+import { RecordedGroup } from './process-group/recorded.js';
 import { SingleGroup } from './process-group/single.js';
 import type { ProcessGroup } from './process-group.js';
 
@@ -22,6 +25,8 @@ export interface RendezvousOptions {
   readonly exchange?: ExchangeWish | undefined;
   /** The deadline for all ranks to come, and for every collective after that. */
   readonly timeoutMs: number;
+  /** Remembers what this rank does; left out: one whose record goes among the temporary files. */
+  readonly flight?: Flight | undefined;
 }
 
 /**
@@ -35,7 +40,14 @@ export function rendezvous(options: RendezvousOptions): ProcessGroup {
   const deadlineMs = performance.now() + options.timeoutMs;
   const store = openStore(options);
   meet(store, options, deadlineMs);
-  const gloo = connectGloo(store, options);
+  const { runId: run, rank, worldSize } = options;
+  const { flight = new Flight({ run, rank, worldSize }) } = options;
+  flight.connect(new NoticeBoard(store, { run, rank, worldSize }, options.storeIsHosted));
+  return new RecordedGroup(connect(store, options, flight), flight);
+}
+
+function connect(store: NativeObject, options: RendezvousOptions, flight: Flight): ProcessGroup {
+  const gloo = connectGloo(store, options, flight);
   const { exchange } = options;
   if (exchange === undefined) return gloo;
   try {
@@ -48,9 +60,11 @@ export function rendezvous(options: RendezvousOptions): ProcessGroup {
   }
 }
 
-function connectGloo(store: NativeObject, options: RendezvousOptions): GlooGroup {
+function connectGloo(store: NativeObject, options: RendezvousOptions, flight: Flight): GlooGroup {
+  const { rank, worldSize, networkInterface, timeoutMs } = options;
+  const place = { rank, worldSize, networkInterface, timeoutMs, look: () => flight.look() };
   try {
-    return new GlooGroup(store, `${options.runId}/gloo`, options, () => native.closeStore(store));
+    return new GlooGroup(store, `${options.runId}/gloo`, place, () => native.closeStore(store));
   } catch (error) {
     throw failed(options, 'The ranks met but could not connect to each other.', error, CURE_INTERFACE);
   }

@@ -1,3 +1,4 @@
+import type { Flight } from '../comm/flight/flight.js';
 import type { ProcessGroup } from '../comm/process-group.js';
 import type { MicroBatchData } from '../data/batch-source.js';
 import type { Tokenizer } from '../data/tokenizer.js';
@@ -7,6 +8,7 @@ import type { Schedule } from '../optim/lr-schedules.js';
 import type { OptimizerGroup } from '../optim/optimizer-group.js';
 import type { MemoryPeak } from '../step/checker/data-flow.js';
 import type { TimedInstruction } from '../step/executor.js';
+import { type Instruction, instructionText } from '../step/instruction.js';
 import type { Program } from '../step/program.js';
 import { runStep } from '../step/run-step.js';
 import { hasMasters } from '../step/sharding.js';
@@ -64,6 +66,8 @@ export interface EngineParts {
   readonly schedule: Schedule;
   readonly lossScaling: RunLossScaling;
   readonly group: ProcessGroup;
+  /** Remembers collectives, and has to know which instruction starts them. */
+  readonly flight?: Flight | undefined;
   readonly device: Device;
   readonly identity: RunIdentity;
 }
@@ -178,8 +182,11 @@ export class Engine {
 
   /** As `trainBatch`, with each micro-batch made when its turn comes: `trainStep(data.batch(engine.steps))`. */
   trainStep(microBatch: (micro: number) => MicroBatchData, options: StepOptions = {}): StepResult {
-    const { programs, memory, optimizer, schedule, lossScaling, group, device, source } = this.#parts;
+    const { programs, memory, optimizer, schedule, lossScaling, group, flight, device, source } = this.#parts;
     this.#gathered.demandClosed('A training step');
+    const step = this.steps + 1;
+    const enter = (instruction: Instruction): void =>
+      flight?.recorder.enter(`step ${step}, ${instructionText(instruction)}`);
     const startMs = performance.now();
     const { updates, lossScale } = this.#progress;
     const { learningRate, momentum } = schedule.at(updates);
@@ -192,8 +199,9 @@ export class Engine {
       update: { step: updates + 1, learningRate, ...(momentum !== undefined && { momentum }) },
     };
     const metrics = programs.run(options.record, (program, record) =>
-      runStep(program, resources, inputs, { step: this.steps + 1, ...(record && { record }) }),
+      runStep(program, resources, inputs, { step, enter, ...(record && { record }) }),
     );
+    flight?.recorder.enter('');
     const { overflow } = metrics;
     const skipped = overflow !== undefined;
     this.#progress.count(skipped);

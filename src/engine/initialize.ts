@@ -1,6 +1,8 @@
+import { join } from 'node:path';
 import { env } from '../base/env.js';
 import { invariant, TrainyardError } from '../base/errors.js';
 import { quote } from '../base/printable.js';
+import { Flight } from '../comm/flight/flight.js';
 import type { ProcessGroup } from '../comm/process-group.js';
 import { rendezvous } from '../comm/rendezvous.js';
 import { hostsOf } from '../comm/topology.js';
@@ -77,6 +79,8 @@ function twoModels({ architecture }: Model): TrainyardError {
 /** This process among the ranks: how it reaches them, and what it computes on. */
 export interface World {
   readonly group: ProcessGroup;
+  /** Remembers its collectives; absent in a world of one. */
+  readonly flight?: Flight | undefined;
   readonly device: Device;
   /** What came otherwise than it might have. */
   readonly notes?: readonly string[];
@@ -88,7 +92,7 @@ export interface World {
  * @throws TrainyardError RENDEZVOUS_FAILED, or CONFIG_CONFLICT without a device for this rank.
  */
 export function joinWorld(
-  config: Pick<ResolvedConfig, 'communication' | 'device'>,
+  config: Pick<ResolvedConfig, 'communication' | 'device'> & Partial<Pick<ResolvedConfig, 'output'>>,
   place: RankEnvironment,
 ): World {
   const { cores, threadsPerRank } = threadBudget(place.localWorldSize, env.variables);
@@ -107,7 +111,12 @@ export function joinWorld(
     cores,
     threadsPerRank,
   } as const;
-  return { group: rendezvous({ ...place, timeoutMs, exchange }), device, notes };
+  const flight = place.worldSize === 1 ? undefined : openFlight(config.output, place);
+  return { group: rendezvous({ ...place, timeoutMs, flight, exchange }), flight, device, notes };
+}
+
+function openFlight(output: string | undefined, { runId: run, rank, worldSize }: RankEnvironment): Flight {
+  return new Flight({ run, rank, worldSize }, output && join(output, 'flight'));
 }
 
 /** What an engine is built from. */
@@ -128,7 +137,7 @@ export interface EngineSources {
  */
 export function buildEngine({ config, source, world, sequenceLength, data }: EngineSources): Engine {
   const { model } = source;
-  const { group, device } = world;
+  const { group, flight, device } = world;
   demandSameConfiguration(group, config);
   const layout = planFlatLayout(model.blocks, undefined, config.data_parallel_size);
   const length = sequenceLength ?? config.data?.sequence_length ?? defaultSequenceLength(model);
@@ -157,7 +166,7 @@ export function buildEngine({ config, source, world, sequenceLength, data }: Eng
   const identity = runIdentity(config, source, data);
   const lossScaling = lossScalingOf(config, length);
   const parts = { config, source, programs, memory, optimizer, schedule, lossScaling };
-  return new Engine({ ...parts, group, device, identity });
+  return new Engine({ ...parts, group, flight, device, identity });
 }
 
 /** What a rank's memory is made of. */
