@@ -137,7 +137,9 @@ export interface UserConfig {
         /**
          * Sum gradients in one fixed order, so that runs of one world size end with the same bits whatever the
          * ZeRO stage, the bucket sizes and the timing. Slower at stage 0; stages 2 and 3 keep gradients while
-         * they accumulate. Default: `false`.
+         * they accumulate. Where gradients travel compressed, as they do in bf16 and fp16 unless
+         * `communication_data_type` is fp32, stage 0 rounds its sums once more than stages 1 to 3, which
+         * agree; and a dynamic scale depends on the bucket. Default: `false`.
          */
         readonly deterministic?: boolean | undefined;
         /**
