@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { ALGORITHM_NAMES } from '../src/comm/algorithm.js';
-import { type Job, STAGES } from './matrix/jobs.js';
+import type { Job } from './matrix/jobs.js';
 import { faultsOf, runJobs } from './matrix/run.js';
 
 const MODELS = join(import.meta.dirname, '../../test/fixtures/models');
@@ -10,9 +10,9 @@ const MODELS = join(import.meta.dirname, '../../test/fixtures/models');
 describe('every algorithm of our own comes to the same training', { concurrency: 1 }, () => {
   // Worlds of two, of a prime and of a power of two take turns; algorithms.test.ts has every algorithm on each.
   for (const [index, algorithm] of ALGORITHM_NAMES.entries()) {
-    for (const world of [[3], [4], [2, 3]][index % 3] ?? []) {
-      test(`${algorithm} on ${world}, stages 0 to 3`, async () => {
-        const jobs = STAGES.map((stage): Job => {
+    for (const world of [[3], [4], [2]][index % 3] ?? []) {
+      test(`${algorithm} on ${world}, stages 0, 2 and 3`, async () => {
+        const jobs = ([0, 2, 3] as const).map((stage): Job => {
           const folder = join(MODELS, 'llama-gqa-tied');
           const plain = { policy: 'none', granularity: 'block', overlap: true } as const;
           return { folder, stage, deterministic: false, accumulation: 2, bucket: 'some', ...plain };
