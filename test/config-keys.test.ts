@@ -210,7 +210,7 @@ const transport: Observer = async (written) => {
     ),
   );
   const outputs = await Promise.all(ranks.map(({ stdout }) => textOf(stdout)));
-  assert.match(outputs[0] ?? '', /Group/);
+  assert.match(outputs[0] ?? '', /in place|by messages/);
   return outputs.join();
 };
 
@@ -220,7 +220,7 @@ const TRANSPORT = `
   const { resolveConfig } = await import(engine + '/config.js');
   const { rankEnvironment } = await import(engine + '/../launch/environment.js');
   const { group } = joinWorld(resolveConfig(JSON.parse(config), { worldSize: 2 }), rankEnvironment(process.env));
-  process.stdout.write(group.constructor.name);
+  process.stdout.write(group.readsInPlace ? 'in place' : 'by messages');
   group.close();
 `;
 
