@@ -29,12 +29,18 @@ export function createChooser(hosts: Hosts, costs: CommunicationCosts): ChooseAl
   };
 }
 
+/**
+ * An algorithm of ours has to be predicted to take less than this share of the backend's time: that is near to what was
+ * measured, while ours is put together from parts, and what is predicted to be as fast is as often slower.
+ */
+const CLEARLY_LESS = 0.85;
+
 function fastest(hosts: Hosts, call: CollectiveCall, costs: CommunicationCosts): Choice {
   const predicted = choicesFor(hosts).map((choice) => ({
     choice,
-    seconds: predictSeconds(choice, hosts, call, costs),
+    handicapped: predictSeconds(choice, hosts, call, costs) / (choice === 'backend' ? 1 : CLEARLY_LESS),
   }));
-  return predicted.reduce((best, each) => (each.seconds < best.seconds ? each : best)).choice;
+  return predicted.reduce((best, each) => (each.handicapped < best.handicapped ? each : best)).choice;
 }
 
 /** How long a collective takes in one way, in seconds. */

@@ -14,7 +14,7 @@ import { type Hosts, hostIndex, laneMembers, lanesOf } from './topology.js';
 
 /** In bytes; the smaller takes the time of a message, and what the larger takes more is that of bytes. */
 const FEW = 1024;
-const MANY = 1 << 21;
+const MANY = 1 << 22;
 
 const FLOAT_BYTES = 4;
 
@@ -25,7 +25,7 @@ const ROUNDS = 3;
 const FURTHER = 3;
 
 /** How often everything is measured, in turns, so that what else the machine does meets all alike. */
-const TURNS = 5;
+const TURNS = 4;
 
 /** Relays that are run before, so that what is measured is code that has been compiled. */
 const WARM_UP = 30;
