@@ -4,7 +4,8 @@ import fc from 'fast-check';
 import { tensor } from '../tensor/create.js';
 import { empty } from '../tensor/generated/functions.js';
 import { scope } from '../tensor/tensor.js';
-import { type Codec, compress, createCodec, decompress, largestMagnitude } from './codec.js';
+import { largestFittingScale } from './codec/fp16-dynamic.js';
+import { type Codec, createCodec, decode, encoded, largestMagnitude } from './codec.js';
 
 const FP16 = createCodec({ type: 'fp16' });
 const BF16 = createCodec({ type: 'bf16' });
@@ -64,11 +65,12 @@ const HUGEST = (2 - 2 ** -23) * 2 ** 127;
 function roundTrip(values: readonly number[], codec: Codec): readonly number[] {
   return scope(() => {
     const sent = tensor(values);
-    const scale = codec.scaleFor(codec.usesMaximum ? largestMagnitude(sent) : 0);
-    const message = empty([values.length], { dtype: codec.dtype });
-    compress(sent, scale, message);
+    const coder = codec.coder(codec.usesMaximum ? largestMagnitude(sent) : 0);
+    const message = encoded(sent, codec, coder);
+    assert.deepEqual(sent.toArray(), [...Float32Array.from(values)], 'encoding changed the values');
+    assert.equal(message.elements, codec.messageElements(values.length));
     const arrived = empty([values.length]);
-    decompress(message, scale, arrived);
+    decode(message, arrived, coder);
     return arrived.toArray();
   });
 }
@@ -159,14 +161,14 @@ test('a static scale may be any number, and costs at most two roundings of fp32 
 test('the dynamic scale is the largest power of two that keeps the maximum in fp16', () => {
   const check = (magnitude: number) => {
     const maximum = Math.abs(magnitude);
-    const scale = DYNAMIC.scaleFor(maximum);
+    const scale = largestFittingScale(maximum);
     assert.ok(Number.isInteger(Math.log2(scale)));
     assert.ok(scale * maximum <= 65_504 && 2 * scale * maximum > 65_504, `scale ${scale} for ${maximum}`);
   };
   fc.assert(fc.property(between(-126, 128), check));
   for (const edge of [TINIEST, HUGEST, 65_504, 65_505, 1, 2 ** -14, 65_504 * 2 ** -30, 65_504.004])
     check(edge);
-  for (const edge of [0, Infinity, NaN]) assert.equal(DYNAMIC.scaleFor(edge), 1);
+  for (const edge of [0, Infinity, NaN]) assert.equal(largestFittingScale(edge), 1);
 });
 
 test('with the dynamic scale nothing finite becomes infinite, and little is lost', () => {

@@ -1,5 +1,5 @@
 import { invariant, TrainyardError } from '../base/errors.js';
-import { withStandardScale } from '../comm/config.js';
+import { completeCompression } from '../comm/config.js';
 import type { Model } from '../nn/block.js';
 import type { FlatLayout } from '../nn/flat-layout.js';
 import { optimizerStateCount } from '../optim/optimizer.js';
@@ -121,7 +121,7 @@ function compileForRank(
 ): Program {
   const tokens = config.train_micro_batch_size_per_gpu * sequenceLength;
   const { zero_optimization: zero, gradient_clipping: clipping, optimizer } = config;
-  const compression = withStandardScale(config.communication.compression);
+  const compression = completeCompression(config.communication.compression);
   return compileProgram({
     rank,
     worldSize: config.data_parallel_size,

@@ -120,10 +120,11 @@ export interface UserConfig {
          */
         readonly deterministic?: boolean | undefined;
         /**
-         * How gradients travel between data-parallel ranks: `none` (fp32), or in 16 bits and summed in fp32:
-         * `fp16`, `fp16-static` (times 65536, or a scale of your own), `fp16-dynamic` (times the largest power
-         * of two that fits, chosen anew for each bucket) or `bf16`. Left out: what `communication_data_type`
-         * says.
+         * How gradients travel between data-parallel ranks, to be summed in fp32: `none` (fp32), `fp16`,
+         * `fp16-static` (times 65536, or a scale of your own), `fp16-dynamic` (times the largest power of two
+         * that fits, chosen anew for each bucket), `bf16`, `int8` or `int4` (whole numbers times a scale for
+         * each block of 128 values, or of `block_size`), or `one-bit` (signs, where what a message loses is
+         * added to the next). Left out: what `communication_data_type` says.
          */
         readonly compression?:
           | 'none'
@@ -131,12 +132,25 @@ export interface UserConfig {
           | 'fp16-static'
           | 'fp16-dynamic'
           | 'bf16'
+          | 'int8'
+          | 'int4'
+          | 'one-bit'
           | {
               readonly type: 'fp16-static';
               /**
                * The factor on the gradient of the mean loss before it is rounded to fp16. Default: `65536`.
                */
               readonly scale?: number | undefined;
+            }
+          | {
+              readonly type: 'int8';
+              /** Values that share a scale. Default: `128`. */
+              readonly block_size?: number | undefined;
+            }
+          | {
+              readonly type: 'int4';
+              /** Values that share a scale. Default: `128`. */
+              readonly block_size?: number | undefined;
             }
           | undefined;
       }
