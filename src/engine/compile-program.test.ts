@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { TrainyardError } from '../base/errors.js';
+import { createCodec } from '../comm/codec.js';
 import { planFlatLayout, TALLY_ELEMENTS } from '../nn/flat-layout.js';
 import type { Precision } from '../precision/config.js';
 import { checkPrograms } from '../step/checker.js';
@@ -39,6 +40,8 @@ const worlds = fc
       { type: 'bf16' } as const,
       { type: 'fp16-dynamic' } as const,
       { type: 'fp16-static', scale: 2 ** 16 } as const,
+      { type: 'int4', block_size: 128 } as const,
+      { type: 'one-bit' } as const,
     ),
     precision: fc.constantFrom<Precision>(
       { dtype: 'float32' },
@@ -102,21 +105,36 @@ test('every compiled program passes its check and means one synchronous step', (
   );
 });
 
-/** What the ranks together send where gradients are summed once: 2P (N−1) elements, and what they agree on. */
+/**
+ * What the ranks together send where gradients are summed once: of every chunk of a message N−1 times the code to its
+ * owner and N−1 times that of its sum, and what they agree on.
+ */
 function bytesOfAllRanks(program: Program): number {
-  const { worldSize, trainableElements, sharding, instructions, precision } = program;
+  const { worldSize, trainableElements, sharding, instructions, precision, buckets } = program;
   // Parameters travel as blocks compute with them.
   const gathered = precision?.bytesPerElement ?? 4;
   const reductions = instructions.flatMap((instruction) =>
     instruction.op === 'reduce' || instruction.op === 'scatter' ? [instruction] : [],
   );
   const compression = reductions[0]?.compression;
-  const width = compression === undefined ? 4 : 2;
+  const codec = compression && createCodec(compression);
+  const codeBytes = (values: number): number =>
+    codec === undefined ? 4 * values : codec.messageElements(values) * (codec.dtype === 'uint8' ? 1 : 2);
+  const ofBuckets = buckets.flatMap(({ start, end }) =>
+    Array.from({ length: worldSize }, (_, rank) => {
+      const length = end - start;
+      return codeBytes(
+        Math.floor(((rank + 1) * length) / worldSize) - Math.floor((rank * length) / worldSize),
+      );
+    }),
+  );
+  const ofParts = sharding?.parts.map(({ start, end }) => worldSize * codeBytes(end - start)) ?? [];
+  const sum = (list: readonly number[]) => list.reduce((total, each) => total + each, 0);
   const maxima = compression?.type === 'fp16-dynamic' ? reductions.length * 4 * worldSize : 0;
   const bytes =
     sharding === undefined
-      ? 2 * trainableElements * width + TALLY_ELEMENTS * 4 * (compression === undefined ? 2 : worldSize)
-      : trainableElements * (width + gathered) + 8 * (TALLY_ELEMENTS + 1) * worldSize;
+      ? 2 * sum(ofBuckets) + TALLY_ELEMENTS * 4 * (compression === undefined ? 2 : worldSize)
+      : sum(ofParts) + trainableElements * gathered + 8 * (TALLY_ELEMENTS + 1) * worldSize;
   return (bytes + maxima) * (worldSize - 1);
 }
 
@@ -299,6 +317,10 @@ function interpret(program: Program): { readonly result: string; readonly meetin
 
 class Fault extends Error {}
 
+function isSum(start: string): boolean {
+  return start.startsWith('reduce') || start.startsWith('scatter');
+}
+
 class SymbolicRank {
   readonly #gradients = new Map<string, readonly string[]>();
   readonly #alive = new Set<string>();
@@ -315,6 +337,10 @@ class SymbolicRank {
   #norm: string | undefined;
   #checked: string | undefined;
   readonly #updates: string[] = [];
+  /** Of the errors of messages, taken before the first one or after. */
+  #copy: 'in time' | 'too late' | undefined;
+  #hasSent = false;
+  readonly #restored: string[] = [];
 
   constructor(
     readonly program: Program,
@@ -374,6 +400,7 @@ class SymbolicRank {
         const bucket = this.program.buckets[instruction.bucket];
         if (bucket === undefined || this.#flying.has(startName(instruction))) throw new Fault('bad start');
         this.meetings.push(startName(instruction));
+        this.#hasSent = true;
         const owners = [...bucket.parameters, ...(bucket.carriesTally ? ['tally'] : [])];
         const sums = owners.map((owner) => this.#read(owner));
         this.#flying.set(startName(instruction), owners);
@@ -397,6 +424,16 @@ class SymbolicRank {
       case 'cast':
         if (this.#whole.has(instruction.block)) throw new Fault('cast twice');
         this.#whole.set(instruction.block, 'whole');
+        return;
+      case 'remember':
+        if (this.#copy !== undefined) throw new Fault('copied twice');
+        this.#copy = this.#hasSent ? 'too late' : 'in time';
+        return;
+      case 'restore':
+        if (this.#copy === undefined || this.#checked === undefined) throw new Fault('nothing to restore');
+        if ([...this.#flying.keys()].some(isSum)) throw new Fault('restored under a message');
+        this.#restored.push(this.#copy);
+        this.#copy = undefined;
         return;
       case 'check':
         if (this.program.sharding !== undefined && this.#agreed === undefined) throw new Fault('not agreed');
@@ -424,6 +461,7 @@ class SymbolicRank {
         if (this.#flying.has(name) || !this.#hasGradients(block, instruction.micro))
           throw new Fault('bad scatter');
         this.meetings.push(name);
+        this.#hasSent = true;
         this.#touch(cell);
         const contributions = this.#gradients.get(cell) ?? [];
         this.#shards.set(cell, [...(this.#shards.get(cell) ?? []), ...contributions]);
@@ -457,6 +495,8 @@ class SymbolicRank {
     if (this.#alive.size > 0) return `leak of ${[...this.#alive]}`;
     if (this.#flying.size > 0) return 'unfinished reduction';
     if (this.#prepared.size > 0) return 'gradients left in memory';
+    const isRestored = this.program.errorFeedback?.isRestored === true;
+    if (this.#copy || this.#restored.join() !== (isRestored ? 'in time' : '')) return 'errors of messages';
     const isKept = this.program.sharding?.parameters !== 'released';
     if ([...this.#whole.values()].some((state) => !isKept || state === 'flying')) return 'parameters left';
     return `norm[${this.#norm}] updates${this.#updates.join('')}`;

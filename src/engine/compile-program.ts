@@ -7,6 +7,7 @@ import { type ScheduleOptions, schedule } from '../step/passes/schedule.js';
 import type { Pass, Program, ProgramBlock } from '../step/program.js';
 import { type CompressReductionsOptions, compressReductions } from '../zero/compress-reductions.js';
 import { type GatherParametersOptions, gatherParameters } from '../zero/gather-parameters.js';
+import { keepErrors } from '../zero/keep-errors.js';
 import { limitInFlight } from '../zero/limit-in-flight.js';
 import { type ReduceGradientsOptions, reduceGradients } from '../zero/reduce-gradients.js';
 import { scatterGradients } from '../zero/scatter-gradients.js';
@@ -54,6 +55,7 @@ export function compileProgram(inputs: ProgramInputs): Program {
     ...(inputs.keptInputs === 'host' ? [offloadKeptInputs] : []),
     ...dataParallelPasses(inputs),
     mixedPrecision(inputs.precision),
+    keepErrors(),
   ];
   return passes.reduce((program, pass) => pass(program), emptyProgram(inputs));
 }

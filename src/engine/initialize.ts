@@ -20,6 +20,7 @@ import { defaultSequenceLength } from './compile-step.js';
 import { type ResolvedConfig, resolveObject, type UserConfig } from './config.js';
 import { deviceOf } from './device.js';
 import { Engine } from './engine.js';
+import { TrainingErrors } from './error-memory.js';
 import { fillParameters, streamSeed } from './fill-parameters.js';
 import { openFrozenMemory, shareTables } from './frozen-memory.js';
 import { HostConstants } from './host-constants.js';
@@ -130,7 +131,7 @@ export function buildEngine({ config, source, world, sequenceLength, data }: Eng
     readsInPlace: group.readsInPlace,
     sequenceLength: length,
   });
-  const { sharding } = programs.program;
+  const { sharding, errorFeedback } = programs.program;
   const { dtype } = precisionOf(config);
   const memory = openMemory({
     source,
@@ -143,11 +144,12 @@ export function buildEngine({ config, source, world, sequenceLength, data }: Eng
   });
   manualSeed(streamSeed(config.seed, `rank ${group.rank}`));
   const optimizer = new OptimizerGroup(config.optimizer, memory.pieces);
+  const errors = errorFeedback && new TrainingErrors(errorFeedback, device);
   const schedule = createSchedule(config.scheduler, config.optimizer.params.lr);
   const identity = runIdentity(config, source, data);
   const lossScaling = lossScalingOf(config, length);
   const parts = { config, source, programs, memory, optimizer, schedule, lossScaling };
-  return new Engine({ ...parts, group, device, identity });
+  return new Engine({ ...parts, group, device, identity, ...(errors && { errors }) });
 }
 
 /** What a rank's memory is made of. */

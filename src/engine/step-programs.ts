@@ -37,6 +37,11 @@ export class StepPrograms {
     return this.#compiled.program(this.#group.rank);
   }
 
+  /** Those of all ranks. */
+  get programs(): readonly Program[] {
+    return this.#compiled.programs;
+  }
+
   /** When the program has most bytes alive, one per rank. */
   get predictedPeaks(): readonly MemoryPeak[] {
     return this.#compiled.reports.map(({ peak }) => peak);

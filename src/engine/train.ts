@@ -89,6 +89,7 @@ function resume(engine: Engine, output: string, { config, origin }: TrainingConf
   for (const { tag, reason } of found?.passedOver ?? []) {
     sink({ event: 'log', level: 'warning', message: `the checkpoint ${tag} cannot be used: ${reason}` });
   }
+  for (const message of found?.notes ?? []) sink({ event: 'log', level: 'warning', message });
   const message = found ? `resumed after step ${engine.steps}` : 'no checkpoint yet: starting at step 1';
   sink({ event: 'log', level: 'info', message });
 }

@@ -46,6 +46,8 @@ function handlersThat(handle: (text: string) => void): Handlers {
     evict: any,
     fetch: any,
     wait: any,
+    remember: any,
+    restore: any,
     check: any,
     clip: any,
     step: any,

@@ -14,6 +14,8 @@ import { prepare } from './handlers/prepare.js';
 import { recompute } from './handlers/recompute.js';
 import { reduce } from './handlers/reduce.js';
 import { release } from './handlers/release.js';
+import { remember } from './handlers/remember.js';
+import { restore } from './handlers/restore.js';
 import { scatter } from './handlers/scatter.js';
 import { step } from './handlers/step.js';
 import type { StepState } from './handlers/step-state.js';
@@ -38,6 +40,8 @@ export function createHandlers(program: Program, state: StepState): Handlers {
     evict: evict(state),
     fetch: fetch(state),
     wait: wait(state),
+    remember: remember(state),
+    restore: restore(state),
     check: check(program, state),
     clip: clip(program, state),
     step: step(state),

@@ -56,6 +56,10 @@ export interface InstructionTable {
   readonly fetch: Offloaded;
   /** Blocks until a started instruction is done. */
   readonly wait: { readonly started: Instruction<AsynchronousOperation> };
+  /** Copies what messages have lost before this step, for the case that the step is left out. */
+  readonly remember: object;
+  /** Frees that copy, where `check` found an infinite gradient after putting it back. */
+  readonly restore: object;
   /** Finds out, the same on all ranks, whether every gradient is finite, and which is not. */
   readonly check: object;
   /** Computes the global gradient norm and from it the factor that brings it down to `maximumNorm`. */
@@ -100,6 +104,8 @@ const WORDS: { readonly [Op in Operation]: (instruction: Instruction<Op>) => rea
   evict: (moved) => [offloadedName(moved), 'start'],
   fetch: (moved) => [offloadedName(moved), 'start'],
   wait: ({ started }) => [startName(started)],
+  remember: () => ['errors'],
+  restore: () => ['errors', '(on overflow)'],
   check: () => ['overflow'],
   clip: ({ maximumNorm }) => [maximumNorm === undefined ? 'none' : String(maximumNorm)],
   step: ({ unlessOverflow = false }) => (unlessOverflow ? ['', '(unless overflow)'] : []),

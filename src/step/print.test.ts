@@ -108,6 +108,7 @@ test('a report prints the peak with its ledger, and what is sent', () => {
       '       gradients            1,008',
       '       optimizer            2,000',
       '       buckets                  0',
+      '       errors                   0',
       '       activations         12,345',
       '       workspace                0',
       '       batches                 64',

@@ -75,6 +75,17 @@ export interface MixedPrecision {
   readonly bytesPerElement: 2;
 }
 
+/**
+ * What a rank keeps of what its messages lost (`ErrorMemory`), in fp32 elements: of its gradients, and of the sums that
+ * it encodes for the others.
+ */
+export interface ErrorFeedbackSize {
+  readonly worker: number;
+  readonly server: number;
+  /** Whether a step that is left out leaves them as they were: `remember` comes before all messages. */
+  readonly isRestored?: true;
+}
+
 /** A set of ranks that communicate, by the mesh axis it stands for. */
 export type GroupName = 'data';
 
@@ -117,6 +128,8 @@ export interface Program {
    */
   readonly hostIsApart?: boolean;
   readonly buckets: readonly Bucket[];
+  /** Absent: messages lose nothing that must be made good. */
+  readonly errorFeedback?: ErrorFeedbackSize;
   /** Absent: every rank has all of the training state. */
   readonly sharding?: Sharding;
   readonly instructions: readonly Instruction[];

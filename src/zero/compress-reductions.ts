@@ -1,7 +1,9 @@
+import { createCodec } from '../comm/codec.js';
 import type { ActiveCompression } from '../comm/config.js';
 import { compressionName } from '../step/compressed-messages.js';
 import type { Instruction } from '../step/instruction.js';
-import type { Pass } from '../step/program.js';
+import { ownChunks } from '../step/message-errors.js';
+import type { ErrorFeedbackSize, Pass, Program } from '../step/program.js';
 
 export interface CompressReductionsOptions {
   readonly compression: ActiveCompression;
@@ -10,7 +12,7 @@ export interface CompressReductionsOptions {
 }
 
 /**
- * Gradients travel in 16 bits (DeepSpeed: communication_data_type): every `reduce` and every `scatter` that the
+ * Gradients travel in fewer bits (DeepSpeed: communication_data_type): every `reduce` and every `scatter` that the
  * program has by now. A program of one rank stays as it is.
  */
 export function compressReductions({ compression, sequenceLength }: CompressReductionsOptions): Pass {
@@ -19,10 +21,17 @@ export function compressReductions({ compression, sequenceLength }: CompressRedu
     const inMemory = scaledForMemory(compression, sequenceLength);
     return {
       ...program,
+      ...(createCodec(compression).feedsBack && { errorFeedback: feedbackSize(program) }),
       instructions: program.instructions.map((instruction) => withCompression(instruction, inMemory)),
       features: [...program.features, `gradients in ${compressionName(inMemory)}`],
     };
   };
+}
+
+/** All gradients are encoded, and at stage 0 the sums of the own chunks too. */
+function feedbackSize(program: Program): ErrorFeedbackSize {
+  const server = ownChunks(program).reduce((sum, { start, end }) => sum + end - start, 0);
+  return { worker: program.trainableElements, server };
 }
 
 /**

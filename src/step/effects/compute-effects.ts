@@ -1,6 +1,7 @@
 import type { EffectTable, Made } from '../effects.js';
 import type { Program } from '../program.js';
 import { blocksUsedBy, hasMasters, remadeBlocks } from '../sharding.js';
+import { errorBytes } from './initial-values.js';
 import {
   agreed,
   batch,
@@ -9,6 +10,8 @@ import {
   cleared,
   contribution,
   contributionsTo,
+  errors,
+  errorsBefore,
   gradientNorm,
   gradients,
   graph,
@@ -26,7 +29,17 @@ import {
 /** What instructions do that compute on one rank. */
 export const computeEffects: Pick<
   EffectTable,
-  'clear' | 'load' | 'forward' | 'recompute' | 'backward' | 'cast' | 'check' | 'clip' | 'step'
+  | 'clear'
+  | 'load'
+  | 'forward'
+  | 'recompute'
+  | 'backward'
+  | 'cast'
+  | 'remember'
+  | 'restore'
+  | 'check'
+  | 'clip'
+  | 'step'
 > = {
   clear: () => ({ reads: [gradients], makes: [{ value: cleared }], frees: [] }),
 
@@ -108,6 +121,14 @@ export const computeEffects: Pick<
   },
 
   cast: ({ block }) => ({ reads: [shards], makes: [{ value: parameters(block) }], frees: [] }),
+
+  remember: (_, program) => ({
+    reads: [errors],
+    makes: [{ value: errorsBefore, memory: { account: 'errors', bytes: errorBytes(program) } }],
+    frees: [],
+  }),
+
+  restore: () => ({ reads: [errors, errorsBefore, checked], makes: [], frees: [errorsBefore] }),
 
   check: (_, program) => ({
     reads: [gradients, ...finishedGradients(program)],

@@ -18,6 +18,8 @@ import {
   cleared,
   contribution,
   contributionsTo,
+  errors,
+  errorsBefore,
   gradients,
   loss,
   microsOf,
@@ -48,7 +50,10 @@ export const exchangeEffects: Pick<
           ? [arrivingMessages(instruction, elements, program)]
           : [];
     return {
-      reads: bucket === undefined ? [] : [gradients, ...contributionsTo(bucket, program)],
+      reads:
+        bucket === undefined
+          ? []
+          : [gradients, ...errorsReadBy(program), ...contributionsTo(bucket, program)],
       makes: [{ value: reduced(instruction.bucket) }, ...messages],
       frees: messages.map(({ value }) => value),
       starts: startName(instruction),
@@ -113,6 +118,7 @@ export const exchangeEffects: Pick<
           ? []
           : [
               gradients,
+              ...errorsReadBy(program),
               ...(isKept ? [] : [blockGradients(part.block, micro)]),
               ...part.blocks.flatMap((block) => micros.map((each) => contribution(block, each))),
             ],
@@ -158,6 +164,12 @@ export const exchangeEffects: Pick<
 
   wait: ({ started }) => ({ reads: [], makes: [], frees: [], completes: startName(started) }),
 };
+
+/** What messages of gradients add to, and leave to the next. */
+function errorsReadBy({ errorFeedback }: Program): readonly string[] {
+  if (errorFeedback === undefined) return [];
+  return errorFeedback.isRestored ? [errors, errorsBefore] : [errors];
+}
 
 /** What the other ranks send of their part of so many elements, of which this rank sums its slice. */
 function arrivingMessages(

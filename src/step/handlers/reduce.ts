@@ -7,6 +7,7 @@ import { keep } from '../../tensor/tensor.js';
 import type { Handlers } from '../executor.js';
 import { startName } from '../instruction.js';
 import { bucketElements, type Program } from '../program.js';
+import { errorFeedback } from './error-feedback.js';
 import type { StepState } from './step-state.js';
 
 /**
@@ -16,6 +17,7 @@ import type { StepState } from './step-state.js';
 export function reduce(program: Program, state: StepState): Handlers['reduce'] {
   const { group } = state.resources;
   const compressed = group && new CompressedReductions(group);
+  const feedback = errorFeedback(program, state);
   return (instruction) => {
     const bucket = program.buckets[instruction.bucket];
     invariant(group && compressed && bucket, `a program of one rank reduces bucket ${instruction.bucket}`);
@@ -32,10 +34,12 @@ export function reduce(program: Program, state: StepState): Handlers['reduce'] {
     const tally = bucket.carriesTally
       ? gatheredSum(group, buffer.narrow(0, bucket.end, TALLY_ELEMENTS))
       : undefined;
-    const values = compressed.allReduce(tensor, createCodec(compression));
+    const errors = feedback?.ofBucket(instruction.bucket);
+    const values = compressed.allReduce(tensor, createCodec(compression), errors);
     const wait = () => {
       tally?.wait();
       values.wait();
+      feedback?.settleBucket(instruction.bucket, tensor);
     };
     state.started.put({ tensors: [keep(tensor)], work: { wait } }, name);
   };

@@ -7,7 +7,8 @@ import { noGrad } from '../../tensor/autograd.js';
 import { keep, type Tensor } from '../../tensor/tensor.js';
 import type { Handlers } from '../executor.js';
 import { startName } from '../instruction.js';
-import type { Program } from '../program.js';
+import type { GradientPart, Program } from '../program.js';
+import { errorFeedback } from './error-feedback.js';
 import type { StepState } from './step-state.js';
 
 /**
@@ -17,9 +18,17 @@ import type { StepState } from './step-state.js';
 export function scatter(program: Program, state: StepState): Handlers['scatter'] {
   const { group, parameters } = state.resources;
   const compressed = group && new CompressedReductions(group);
-  const startSum = (rows: Tensor, own: Tensor, compression: ActiveCompression | undefined): Work => {
+  const feedback = errorFeedback(program, state);
+  const startSum = (
+    rows: Tensor,
+    own: Tensor,
+    part: GradientPart,
+    compression: ActiveCompression | undefined,
+  ): Work => {
     invariant(group && compressed, 'a program of one rank scatters gradients');
-    if (compression !== undefined) return compressed.reduceScatter(rows, createCodec(compression));
+    if (compression !== undefined) {
+      return compressed.reduceScatter(rows, createCodec(compression), feedback?.ofPart(part));
+    }
     const inputs = program.groups.data.map((_, rank) => (rank === program.rank ? own : rows.select(0, rank)));
     return group.reduceScatter(own, inputs, 'sum');
   };
@@ -33,10 +42,11 @@ export function scatter(program: Program, state: StepState): Handlers['scatter']
     const ranks = program.groups.data.length;
     const rows = gradients.view([ranks, shard.elements]).narrow(1, start, end - start);
     const tensor = rows.select(0, program.rank);
-    const work = startSum(rows, tensor, instruction.compression);
+    const work = startSum(rows, tensor, part, instruction.compression);
     const isKept = program.sharding?.gradients === 'kept';
     const finish = (): void => {
       work.wait();
+      feedback?.settlePart(part, tensor);
       if (!isKept) noGrad(() => shard.narrow(0, start, end - start).add_(tensor));
     };
     state.started.put({ tensors: [keep(tensor)], work: { wait: finish } }, startName(instruction));
