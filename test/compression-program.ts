@@ -6,7 +6,11 @@ import type { ProcessGroup } from '../src/comm/process-group.js';
 import { rendezvous } from '../src/comm/rendezvous.js';
 import { sumCompressed } from '../src/engine/bench/compression.js';
 import { native } from '../src/native/native.js';
-import { compressedAllReduce, compressedReduceScatter } from '../src/step/compressed-messages.js';
+import {
+  compressedAllReduce,
+  compressedBetweenHosts,
+  compressedReduceScatter,
+} from '../src/step/compressed-messages.js';
 import { tensor } from '../src/tensor/create.js';
 import { DTYPES } from '../src/tensor/dtype.js';
 import { empty, zeros } from '../src/tensor/generated/functions.js';
@@ -64,6 +68,7 @@ for (const [scheme, bound] of SCHEMES) {
 }
 scope(overflows);
 for (const elements of [0, 1, 600, 601]) scope(() => countsBytes(elements));
+if (worldSize === 4) scope(scattersBetweenHosts);
 group.barrier().wait();
 assert.equal(native.liveHandles(), before, 'tensors leaked');
 group.close();
@@ -246,6 +251,45 @@ function countsBytes(elements: number): void {
     reductions.reduceScatter(valuesOf(rank, worldSize * elements).view([worldSize, elements]), codec).wait();
     const scattered = compressedReduceScatter({ start: 0, end: elements }, scheme, program);
     assert.equal(counter.sentBytes, scattered.sentBytes, `reduce-scatter of ${elements}, ${scheme.type}`);
+  }
+}
+
+/** Two hosts of two ranks: what is said inside one is exact, what is said between them is coded once. */
+function scattersBetweenHosts(): void {
+  const hosts = [
+    [0, 1],
+    [2, 3],
+  ];
+  const size = 301;
+  const compression = { type: 'int4', block_size: 64 } as const;
+  const codec = createCodec(compression);
+  const coder = codec.coder(0);
+  const rowsOf = (of: number) => valuesOf(of, worldSize * size).view([worldSize, size]);
+  const values = rowsOf(rank);
+  const counter = counting(group);
+  new CompressedReductions(counter).reduceScatterBetweenHosts(values, codec, hosts).wait();
+
+  const sumOfHost = (ranks: readonly number[]): Tensor => {
+    const sum = zeros([size]);
+    for (const other of ranks) sum.add_(rowsOf(other).select(0, rank));
+    return sum;
+  };
+  const isOwn = (ranks: readonly number[]): boolean => ranks.includes(rank);
+  const [own = [], theirs = []] = [...hosts].sort((left) => (isOwn(left) ? -1 : 1));
+  const expected = sumOfHost(own);
+  addDecoded(encoded(sumOfHost(theirs), codec, coder), expected, coder);
+  assert.deepEqual(values.select(0, rank).toBytes(), expected.toBytes());
+
+  const groups = { data: hosts.flat() };
+  const { sentBytes } = compressedBetweenHosts({ start: 0, end: size }, compression, { groups, hosts });
+  assert.equal(counter.sentBytes, sentBytes);
+
+  for (const odd of [Number.NaN, Number.POSITIVE_INFINITY]) {
+    const broken = zeros([worldSize, 70]);
+    if (rank === 3) broken.narrow(1, 69, 1).fill_(odd);
+    new CompressedReductions(group).reduceScatterBetweenHosts(broken, codec, hosts).wait();
+    const sums = broken.select(0, rank).toArray();
+    assert.ok(!Number.isFinite(sums[69]) && sums.slice(0, 64).every((sum) => sum === 0), `${sums}`);
   }
 }
 

@@ -30,6 +30,8 @@ interface Task {
   /** Where to save after the second step. */
   readonly save?: string;
   readonly load?: string;
+  /** Left out: all are on one host. */
+  readonly ranksPerHost?: number;
 }
 const task = JSON.parse(taskText) as Task;
 
@@ -38,7 +40,7 @@ const source: ModelSource =
   config.model === undefined || task.plain
     ? { model: PLAIN_MODEL }
     : openModel({ ...config, model: config.model });
-const world = joinAsRank(config, place);
+const world = joinAsRank(config, place, task.ranksPerHost);
 const engine = buildEngine({ config, source, world, sequenceLength: LENGTH });
 
 const rows = config.train_batch_size / worldSize;
@@ -69,6 +71,7 @@ const { reports } = compileStep({
   layout,
   goal: 'update',
   sequenceLength: LENGTH,
+  ...(world.hosts && { hosts: world.hosts }),
 });
 const predicted = reports[rank]?.collectives.reduce((sum, { sentBytes }) => sum + sentBytes, 0);
 const optimizerBytes = engine.optimizerStateBytes;

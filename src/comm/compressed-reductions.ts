@@ -4,7 +4,7 @@ import { tensor } from '../tensor/create.js';
 import { empty } from '../tensor/generated/functions.js';
 import { keep, scope, type Tensor } from '../tensor/tensor.js';
 import { chunkStart } from './chunk.js';
-import { addDecoded, type Codec, type Coder, decode, largestMagnitude } from './codec.js';
+import { addDecoded, type Codec, type Coder, decode, encoded, largestMagnitude } from './codec.js';
 import type { ProcessGroup } from './process-group.js';
 import type { Work } from './work.js';
 
@@ -70,6 +70,17 @@ export class CompressedReductions {
     return this.#start(reduceScatter(this.#transport, values, codec, errors));
   }
 
+  /**
+   * As `reduceScatter`, where ranks share hosts: those of a host add up what they have for every rank of their lane (the
+   * ranks at one position on each host) in full precision, and only these sums are encoded, on their way between
+   * hosts (ZeRO++, arXiv 2306.10209). What an owner has itself and what its host adds to it is rounded nowhere.
+   *
+   * @param hosts the ranks of each host, equally many
+   */
+  reduceScatterBetweenHosts(values: Tensor, codec: Codec, hosts: readonly (readonly number[])[]): Work {
+    return this.#start(reduceScatterBetweenHosts(this.#transport, values, codec, hosts));
+  }
+
   #start(reduction: Stages): Work {
     this.#advance();
     this.#pending.add(reduction);
@@ -133,6 +144,45 @@ function* reduceScatter(
   const messages = encodeAll(rows, lost, codec, coder);
   yield* addUp(transport, messages, at(rows, rank), coder);
   for (const each of [...rows, ...messages, ...(lost ?? [])]) each.dispose();
+}
+
+function* reduceScatterBetweenHosts(
+  transport: CompressedTransport,
+  values: Tensor,
+  codec: Codec,
+  hosts: readonly (readonly number[])[],
+): Stages {
+  const { rank } = transport;
+  const rows = Array.from({ length: transport.worldSize }, (_, row) => keep(values.select(0, row)));
+  const own = hosts.findIndex((ranks) => ranks.includes(rank));
+  const neighbours = hosts[own] ?? [];
+  const lane = neighbours.indexOf(rank);
+  const ofLane = (of: number): readonly number[] => hosts.flatMap((ranks) => ranks.slice(of, of + 1));
+
+  const inside = neighbours.flatMap((peer, peerLane) =>
+    peer === rank
+      ? []
+      : ofLane(lane).map((owner, host) => {
+          const sent = at(rows, at(ofLane(peerLane), host));
+          return { peer, owner, sent, received: keep(empty(sent.shape, { device: sent.device })) };
+        }),
+  );
+  yield* exchangeAll(transport, inside, SCATTER_TAG);
+  for (const { owner, received } of inside) {
+    at(rows, owner).add_(received);
+    received.dispose();
+  }
+
+  const coder = codec.coder(0);
+  const between = ofLane(lane).flatMap((peer) => {
+    if (peer === rank) return [];
+    const sent = keep(encoded(at(rows, peer), codec, coder));
+    return [{ peer, sent, received: keep(empty(sent.shape, { dtype: sent.dtype, device: sent.device })) }];
+  });
+  yield* exchangeAll(transport, between, GATHER_TAG);
+  for (const { received } of between) addDecoded(received, at(rows, rank), coder);
+  for (const { sent, received } of between) for (const each of [sent, received]) each.dispose();
+  for (const row of rows) row.dispose();
 }
 
 /** A message of each chunk; with errors, what these say is said too, and becomes what is lost now. */
@@ -201,14 +251,26 @@ function* exchange(
   tag: number,
 ): Stages {
   const { rank, worldSize } = transport;
-  const works: Work[] = [];
   // The next rank first, so that no rank is everybody's first.
-  for (let step = 1; step < worldSize; step += 1) {
-    const peer = (rank + step) % worldSize;
+  const messages = Array.from({ length: worldSize - 1 }, (_, step) => {
+    const peer = (rank + 1 + step) % worldSize;
     const [sent, received] = tensorsFor(peer);
     invariant(sent && received, `there is no chunk for rank ${peer}`);
-    works.push(transport.receive(received, peer, tag), transport.send(sent, peer, tag));
-  }
+    return { peer, sent, received };
+  });
+  yield* exchangeAll(transport, messages, tag);
+}
+
+/** Sends tensors and receives others, those of one peer in their order. */
+function* exchangeAll(
+  transport: Pick<CompressedTransport, 'send' | 'receive'>,
+  messages: readonly { readonly peer: number; readonly sent: Tensor; readonly received: Tensor }[],
+  tag: number,
+): Stages {
+  const works = messages.flatMap(({ peer, sent, received }) => [
+    transport.receive(received, peer, tag),
+    transport.send(sent, peer, tag),
+  ]);
   yield;
   for (const work of works) work.wait();
 }
@@ -221,8 +283,8 @@ export function chunksOf(flat: Tensor, ranks: number): readonly Tensor[] {
   });
 }
 
-function at(tensors: readonly Tensor[], rank: number): Tensor {
-  const tensor = tensors[rank];
-  invariant(tensor, `there is nothing for rank ${rank}`);
-  return tensor;
+function at<Thing>(things: readonly Thing[], rank: number): Thing {
+  const thing = things[rank];
+  invariant(thing !== undefined, `there is nothing for rank ${rank}`);
+  return thing;
 }

@@ -25,7 +25,7 @@ const COMPRESSION_TYPES = [
 const STANDARD_SCALE = 2 ** 16;
 
 /** A scale costs a block of so many values 1/4 bit each. */
-const STANDARD_BLOCK_SIZE = 128;
+export const STANDARD_BLOCK_SIZE = 128;
 
 /** Whole bytes of any code, and scales on four-byte borders. */
 const BLOCK_SIZE_STEP = 32;

@@ -1,3 +1,4 @@
+import type { ActiveCompression } from '../comm/config.js';
 import type { FlatLayout } from '../nn/flat-layout.js';
 import type { Precision } from '../precision/config.js';
 import { mixedPrecision } from '../precision/mixed-precision.js';
@@ -9,6 +10,8 @@ import { type CompressReductionsOptions, compressReductions } from '../zero/comp
 import { type GatherParametersOptions, gatherParameters } from '../zero/gather-parameters.js';
 import { keepErrors } from '../zero/keep-errors.js';
 import { limitInFlight } from '../zero/limit-in-flight.js';
+import { quantizeGathers } from '../zero/quantize-gathers.js';
+import { quantizeScatters } from '../zero/quantize-scatters.js';
 import { type ReduceGradientsOptions, reduceGradients } from '../zero/reduce-gradients.js';
 import { scatterGradients } from '../zero/scatter-gradients.js';
 import { type ShardStateOptions, shardState } from '../zero/shard-state.js';
@@ -38,6 +41,12 @@ export interface ProgramInputs {
   readonly zero?: ZeroOptions;
   /** Absent: gradients travel as they are. */
   readonly compression?: CompressReductionsOptions;
+  /** How parameters travel where they are divided; absent: as blocks compute with them. */
+  readonly quantizedWeights?: ActiveCompression;
+  /** How the sums of hosts travel to other hosts; absent: as all gradients do. */
+  readonly quantizedGradients?: ActiveCompression;
+  /** The ranks of each host. */
+  readonly hosts?: Program['hosts'];
   readonly precision: Precision;
 }
 
@@ -61,7 +70,7 @@ export function compileProgram(inputs: ProgramInputs): Program {
 }
 
 function dataParallelPasses(inputs: ProgramInputs): readonly Pass[] {
-  const { zero, layout, gradients, compression } = inputs;
+  const { zero, layout, gradients, compression, quantizedGradients, quantizedWeights } = inputs;
   const compress = compression === undefined ? [] : [compressReductions(compression)];
   const limit = limitInFlight(mostInFlight(inputs));
   return zero === undefined
@@ -70,8 +79,10 @@ function dataParallelPasses(inputs: ProgramInputs): readonly Pass[] {
         shardState({ ...zero, ranges: layout.ranges }),
         scatterGradients,
         ...compress,
+        ...(quantizedGradients ? [quantizeScatters(quantizedGradients)] : []),
         limit,
         gatherParameters(zero),
+        ...(quantizedWeights ? [quantizeGathers(quantizedWeights)] : []),
       ];
 }
 
@@ -104,6 +115,7 @@ function emptyProgram(inputs: ProgramInputs): Program {
     readsInPlace: inputs.readsInPlace ?? false,
     hostIsApart: inputs.hostIsApart ?? false,
     groups: { data: Array.from({ length: inputs.worldSize }, (_, rank) => rank) },
+    ...(inputs.hosts && { hosts: inputs.hosts }),
     buckets: [],
     instructions: [],
   };

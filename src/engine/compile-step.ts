@@ -1,5 +1,5 @@
 import { invariant, TrainyardError } from '../base/errors.js';
-import { completeCompression } from '../comm/config.js';
+import { type ActiveCompression, completeCompression, STANDARD_BLOCK_SIZE } from '../comm/config.js';
 import type { Model } from '../nn/block.js';
 import type { FlatLayout } from '../nn/flat-layout.js';
 import { optimizerStateCount } from '../optim/optimizer.js';
@@ -22,6 +22,8 @@ export interface StepToCompile {
   readonly sequenceLength: number;
   /** As the ranks' process group has it; left out: messages take memory. */
   readonly readsInPlace?: boolean;
+  /** The ranks of each host; left out: all are on one. */
+  readonly hosts?: Program['hosts'];
   /** What the blocks took in a step of this run. Left out: what they take when they are tried alone. */
   readonly measured?: readonly BlockCosts[];
   /** Bytes that a budget must leave to tensors that no program lists (tables of a model); 0 where left out. */
@@ -32,6 +34,10 @@ export interface StepToCompile {
 
 const FLOAT32_BYTES = 4;
 const INT64_BYTES = 8;
+
+/** DeepSpeed's number of bits; its blocks are of about 8000 values, ours keep more of what is small. */
+const QUANTIZED_WEIGHTS: ActiveCompression = { type: 'int8', block_size: STANDARD_BLOCK_SIZE };
+const QUANTIZED_GRADIENTS: ActiveCompression = { type: 'int4', block_size: STANDARD_BLOCK_SIZE };
 
 /** The sequence length of a run whose configuration says none: the model's longest, at most 1024. */
 export function defaultSequenceLength(model: Model): number {
@@ -114,7 +120,7 @@ function memoryLimit(
 }
 
 function compileForRank(
-  { config, model, layout, goal, sequenceLength, readsInPlace = false }: StepToCompile,
+  { config, model, layout, goal, sequenceLength, readsInPlace = false, hosts }: StepToCompile,
   costs: readonly BlockCosts[],
   recomputed: ReadonlySet<number>,
   rank: number,
@@ -150,6 +156,9 @@ function compileForRank(
     },
     ...(zero.stage !== 0 && { zero: zeroOptions(config, zero.stage) }),
     ...(compression.type !== 'none' && { compression: { compression, sequenceLength } }),
+    ...(zero.zero_quantized_weights && { quantizedWeights: QUANTIZED_WEIGHTS }),
+    ...(zero.zero_quantized_gradients && { quantizedGradients: QUANTIZED_GRADIENTS }),
+    ...(hosts && { hosts }),
     precision: precisionOf(config),
   });
 }

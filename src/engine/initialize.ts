@@ -12,7 +12,7 @@ import { type FlatLayout, planFlatLayout } from '../nn/flat-layout.js';
 import { createSchedule } from '../optim/lr-schedules.js';
 import { OptimizerGroup } from '../optim/optimizer-group.js';
 import { precisionOf } from '../precision/config.js';
-import type { Sharding } from '../step/program.js';
+import type { Program, Sharding } from '../step/program.js';
 import type { Device, DType } from '../tensor/dtype.js';
 import { manualSeed } from '../tensor/random.js';
 import { setThreads } from '../tensor/threads.js';
@@ -24,6 +24,7 @@ import { TrainingErrors } from './error-memory.js';
 import { fillParameters, streamSeed } from './fill-parameters.js';
 import { openFrozenMemory, shareTables } from './frozen-memory.js';
 import { HostConstants } from './host-constants.js';
+import { hostNotes, regularHosts } from './hosts.js';
 import { lossScalingOf } from './loss-scaling.js';
 import { inForm, type ModelSource, openModel } from './model-source.js';
 import { runIdentity } from './run-identity.js';
@@ -51,7 +52,9 @@ export function initialize({ config: written, model }: InitializeOptions): Engin
   const { config, notes } = resolveObject(written, { worldSize, requires });
   const source = modelOf(config, model);
   const world = joinWorld(config, place);
-  for (const note of place.rank === 0 ? [...notes, ...(world.notes ?? [])] : []) {
+  for (const note of place.rank === 0
+    ? [...notes, ...(world.notes ?? []), ...hostNotes(config, world.hosts)]
+    : []) {
     process.emitWarning(note, 'TrainyardWarning');
   }
   return buildEngine({ config, source, world });
@@ -78,6 +81,8 @@ function twoModels({ architecture }: Model): TrainyardError {
 export interface World {
   readonly group: ProcessGroup;
   readonly device: Device;
+  /** The ranks of each host, where there are several with equally many. */
+  readonly hosts?: Program['hosts'];
   /** What came otherwise than it might have. */
   readonly notes?: readonly string[];
 }
@@ -103,7 +108,13 @@ export function joinWorld(
   const sharedMemory = { isRequired: algorithm === 'shared-memory', onRefusal, cores, threadsPerRank };
   const wishes = algorithm === 'backend' || device !== 'cpu' ? {} : { sharedMemory };
   const group = rendezvous({ ...place, timeoutMs, ...wishes });
-  return { group: deterministic && !group.sumsInOrder ? new OrderedGroup(group) : group, device, notes };
+  const hosts = regularHosts(group, place.localWorldSize);
+  return {
+    group: deterministic && !group.sumsInOrder ? new OrderedGroup(group) : group,
+    device,
+    ...(hosts && { hosts }),
+    notes,
+  };
 }
 
 /** What an engine is built from. */
@@ -129,6 +140,7 @@ export function buildEngine({ config, source, world, sequenceLength, data }: Eng
     layout,
     goal: 'update',
     readsInPlace: group.readsInPlace,
+    ...(world.hosts && { hosts: world.hosts }),
     sequenceLength: length,
   });
   const { sharding, errorFeedback } = programs.program;

@@ -8,6 +8,7 @@ import { checkpointsIn } from './checkpoints-in.js';
 import { type LoadedConfig, loadConfig } from './config.js';
 import { demandOutput } from './demand-output.js';
 import type { Engine, StepResult } from './engine.js';
+import { hostNotes } from './hosts.js';
 import { buildEngine, joinWorld } from './initialize.js';
 import { openModel } from './model-source.js';
 import { openTrainingData } from './training-data.js';
@@ -60,7 +61,8 @@ export async function runTraining(options: TrainingOptions): Promise<void> {
   enter('meet the other ranks');
   const world = joinWorld(config, environment);
   if (environment.rank === 0) {
-    for (const message of world.notes ?? []) sink({ event: 'log', level: 'info', message });
+    for (const message of [...(world.notes ?? []), ...hostNotes(config, world.hosts)])
+      sink({ event: 'log', level: 'info', message });
   }
   enter('build the model');
   const { sequenceLength } = batches;

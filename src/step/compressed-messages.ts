@@ -5,7 +5,7 @@ import { type FlatRange, TALLY_ELEMENTS } from '../nn/flat-layout.js';
 import { DTYPES } from '../tensor/dtype.js';
 import type { Bucket, Program } from './program.js';
 
-/** What a compressed reduction sends and keeps while it is on its way, in bytes. */
+/** What a compressed exchange sends and keeps while it is on its way, in bytes. */
 export interface CompressedMessages {
   /** Its whole message as it would lie in memory, what travels uncompressed included. */
   readonly bytes: number;
@@ -57,8 +57,36 @@ export function compressedReduceScatter(
   };
 }
 
+/** The same where only the sums of hosts are compressed, for the other hosts. */
+export function compressedBetweenHosts(
+  { start, end }: FlatRange,
+  compression: ActiveCompression,
+  { groups, hosts = [groups.data] }: Pick<Program, 'groups' | 'hosts'>,
+): CompressedMessages {
+  const neighbours = (hosts[0]?.length ?? 1) - 1;
+  const row = (end - start) * EXACT_BYTES;
+  const code = messageBytes(end - start, compression);
+  return {
+    // What a host's ranks together say to the others, and to each other.
+    bytes: groups.data.length * (row + code),
+    sentBytes: neighbours * hosts.length * row + (hosts.length - 1) * code,
+    memoryBytes: Math.max(neighbours * hosts.length * row, 2 * (hosts.length - 1) * code),
+  };
+}
+
+/** Of a gather of blocks whose slices are compressed on their way. */
+export function compressedAllGather(
+  sliceElements: number,
+  compression: ActiveCompression,
+  { groups }: Pick<Program, 'groups'>,
+): CompressedMessages {
+  const ranks = groups.data.length;
+  const own = messageBytes(sliceElements, compression);
+  return { bytes: ranks * own, sentBytes: (ranks - 1) * own, memoryBytes: ranks * own };
+}
+
 /** Of a message of so many values. */
-export function messageBytes(values: number, compression: ActiveCompression): number {
+function messageBytes(values: number, compression: ActiveCompression): number {
   const codec = createCodec(compression);
   return codec.messageElements(values) * DTYPES[codec.dtype].bytes;
 }

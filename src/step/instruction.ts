@@ -29,17 +29,19 @@ export interface InstructionTable {
   /** Makes a block's parameters for computing, in 16 bits, from the fp32 weights. */
   readonly cast: { readonly block: number };
   /** Starts making a block's parameters whole from the slices of all ranks; a `wait` must follow. */
-  readonly gather: { readonly block: number };
+  readonly gather: { readonly block: number; readonly compression?: ActiveCompression };
   /** Allocates a block's gradients, of one micro-batch or of all, and sets them to zero. */
   readonly prepare: { readonly block: number; readonly micro?: number };
   /**
    * Starts the sum of one part of a block's gradients over the ranks, each of which gets its own slice; a
-   * `wait` must follow. Without `micro` the gradients are those of all micro-batches together.
+   * `wait` must follow. Without `micro` the gradients are those of all micro-batches together. `betweenHosts`: those
+   * of one host add up as they are, and only their sums are compressed.
    */
   readonly scatter: {
     readonly part: number;
     readonly micro?: number;
     readonly compression?: ActiveCompression;
+    readonly betweenHosts?: true;
   };
   /** Frees a block's parameters or gradients; the slice that this rank owns stays. */
   readonly release:

@@ -34,6 +34,7 @@ const LEDGER = {
   gradients: 1008,
   optimizer: 2000,
   buckets: 0,
+  errors: 0,
   activations: 12_345,
   workspace: 0,
   batches: 64,

@@ -120,6 +120,8 @@ export interface Program {
    */
   readonly constantBytes?: number;
   readonly groups: Readonly<Record<GroupName, readonly number[]>>;
+  /** The ranks of each host, equally many. Left out: all are on one. */
+  readonly hosts?: readonly (readonly number[])[];
   /** Whether reductions in fp32 need no memory for messages: the ranks read each other's. */
   readonly readsInPlace?: boolean;
   /**

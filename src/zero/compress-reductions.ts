@@ -1,9 +1,9 @@
 import { createCodec } from '../comm/codec.js';
 import type { ActiveCompression } from '../comm/config.js';
 import { compressionName } from '../step/compressed-messages.js';
-import type { Instruction } from '../step/instruction.js';
 import { ownChunks } from '../step/message-errors.js';
 import type { ErrorFeedbackSize, Pass, Program } from '../step/program.js';
+import { compressExchanges } from './compress-exchanges.js';
 
 export interface CompressReductionsOptions {
   readonly compression: ActiveCompression;
@@ -16,15 +16,16 @@ export interface CompressReductionsOptions {
  * program has by now. A program of one rank stays as it is.
  */
 export function compressReductions({ compression, sequenceLength }: CompressReductionsOptions): Pass {
+  const inMemory = scaledForMemory(compression, sequenceLength);
+  const compress = compressExchanges(
+    { kinds: ['reduce', 'scatter'], compression: inMemory },
+    `gradients in ${compressionName(inMemory)}`,
+  );
   return (program) => {
-    if (!program.instructions.some(isReduction)) return program;
-    const inMemory = scaledForMemory(compression, sequenceLength);
-    return {
-      ...program,
-      ...(createCodec(compression).feedsBack && { errorFeedback: feedbackSize(program) }),
-      instructions: program.instructions.map((instruction) => withCompression(instruction, inMemory)),
-      features: [...program.features, `gradients in ${compressionName(inMemory)}`],
-    };
+    const compressed = compress(program);
+    return compressed !== program && createCodec(compression).feedsBack
+      ? { ...compressed, errorFeedback: feedbackSize(program) }
+      : compressed;
   };
 }
 
@@ -42,14 +43,4 @@ function feedbackSize(program: Program): ErrorFeedbackSize {
 export function scaledForMemory(compression: ActiveCompression, sequenceLength: number): ActiveCompression {
   if (compression.type !== 'fp16-static') return compression;
   return { ...compression, scale: compression.scale * 2 ** -Math.round(Math.log2(sequenceLength)) };
-}
-
-function isReduction(instruction: Instruction): instruction is Instruction<'reduce' | 'scatter'> {
-  return instruction.op === 'reduce' || instruction.op === 'scatter';
-}
-
-function withCompression(instruction: Instruction, compression: ActiveCompression): Instruction {
-  if (isReduction(instruction)) return { ...instruction, compression };
-  if (instruction.op !== 'wait' || !isReduction(instruction.started)) return instruction;
-  return { ...instruction, started: { ...instruction.started, compression } };
 }

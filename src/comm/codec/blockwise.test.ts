@@ -112,19 +112,19 @@ for (const [type, levels] of [
   });
 }
 
-test('bytes: a scale for each block that was begun, and the codes of all values', () => {
+test('bytes: a scale for each block that was begun, the codes of all values, and up to three for the alignment', () => {
   const bytes = (type: 'int8' | 'int4', values: number) =>
     createCodec({ type, block_size: 64 }).messageElements(values);
   assert.deepEqual(
     [0, 1, 64, 65, 129].map((values) => bytes('int8', values)),
-    [0, 5, 68, 73, 141],
+    [0, 8, 68, 76, 144],
   );
   assert.deepEqual(
     [0, 1, 64, 65, 129].map((values) => bytes('int4', values)),
-    [0, 5, 36, 41, 77],
+    [0, 8, 36, 44, 80],
   );
   const oneBit = createCodec({ type: 'one-bit' });
-  assert.deepEqual([0, 1, 8, 9, 512, 513].map(oneBit.messageElements), [0, 5, 5, 6, 68, 73]);
+  assert.deepEqual([0, 1, 8, 9, 512, 513].map(oneBit.messageElements), [0, 8, 8, 8, 68, 76]);
 });
 
 test('one-bit: signs times the mean magnitude of a block, no further from the values than zero is', () => {

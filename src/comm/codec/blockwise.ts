@@ -30,9 +30,9 @@ export function blockwise(options: BlockwiseOptions): Codec {
   const { blockSize, feedsBack, scalesOf, payloadBytes, pack, unpack } = options;
   const pieceElements = Math.max(1, Math.floor(PIECE_ELEMENTS / blockSize)) * blockSize;
   const scaleBytes = (values: number): number => Math.ceil(values / blockSize) * SCALE_BYTES;
-  const messageElements = (values: number): number => scaleBytes(values) + payloadBytes(values);
+  const codeBytes = (values: number): number => scaleBytes(values) + payloadBytes(values);
   const partsOf = (message: Tensor, start: number, values: number) => {
-    const place = messageElements(start);
+    const place = codeBytes(start);
     return {
       scales: message.narrow(0, place, scaleBytes(values)).viewAs('float32'),
       payload: message.narrow(0, place + scaleBytes(values), payloadBytes(values)),
@@ -42,7 +42,8 @@ export function blockwise(options: BlockwiseOptions): Codec {
     dtype: 'uint8',
     usesMaximum: false,
     feedsBack,
-    messageElements,
+    // Messages may lie one behind the other, and have their scales on four-byte borders all the same.
+    messageElements: (values) => Math.ceil(codeBytes(values) / SCALE_BYTES) * SCALE_BYTES,
     coder: () => ({
       pieceElements,
       encode(values, message) {

@@ -1,6 +1,7 @@
 import type { JsonPath, JsonValue } from '../../base/json-document.js';
 import { completeCompression } from '../../comm/config.js';
 import { completeBatchSizes, isBatchConflict } from './batch-sizes.js';
+import { compressionRules } from './compression-rules.js';
 import { idleKeyRules } from './idle-keys.js';
 import type { ConfigIssue } from './issue.js';
 import type { ConfigOrigin } from './origin.js';
@@ -46,6 +47,7 @@ export const configRules: readonly ConfigRule[] = [
   { keys: ['recompute'], check: checkSelection },
   { keys: ['recompute', 'pipeline'], check: checkCheckpointInterval },
   { keys: ['communication', 'communication_data_type'], check: checkCompression },
+  ...compressionRules,
   ...idleKeyRules,
   { keys: ['adapter'], check: checkAdapter },
 ];

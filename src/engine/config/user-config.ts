@@ -389,6 +389,17 @@ export interface UserConfig {
          * `9007199254740991`.
          */
         readonly stage3_model_persistence_threshold?: number | undefined;
+        /**
+         * Stage 3: parameters travel as `int8` in blocks of 128, in a quarter of the bytes of fp32. Computed
+         * with is what arrives; what is updated and saved stays fp32 (ZeRO++). Default: `false`.
+         */
+        readonly zero_quantized_weights?: boolean | undefined;
+        /**
+         * Stage 3: the ranks of one host sum gradients in fp32, and the sums travel to other hosts as `int4`
+         * in blocks of 128 (ZeRO++). On one host there is nothing to quantize, and a note says so. Default:
+         * `false`.
+         */
+        readonly zero_quantized_gradients?: boolean | undefined;
       }
     | undefined;
   /** Mixed precision in bf16. */

@@ -2,7 +2,9 @@ import type { ActiveCompression } from '../../comm/config.js';
 import { TALLY_ELEMENTS } from '../../nn/flat-layout.js';
 import {
   type CompressedMessages,
+  compressedAllGather,
   compressedAllReduce,
+  compressedBetweenHosts,
   compressedReduceScatter,
   compressionName,
 } from '../compressed-messages.js';
@@ -73,16 +75,28 @@ export const exchangeEffects: Pick<
     const elements = program.sharding === undefined ? 0 : rangeElements(program.sharding, block);
     const bytes = elements * parameterBytes(program);
     const isKept = program.sharding?.parameters === 'kept';
+    const { compression } = instruction;
+    const slice = elements / program.groups.data.length;
+    const compressed = compression && compressedAllGather(slice, compression, program);
+    const messages = compressed ? [messagesOf(instruction, compressed.memoryBytes)] : [];
     return {
       reads: [shards],
       makes: [
         isKept
           ? { value: parameters(block) }
           : { value: parameters(block), memory: { account: 'gathered', bytes, pool: 'blocks' } },
+        ...messages,
       ],
-      frees: [],
+      frees: messages.map(({ value }) => value),
       starts: startName(instruction),
-      collective: { kind: 'all-gather', group: 'data', subject: `block.${block}`, elements, bytes },
+      collective: {
+        kind: 'all-gather',
+        group: 'data',
+        subject: `block.${block}`,
+        elements,
+        bytes,
+        ...(compression && compressed && onTheWire(compression, compressed)),
+      },
     };
   },
 
@@ -100,14 +114,15 @@ export const exchangeEffects: Pick<
   },
 
   scatter: (instruction, program) => {
-    const { part: index, micro, compression } = instruction;
+    const { part: index, micro, compression, betweenHosts = false } = instruction;
     const part = program.sharding?.parts[index];
     const ranks = program.groups.data.length;
     const elements = part === undefined ? 0 : (part.end - part.start) * ranks;
     const bytes = elements * program.bytesPerElement;
     const micros = micro === undefined ? microsOf(program) : [micro];
     const isKept = program.sharding?.gradients === 'kept';
-    const compressed = part && compression && compressedReduceScatter(part, compression, program);
+    const compressedOf = betweenHosts ? compressedBetweenHosts : compressedReduceScatter;
+    const compressed = part && compression && compressedOf(part, compression, program);
     const messages =
       compressed === undefined
         ? arrivingMessages(instruction, elements, program)
@@ -131,7 +146,7 @@ export const exchangeEffects: Pick<
         subject: `part.${index}`,
         elements,
         bytes,
-        ...(compression && compressed && onTheWire(compression, compressed)),
+        ...(compression && compressed && onTheWire(compression, compressed, betweenHosts)),
       },
     };
   },
@@ -182,8 +197,12 @@ function arrivingMessages(
   return messagesOf(instruction, bytes, 'messages');
 }
 
-/** Memory of a reduction that is under way. */
-function messagesOf(instruction: Instruction<'reduce' | 'scatter'>, bytes: number, pool?: 'messages'): Made {
+/** Memory of an exchange that is under way. */
+function messagesOf(
+  instruction: Instruction<'reduce' | 'scatter' | 'gather'>,
+  bytes: number,
+  pool?: 'messages',
+): Made {
   return {
     value: `messages of ${startName(instruction)}`,
     memory: { account: 'buckets', bytes, ...(pool && { pool }) },
@@ -193,8 +212,10 @@ function messagesOf(instruction: Instruction<'reduce' | 'scatter'>, bytes: numbe
 function onTheWire(
   compression: ActiveCompression,
   { bytes, sentBytes }: CompressedMessages,
+  betweenHosts = false,
 ): Pick<Collective, 'bytes' | 'sentBytes' | 'codec'> {
-  return { bytes, sentBytes, codec: compressionName(compression) };
+  const codec = compressionName(compression);
+  return { bytes, sentBytes, codec: betweenHosts ? `${codec} between hosts` : codec };
 }
 
 /** Of one element that blocks compute with. */

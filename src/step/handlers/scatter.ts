@@ -1,12 +1,11 @@
 import { invariant } from '../../base/errors.js';
 import { createCodec } from '../../comm/codec.js';
 import { CompressedReductions } from '../../comm/compressed-reductions.js';
-import type { ActiveCompression } from '../../comm/config.js';
 import type { Work } from '../../comm/work.js';
 import { noGrad } from '../../tensor/autograd.js';
 import { keep, type Tensor } from '../../tensor/tensor.js';
 import type { Handlers } from '../executor.js';
-import { startName } from '../instruction.js';
+import { type Instruction, startName } from '../instruction.js';
 import type { GradientPart, Program } from '../program.js';
 import { errorFeedback } from './error-feedback.js';
 import type { StepState } from './step-state.js';
@@ -23,9 +22,13 @@ export function scatter(program: Program, state: StepState): Handlers['scatter']
     rows: Tensor,
     own: Tensor,
     part: GradientPart,
-    compression: ActiveCompression | undefined,
+    { compression, betweenHosts }: Instruction<'scatter'>,
   ): Work => {
     invariant(group && compressed, 'a program of one rank scatters gradients');
+    if (compression !== undefined && betweenHosts) {
+      invariant(program.hosts, 'gradients are compressed between hosts where there is one');
+      return compressed.reduceScatterBetweenHosts(rows, createCodec(compression), program.hosts);
+    }
     if (compression !== undefined) {
       return compressed.reduceScatter(rows, createCodec(compression), feedback?.ofPart(part));
     }
@@ -42,7 +45,7 @@ export function scatter(program: Program, state: StepState): Handlers['scatter']
     const ranks = program.groups.data.length;
     const rows = gradients.view([ranks, shard.elements]).narrow(1, start, end - start);
     const tensor = rows.select(0, program.rank);
-    const work = startSum(rows, tensor, part, instruction.compression);
+    const work = startSum(rows, tensor, part, instruction);
     const isKept = program.sharding?.gradients === 'kept';
     const finish = (): void => {
       work.wait();
