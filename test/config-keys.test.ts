@@ -352,6 +352,8 @@ function rows(): readonly Row[] {
     ...adam('AdamW'),
     ...adam('Adam'),
     optimizer('Adam', 'adam_w_mode', [true, false], { weight_decay: 0.5 }),
+    ...adam('OneBitAdam'),
+    optimizer('OneBitAdam', 'freeze_step', [1, 2]),
     optimizer('SGD', 'lr', [0.1, 0.2]),
     optimizer('SGD', 'momentum', [0, 0.9]),
     optimizer('SGD', 'dampening', [0, 0.5], { momentum: 0.9 }),

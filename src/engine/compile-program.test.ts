@@ -425,6 +425,8 @@ class SymbolicRank {
         if (this.#whole.has(instruction.block)) throw new Fault('cast twice');
         this.#whole.set(instruction.block, 'whole');
         return;
+      case 'accumulate':
+        throw new Fault('no momentum is exchanged here');
       case 'remember':
         if (this.#copy !== undefined) throw new Fault('copied twice');
         this.#copy = this.#hasSent ? 'too late' : 'in time';

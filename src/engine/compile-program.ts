@@ -7,6 +7,11 @@ import { recomputeBlocks } from '../recompute/recompute-blocks.js';
 import { type ScheduleOptions, schedule } from '../step/passes/schedule.js';
 import type { Pass, Program, ProgramBlock } from '../step/program.js';
 import { type CompressReductionsOptions, compressReductions } from '../zero/compress-reductions.js';
+import {
+  type ExchangeMomentumOptions,
+  exchangeMomentum,
+  reserveMomentum,
+} from '../zero/exchange-momentum.js';
 import { type GatherParametersOptions, gatherParameters } from '../zero/gather-parameters.js';
 import { keepErrors } from '../zero/keep-errors.js';
 import { limitInFlight } from '../zero/limit-in-flight.js';
@@ -45,9 +50,16 @@ export interface ProgramInputs {
   readonly quantizedWeights?: ActiveCompression;
   /** How the sums of hosts travel to other hosts; absent: as all gradients do. */
   readonly quantizedGradients?: ActiveCompression;
+  /** Absent: gradients are summed throughout. */
+  readonly momentum?: MomentumOptions;
   /** The ranks of each host. */
   readonly hosts?: Program['hosts'];
   readonly precision: Precision;
+}
+
+/** Of an optimizer whose ranks exchange a momentum, once it is frozen. */
+export interface MomentumOptions extends ExchangeMomentumOptions {
+  readonly isFrozen: boolean;
 }
 
 /** How the training state is divided (ZeRO). */
@@ -70,6 +82,25 @@ export function compileProgram(inputs: ProgramInputs): Program {
 }
 
 function dataParallelPasses(inputs: ProgramInputs): readonly Pass[] {
+  const { momentum } = inputs;
+  if (momentum === undefined) return gradientPasses(inputs);
+  const passes = momentum.isFrozen ? momentumPasses(inputs, momentum) : gradientPasses(inputs);
+  return [...passes, reserveMomentum(momentum)];
+}
+
+/** Gradients stay with their ranks. */
+function momentumPasses(
+  { zero, layout, gradients }: ProgramInputs,
+  momentum: MomentumOptions,
+): readonly Pass[] {
+  const exchange = exchangeMomentum(momentum);
+  const limit = limitInFlight(gradients.overlap ? MOST_COMPRESSED : 0);
+  return zero === undefined
+    ? [exchange, limit]
+    : [shardState({ ...zero, ranges: layout.ranges }), exchange, limit, gatherParameters(zero)];
+}
+
+function gradientPasses(inputs: ProgramInputs): readonly Pass[] {
   const { zero, layout, gradients, compression, quantizedGradients, quantizedWeights } = inputs;
   const compress = compression === undefined ? [] : [compressReductions(compression)];
   const limit = limitInFlight(mostInFlight(inputs));

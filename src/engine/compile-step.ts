@@ -12,6 +12,7 @@ import { compileProgram, type ZeroOptions } from './compile-program.js';
 import type { ResolvedConfig } from './config.js';
 import { constantBytes } from './frozen-memory.js';
 import { measureBlocks } from './measure-blocks.js';
+import type { OptimizerPhase } from './optimizer-phase.js';
 
 /** What a step is compiled from. */
 export interface StepToCompile {
@@ -24,6 +25,8 @@ export interface StepToCompile {
   readonly readsInPlace?: boolean;
   /** The ranks of each host; left out: all are on one. */
   readonly hosts?: Program['hosts'];
+  /** Where the optimizer stands, if that makes a difference; left out: at its beginning. */
+  readonly phase?: OptimizerPhase;
   /** What the blocks took in a step of this run. Left out: what they take when they are tried alone. */
   readonly measured?: readonly BlockCosts[];
   /** Bytes that a budget must leave to tensors that no program lists (tables of a model); 0 where left out. */
@@ -120,7 +123,16 @@ function memoryLimit(
 }
 
 function compileForRank(
-  { config, model, layout, goal, sequenceLength, readsInPlace = false, hosts }: StepToCompile,
+  {
+    config,
+    model,
+    layout,
+    goal,
+    sequenceLength,
+    readsInPlace = false,
+    hosts,
+    phase = 'warm-up',
+  }: StepToCompile,
   costs: readonly BlockCosts[],
   recomputed: ReadonlySet<number>,
   rank: number,
@@ -158,6 +170,14 @@ function compileForRank(
     ...(compression.type !== 'none' && { compression: { compression, sequenceLength } }),
     ...(zero.zero_quantized_weights && { quantizedWeights: QUANTIZED_WEIGHTS }),
     ...(zero.zero_quantized_gradients && { quantizedGradients: QUANTIZED_GRADIENTS }),
+    ...(optimizer.type === 'OneBitAdam' && {
+      momentum: {
+        decay: optimizer.params.betas[0],
+        bucketElements: zero.reduce_bucket_size,
+        isFrozen: phase !== 'warm-up',
+        isWhole: phase === 'frozen',
+      },
+    }),
     ...(hosts && { hosts }),
     precision: precisionOf(config),
   });

@@ -11,7 +11,7 @@ import type { Program } from '../step/program.js';
 import { runStep } from '../step/run-step.js';
 import { openModelFolder } from '../store/hugging-face/model-folder.js';
 import { noGrad } from '../tensor/autograd.js';
-import { type Device, DTYPES } from '../tensor/dtype.js';
+import type { Device } from '../tensor/dtype.js';
 import { scope, type Tensor } from '../tensor/tensor.js';
 import { openFittingAdapter } from './adapter-source.js';
 import { type Batch, cutBatch, toDevice } from './batch.js';
@@ -145,8 +145,7 @@ export class Engine {
 
   /** What the optimizer keeps on this rank from step to step. */
   get optimizerStateBytes(): number {
-    const states = [...this.#parts.optimizer.states.values()].flat();
-    return states.reduce((sum, { elements, dtype }) => sum + elements * DTYPES[dtype].bytes, 0);
+    return this.#parts.optimizer.bytes;
   }
 
   /**
@@ -185,6 +184,7 @@ export class Engine {
     const { programs, memory, optimizer, errors, schedule, lossScaling, group, device, source } = this.#parts;
     const startMs = performance.now();
     const { updates, lossScale } = this.#progress;
+    programs.turnTo(updates);
     const { learningRate, momentum } = schedule.at(updates);
     const resources = {
       blocks: source.model.blocks,
@@ -192,6 +192,7 @@ export class Engine {
       group,
       optimizer,
       ...(errors && { errors }),
+      ...(optimizer.momentum && { momentum: optimizer.momentum }),
     };
     const inputs = {
       nextBatch: (micro: number) => toDevice(microBatch(micro), device),
@@ -291,6 +292,7 @@ export class Engine {
     const checkpoint = loadTrainingState(directory, this.#state());
     if (checkpoint === undefined) return undefined;
     this.#progress.restore(checkpoint);
+    this.#parts.programs.loaded();
     return checkpoint;
   }
 

@@ -45,6 +45,11 @@ function programsOf(ranks: number, ends: readonly number[]): readonly Program[] 
   );
   const data = Array.from({ length: ranks }, (_, rank) => rank);
   return data.map((rank) => ({
+    errorFeedback: {
+      of: 'gradients',
+      worker: LENGTH,
+      server: ownChunks({ rank, groups: { data }, buckets }),
+    },
     rank,
     worldSize: ranks,
     goal: 'update',
@@ -65,8 +70,8 @@ function programsOf(ranks: number, ends: readonly number[]): readonly Program[] 
 function worldOf(ranks: number, ends: readonly number[], values: () => number): readonly ErrorState[] {
   const programs = programsOf(ranks, ends);
   return programs.map((program) => {
-    const server = ownChunks(program).reduce((sum, { start, end }) => sum + end - start, 0);
-    const errors = new TrainingErrors({ worker: LENGTH, server }, 'cpu');
+    assert.ok(program.errorFeedback);
+    const errors = new TrainingErrors(program.errorFeedback, 'cpu');
     errors.expressIn(0.5);
     for (const each of [errors.worker, errors.server]) {
       each.copy_(tensor(Array.from({ length: each.elements }, values)));

@@ -4,7 +4,6 @@ import type { JsonValue } from '../base/json-document.js';
 import { positiveInteger, positiveNumber } from '../base/schema.js';
 import type { ProcessGroup } from '../comm/process-group.js';
 import type { FlatSlot } from '../nn/flat-layout.js';
-import { ownChunks } from '../step/message-errors.js';
 import type { Program } from '../step/program.js';
 import type { LoadedCheckpoint } from '../store/checkpoint.js';
 import { noGrad } from '../tensor/autograd.js';
@@ -97,7 +96,7 @@ interface ServerPiece {
 
 function serverPieces(programs: readonly Program[], slot: FlatSlot): readonly ServerPiece[] {
   return programs.flatMap((program) =>
-    ownChunks(program).flatMap((chunk) => {
+    (program.errorFeedback?.server ?? []).flatMap((chunk) => {
       const from = Math.max(chunk.start, slot.offset);
       const to = Math.min(chunk.end, slot.offset + slot.elements);
       if (from >= to) return [];

@@ -1,5 +1,5 @@
-import type { ErrorMemory } from '../step/message-errors.js';
-import type { ErrorFeedbackSize } from '../step/program.js';
+import { type ErrorMemory, serverElements } from '../step/message-errors.js';
+import type { ErrorFeedbackLayout } from '../step/program.js';
 import { noGrad } from '../tensor/autograd.js';
 import type { Device } from '../tensor/dtype.js';
 import { zeros } from '../tensor/generated/functions.js';
@@ -12,9 +12,9 @@ export class TrainingErrors implements ErrorMemory {
   /** Of the gradients whose errors these are; undefined as long as there are none. */
   #lossScale: number | undefined;
 
-  constructor({ worker, server }: ErrorFeedbackSize, device: Device) {
-    this.worker = keep(noGrad(() => zeros([worker], { device })));
-    this.server = keep(noGrad(() => zeros([server], { device })));
+  constructor(layout: ErrorFeedbackLayout, device: Device) {
+    this.worker = keep(noGrad(() => zeros([layout.worker], { device })));
+    this.server = keep(noGrad(() => zeros([serverElements(layout)], { device })));
   }
 
   get lossScale(): number | undefined {

@@ -10,7 +10,6 @@ import { threadBudget } from '../launch/threads.js';
 import type { Model } from '../nn/block.js';
 import { type FlatLayout, planFlatLayout } from '../nn/flat-layout.js';
 import { createSchedule } from '../optim/lr-schedules.js';
-import { OptimizerGroup } from '../optim/optimizer-group.js';
 import { precisionOf } from '../precision/config.js';
 import type { Program, Sharding } from '../step/program.js';
 import type { Device, DType } from '../tensor/dtype.js';
@@ -27,6 +26,7 @@ import { HostConstants } from './host-constants.js';
 import { hostNotes, regularHosts } from './hosts.js';
 import { lossScalingOf } from './loss-scaling.js';
 import { inForm, type ModelSource, openModel } from './model-source.js';
+import { openOptimizer } from './open-optimizer.js';
 import { runIdentity } from './run-identity.js';
 import { StepPrograms } from './step-programs.js';
 import { TrainingMemory } from './training-memory.js';
@@ -155,7 +155,7 @@ export function buildEngine({ config, source, world, sequenceLength, data }: Eng
     sequenceLength: length,
   });
   manualSeed(streamSeed(config.seed, `rank ${group.rank}`));
-  const optimizer = new OptimizerGroup(config.optimizer, memory.pieces);
+  const optimizer = openOptimizer(config.optimizer, memory, group.rank);
   const errors = errorFeedback && new TrainingErrors(errorFeedback, device);
   const schedule = createSchedule(config.scheduler, config.optimizer.params.lr);
   const identity = runIdentity(config, source, data);

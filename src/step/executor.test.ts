@@ -46,6 +46,7 @@ function handlersThat(handle: (text: string) => void): Handlers {
     evict: any,
     fetch: any,
     wait: any,
+    accumulate: any,
     remember: any,
     restore: any,
     check: any,

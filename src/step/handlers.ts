@@ -1,4 +1,5 @@
 import type { Handlers } from './executor.js';
+import { accumulate } from './handlers/accumulate.js';
 import { agree } from './handlers/agree.js';
 import { backward } from './handlers/backward.js';
 import { cast } from './handlers/cast.js';
@@ -25,6 +26,7 @@ import type { Program } from './program.js';
 /** What the instructions really do: one handler per operation, over the state of one step. */
 export function createHandlers(program: Program, state: StepState): Handlers {
   return {
+    accumulate: accumulate(program, state),
     clear: clear(program, state),
     load: load(state),
     forward: forward(state),
@@ -40,8 +42,8 @@ export function createHandlers(program: Program, state: StepState): Handlers {
     evict: evict(state),
     fetch: fetch(state),
     wait: wait(state),
-    remember: remember(state),
-    restore: restore(state),
+    remember: remember(program, state),
+    restore: restore(program, state),
     check: check(program, state),
     clip: clip(program, state),
     step: step(state),

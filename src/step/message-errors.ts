@@ -1,7 +1,7 @@
 import { chunkStart } from '../comm/chunk.js';
 import type { FlatRange } from '../nn/flat-layout.js';
 import type { Tensor } from '../tensor/tensor.js';
-import type { Program } from './program.js';
+import type { ErrorFeedbackLayout, OwnChunk, Program } from './program.js';
 
 /**
  * What this rank's messages have lost and the next ones must say: fp32, kept from step to step. Of this rank's
@@ -16,13 +16,7 @@ export interface ErrorMemory {
   expressIn(lossScale: number): void;
 }
 
-/** The chunk of a bucket whose sum a rank encodes: elements [start, end) of the flat buffer. */
-export interface OwnChunk extends FlatRange {
-  /** Where its errors begin in `ErrorMemory.server`. */
-  readonly offset: number;
-}
-
-/** One for each bucket. */
+/** The chunks of buckets whose sums a rank encodes. */
 export function ownChunks({
   rank,
   groups,
@@ -37,6 +31,11 @@ export function ownChunks({
     offset += chunk.end - chunk.start;
     return chunk;
   });
+}
+
+/** Elements of the errors of sums. */
+export function serverElements({ server }: Pick<ErrorFeedbackLayout, 'server'>): number {
+  return server.reduce((sum, { start, end }) => sum + end - start, 0);
 }
 
 /** The places between parameters in the flat buffer, which belong to none. */

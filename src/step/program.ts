@@ -75,13 +75,20 @@ export interface MixedPrecision {
   readonly bytesPerElement: 2;
 }
 
-/**
- * What a rank keeps of what its messages lost (`ErrorMemory`), in fp32 elements: of its gradients, and of the sums that
- * it encodes for the others.
- */
-export interface ErrorFeedbackSize {
+/** The chunk of a bucket whose sum a rank encodes for all: elements [start, end) of the flat buffer. */
+export interface OwnChunk extends FlatRange {
+  /** Where its errors begin among those of all chunks. */
+  readonly offset: number;
+}
+
+/** What a rank keeps of what its messages lost (`ErrorMemory`), in fp32. */
+export interface ErrorFeedbackLayout {
+  /** What the messages say. */
+  readonly of: 'gradients' | 'momentum';
+  /** Elements of which it keeps what its own messages lost. */
   readonly worker: number;
-  readonly server: number;
+  /** The chunks whose sums it encodes, one for each bucket; none where sums stay with their owners. */
+  readonly server: readonly OwnChunk[];
   /** Whether a step that is left out leaves them as they were: `remember` comes before all messages. */
   readonly isRestored?: true;
 }
@@ -129,9 +136,11 @@ export interface Program {
    * they are the same (a CPU, which is what is meant where this is left out) it takes up as much as before.
    */
   readonly hostIsApart?: boolean;
+  /** What the ranks sum: the momentum that each has made with its own gradients; left out: gradients. */
+  readonly exchanges?: 'momentum';
   readonly buckets: readonly Bucket[];
   /** Absent: messages lose nothing that must be made good. */
-  readonly errorFeedback?: ErrorFeedbackSize;
+  readonly errorFeedback?: ErrorFeedbackLayout;
   /** Absent: every rank has all of the training state. */
   readonly sharding?: Sharding;
   readonly instructions: readonly Instruction[];

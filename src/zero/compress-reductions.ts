@@ -2,7 +2,7 @@ import { createCodec } from '../comm/codec.js';
 import type { ActiveCompression } from '../comm/config.js';
 import { compressionName } from '../step/compressed-messages.js';
 import { ownChunks } from '../step/message-errors.js';
-import type { ErrorFeedbackSize, Pass, Program } from '../step/program.js';
+import type { ErrorFeedbackLayout, Pass, Program } from '../step/program.js';
 import { compressExchanges } from './compress-exchanges.js';
 
 export interface CompressReductionsOptions {
@@ -24,15 +24,14 @@ export function compressReductions({ compression, sequenceLength }: CompressRedu
   return (program) => {
     const compressed = compress(program);
     return compressed !== program && createCodec(compression).feedsBack
-      ? { ...compressed, errorFeedback: feedbackSize(program) }
+      ? { ...compressed, errorFeedback: feedbackLayout(program) }
       : compressed;
   };
 }
 
 /** All gradients are encoded, and at stage 0 the sums of the own chunks too. */
-function feedbackSize(program: Program): ErrorFeedbackSize {
-  const server = ownChunks(program).reduce((sum, { start, end }) => sum + end - start, 0);
-  return { worker: program.trainableElements, server };
+function feedbackLayout(program: Program): ErrorFeedbackLayout {
+  return { of: 'gradients', worker: program.trainableElements, server: ownChunks(program) };
 }
 
 /**

@@ -15,7 +15,7 @@ export const fp16Dynamic = sixteenBits({
  * The largest power of two α with α · maximum ≤ 65504. Where there is none, because all values are zero or one is not
  * finite, it is 1.
  */
-export function largestFittingScale(maximum: number): number {
+function largestFittingScale(maximum: number): number {
   if (maximum === 0 || !Number.isFinite(maximum)) return 1;
   return 2 ** Math.floor(Math.log2(FP16_LARGEST / maximum));
 }

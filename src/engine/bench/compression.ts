@@ -59,7 +59,8 @@ export async function measureCompression(
     for (const part of gradients) exact.add_(part);
     return Object.entries(SCHEMES).map(([scheme, compression]) => {
       const codec = createCodec(scaledForMemory(compression, sequenceLength));
-      const setting = JSON.stringify(compression);
+      const { type, ...options } = compression;
+      const setting = Object.keys(options).length === 0 ? type : JSON.stringify(compression);
       return { scheme, setting, ...scope(() => errorOf(sumCompressed(gradients, codec), exact)) };
     });
   });

@@ -9,7 +9,34 @@ export const compressionRules: readonly ConfigRule[] = [
     keys: ['zero_optimization', 'communication', 'communication_data_type'],
     check: checkQuantizedGradients,
   },
+  { keys: ['optimizer', 'zero_optimization'], check: checkMomentumStage },
+  { keys: ['optimizer', 'communication'], check: checkTwoFeedbacks },
 ];
+
+function checkMomentumStage({ optimizer, zero_optimization: zero }: CheckedConfig): ConfigIssue | undefined {
+  if (optimizer.type !== 'OneBitAdam' || zero.stage < 2) return undefined;
+  return {
+    code: 'CONFIG_CONFLICT',
+    path: ['zero_optimization', 'stage'],
+    part: 'value',
+    what: 'OneBitAdam adds all of its own gradients to a momentum, and from stage 2 on no rank keeps all of them.',
+    expected: '0 or 1',
+    got: `stage ${zero.stage}`,
+    cure: 'Set zero_optimization.stage to 1, or the optimizer to AdamW.',
+  };
+}
+
+function checkTwoFeedbacks({ optimizer, communication }: CheckedConfig): ConfigIssue | undefined {
+  if (optimizer.type !== 'OneBitAdam' || communication.compression !== 'one-bit') return undefined;
+  return {
+    code: 'CONFIG_CONFLICT',
+    path: ['communication', 'compression'],
+    part: 'value',
+    what: 'OneBitAdam sums whole gradients until it freezes, to learn how large they are, and one bit after that.',
+    got: 'one-bit',
+    cure: 'Remove communication.compression, or set the optimizer to AdamW.',
+  };
+}
 
 function checkQuantizedGradients(config: CheckedConfig): ConfigIssue | undefined {
   const { zero_optimization: zero, communication, communication_data_type: dtype } = config;

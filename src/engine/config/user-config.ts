@@ -206,6 +206,26 @@ export interface UserConfig {
           | undefined;
       }
     | {
+        readonly type: 'OneBitAdam';
+        readonly params?:
+          | {
+              /** Learning rate, before any schedule. Default: `0.001`. */
+              readonly lr?: number | undefined;
+              /** Decay rates of the first and second moment. Default: `[0.9,0.999]`. */
+              readonly betas?: readonly [number, number] | undefined;
+              /** Added to the root of the second moment. Default: `1e-8`. */
+              readonly eps?: number | undefined;
+              /** Applied to every parameter. Default: `0`. */
+              readonly weight_decay?: number | undefined;
+              /**
+               * Updates that are AdamW with all gradients summed. After them the second moment stays as it is, and
+               * the ranks sum one bit of every element of the first moment in place of gradients. Default: `100000`.
+               */
+              readonly freeze_step?: number | undefined;
+            }
+          | undefined;
+      }
+    | {
         readonly type: 'SGD';
         readonly params?:
           | {

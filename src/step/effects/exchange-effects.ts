@@ -1,3 +1,4 @@
+import { createCodec } from '../../comm/codec.js';
 import type { ActiveCompression } from '../../comm/config.js';
 import { TALLY_ELEMENTS } from '../../nn/flat-layout.js';
 import {
@@ -8,7 +9,7 @@ import {
   compressedReduceScatter,
   compressionName,
 } from '../compressed-messages.js';
-import type { Collective, EffectTable, Made } from '../effects.js';
+import type { Collective, Effects, EffectTable, Made } from '../effects.js';
 import type { Instruction } from '../instruction.js';
 import { startName } from '../instruction.js';
 import { bucketElements, type Program } from '../program.js';
@@ -25,10 +26,13 @@ import {
   gradients,
   loss,
   microsOf,
+  optimizerStates,
+  ownMomentum,
   parameters,
   reduced,
   scattered,
   shards,
+  wholeMomentum,
 } from './value-names.js';
 
 /** What ranks agree on beside parameters and gradients: the tally, and the sum of squared gradients. */
@@ -55,14 +59,16 @@ export const exchangeEffects: Pick<
       reads:
         bucket === undefined
           ? []
-          : [gradients, ...errorsReadBy(program), ...contributionsTo(bucket, program)],
+          : instruction.of === 'momentum'
+            ? [optimizerStates, ownMomentum, ...errorsReadBy(instruction, program)]
+            : [gradients, ...errorsReadBy(instruction, program), ...contributionsTo(bucket, program)],
       makes: [{ value: reduced(instruction.bucket) }, ...messages],
       frees: messages.map(({ value }) => value),
       starts: startName(instruction),
       collective: {
         kind: 'all-reduce',
         group: 'data',
-        subject: `bucket.${instruction.bucket}`,
+        subject: `${instruction.of ?? 'bucket'}.${instruction.bucket}`,
         elements,
         bytes: elements * program.bytesPerElement,
         ...(compression && compressed && onTheWire(compression, compressed)),
@@ -72,6 +78,7 @@ export const exchangeEffects: Pick<
 
   gather: (instruction, program) => {
     const { block } = instruction;
+    if (instruction.of === 'momentum') return gatherMomentum(instruction, program);
     const elements = program.sharding === undefined ? 0 : rangeElements(program.sharding, block);
     const bytes = elements * parameterBytes(program);
     const isKept = program.sharding?.parameters === 'kept';
@@ -133,7 +140,7 @@ export const exchangeEffects: Pick<
           ? []
           : [
               gradients,
-              ...errorsReadBy(program),
+              ...errorsReadBy(instruction, program),
               ...(isKept ? [] : [blockGradients(part.block, micro)]),
               ...part.blocks.flatMap((block) => micros.map((each) => contribution(block, each))),
             ],
@@ -162,8 +169,13 @@ export const exchangeEffects: Pick<
 
   agree: (instruction, program) => {
     const elements = AGREED_ELEMENTS * program.groups.data.length;
+    const everything = { blocks: [...program.blocks.keys()], carriesTally: true };
+    const summed = [...requiredScatters(program).map(scattered), ...microsOf(program).map(loss)];
     return {
-      reads: [gradients, ...requiredScatters(program).map(scattered), ...microsOf(program).map(loss)],
+      reads: [
+        gradients,
+        ...(instruction.gradients === 'own' ? contributionsTo(everything, program) : summed),
+      ],
       makes: [{ value: agreed }],
       frees: [],
       starts: startName(instruction),
@@ -180,9 +192,31 @@ export const exchangeEffects: Pick<
   wait: ({ started }) => ({ reads: [], makes: [], frees: [], completes: startName(started) }),
 };
 
+/** The slices of the momentum, which all ranks have as one. */
+function gatherMomentum(instruction: Instruction<'gather'>, program: Program): Effects {
+  const { block } = instruction;
+  const elements = program.sharding === undefined ? 0 : rangeElements(program.sharding, block);
+  return {
+    reads: [optimizerStates],
+    makes: [{ value: wholeMomentum(block) }],
+    frees: [],
+    starts: startName(instruction),
+    collective: {
+      kind: 'all-gather',
+      group: 'data',
+      subject: `momentum.${block}`,
+      elements,
+      bytes: elements * program.bytesPerElement,
+    },
+  };
+}
+
 /** What messages of gradients add to, and leave to the next. */
-function errorsReadBy({ errorFeedback }: Program): readonly string[] {
-  if (errorFeedback === undefined) return [];
+function errorsReadBy(
+  { compression }: Instruction<'reduce' | 'scatter'>,
+  { errorFeedback }: Program,
+): readonly string[] {
+  if (errorFeedback === undefined || !compression || !createCodec(compression).feedsBack) return [];
   return errorFeedback.isRestored ? [errors, errorsBefore] : [errors];
 }
 

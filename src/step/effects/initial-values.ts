@@ -1,5 +1,6 @@
 import { TALLY_ELEMENTS } from '../../nn/flat-layout.js';
 import type { Made } from '../effects.js';
+import { serverElements } from '../message-errors.js';
 import type { MixedPrecision, Program, ProgramBlock, Sharding } from '../program.js';
 import { remadeBlocks } from '../sharding.js';
 import {
@@ -24,7 +25,8 @@ function initialErrors(program: Program): readonly Made[] {
 
 /** Of what messages have lost. */
 export function errorBytes({ errorFeedback, bytesPerElement }: Program): number {
-  return errorFeedback === undefined ? 0 : (errorFeedback.worker + errorFeedback.server) * bytesPerElement;
+  if (errorFeedback === undefined) return 0;
+  return (errorFeedback.worker + serverElements(errorFeedback)) * bytesPerElement;
 }
 
 function initialConstants({ constantBytes = 0 }: Program): readonly Made[] {

@@ -14,6 +14,8 @@ export const shards = 'own slices of the parameters';
 export const computed = 'memory of the parameters to compute with';
 export const errors = 'errors of messages';
 export const errorsBefore = 'errors before the step';
+export const ownMomentum = 'share of the momentum';
+export const wholeMomentum = (block: number) => `momentum of block.${block}`;
 export const checked = 'check for overflow';
 export const agreed = 'agreed tally';
 export const parameters = (block: number) => `parameters of block.${block}`;

@@ -2,7 +2,7 @@ import { invariant } from '../../base/errors.js';
 import type { MessageErrors } from '../../comm/compressed-reductions.js';
 import type { FlatRange } from '../../nn/flat-layout.js';
 import type { Tensor } from '../../tensor/tensor.js';
-import { ownChunks, paddingOf } from '../message-errors.js';
+import { type ErrorMemory, paddingOf } from '../message-errors.js';
 import type { GradientPart, Program } from '../program.js';
 import type { StepState } from './step-state.js';
 
@@ -19,14 +19,17 @@ export interface ErrorFeedback {
   settlePart(part: GradientPart, sum: Tensor): void;
 }
 
-/** Undefined where no message of the program has errors that are kept. */
-export function errorFeedback(program: Program, { resources, inputs }: StepState): ErrorFeedback | undefined {
-  if (program.errorFeedback === undefined) return undefined;
+/** The memory of errors, as errors of what this step exchanges: those of gradients are scaled as the loss is. */
+export function errorMemory(program: Program, { resources, inputs }: StepState): ErrorMemory {
   const { errors } = resources;
-  invariant(errors, 'a program with error feedback ran without memory for errors');
-  errors.expressIn(inputs.lossScale);
-  const { worker, server } = errors;
-  const chunks = ownChunks(program);
+  invariant(errors && program.errorFeedback, 'a program with error feedback ran without memory for errors');
+  errors.expressIn(program.errorFeedback.of === 'gradients' ? inputs.lossScale : 1);
+  return errors;
+}
+
+/** The feedback of a program whose messages need it. */
+export function errorFeedback(program: Program, state: StepState): ErrorFeedback {
+  const { worker, server } = errorMemory(program, state);
   const padding = paddingOf(program);
   const clear = (values: Tensor, { start, end }: FlatRange): void => {
     for (const gap of padding) {
@@ -35,7 +38,7 @@ export function errorFeedback(program: Program, { resources, inputs }: StepState
     }
   };
   const placesOf = (index: number) => {
-    const [bucket, chunk] = [program.buckets[index], chunks[index]];
+    const [bucket, chunk] = [program.buckets[index], program.errorFeedback?.server[index]];
     invariant(bucket && chunk, `there is no bucket ${index}`);
     const errorsOf = {
       worker: worker.narrow(0, bucket.start, bucket.end - bucket.start),

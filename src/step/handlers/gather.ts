@@ -15,12 +15,20 @@ import type { StepState } from './step-state.js';
  * ranks alike, their owner included.
  */
 export function gather(program: Program, state: StepState): Handlers['gather'] {
-  const { group, parameters } = state.resources;
+  const { group, parameters, momentum } = state.resources;
   return (instruction) => {
     const { block } = instruction;
     const name = startName(instruction);
     const slice = state.shards.values[block];
     invariant(group && slice, `a program of one rank gathers block ${block}`);
+    if (instruction.of === 'momentum') {
+      const range = program.sharding?.ranges[block];
+      invariant(momentum && range, 'there is no momentum to gather');
+      const tensor = momentum.narrow(0, range.start, range.end - range.start);
+      const own = tensor.narrow(0, program.rank * slice.elements, slice.elements);
+      state.started.put({ tensors: [keep(tensor)], work: group.allGather(tensor, own) }, name);
+      return;
+    }
     const isKept = program.sharding?.parameters === 'kept';
     const whole = isKept ? parameters.memoryOf(block).values : parameters.allocateValues(block);
     // A graph that has kept them finds the same values again.

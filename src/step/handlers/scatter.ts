@@ -1,7 +1,7 @@
 import { invariant } from '../../base/errors.js';
 import { createCodec } from '../../comm/codec.js';
 import { CompressedReductions } from '../../comm/compressed-reductions.js';
-import type { Work } from '../../comm/work.js';
+import { followedBy, type Work } from '../../comm/work.js';
 import { noGrad } from '../../tensor/autograd.js';
 import { keep, type Tensor } from '../../tensor/tensor.js';
 import type { Handlers } from '../executor.js';
@@ -17,7 +17,6 @@ import type { StepState } from './step-state.js';
 export function scatter(program: Program, state: StepState): Handlers['scatter'] {
   const { group, parameters } = state.resources;
   const compressed = group && new CompressedReductions(group);
-  const feedback = errorFeedback(program, state);
   const startSum = (
     rows: Tensor,
     own: Tensor,
@@ -30,7 +29,12 @@ export function scatter(program: Program, state: StepState): Handlers['scatter']
       return compressed.reduceScatterBetweenHosts(rows, createCodec(compression), program.hosts);
     }
     if (compression !== undefined) {
-      return compressed.reduceScatter(rows, createCodec(compression), feedback?.ofPart(part));
+      const codec = createCodec(compression);
+      if (!codec.feedsBack) return compressed.reduceScatter(rows, codec);
+      const feedback = errorFeedback(program, state);
+      return followedBy(compressed.reduceScatter(rows, codec, feedback.ofPart(part)), () =>
+        feedback.settlePart(part, own),
+      );
     }
     const inputs = program.groups.data.map((_, rank) => (rank === program.rank ? own : rows.select(0, rank)));
     return group.reduceScatter(own, inputs, 'sum');
@@ -49,7 +53,6 @@ export function scatter(program: Program, state: StepState): Handlers['scatter']
     const isKept = program.sharding?.gradients === 'kept';
     const finish = (): void => {
       work.wait();
-      feedback?.settlePart(part, tensor);
       if (!isKept) noGrad(() => shard.narrow(0, start, end - start).add_(tensor));
     };
     state.started.put({ tensors: [keep(tensor)], work: { wait: finish } }, startName(instruction));

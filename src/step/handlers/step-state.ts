@@ -22,6 +22,8 @@ export interface StepResources {
    * themselves, and where those are divided.
    */
   readonly masters?: Tensor;
+  /** [trainable elements], fp32: the running mean of gradients, where ranks exchange it in place of gradients. */
+  readonly momentum?: Tensor;
   /** Absent where no message loses what must be made good. */
   readonly errors?: ErrorMemory;
   /** Absent where programs have no update. */
