@@ -341,7 +341,7 @@ function rows(): readonly Row[] {
     row('communication.compression[int8].block_size', [64, 128], programs, {
       communication: { compression: { type: 'int8' } },
     }),
-    row('communication.compression[int4].block_size', [64, 128], programs, {
+    row('communication.compression[int4].block_size', [32, 128], programs, {
       communication: { compression: { type: 'int4' } },
     }),
     row('communication_data_type', ['fp32', 'bf16'], programs),

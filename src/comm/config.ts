@@ -24,19 +24,21 @@ const COMPRESSION_TYPES = [
 /** In the middle between no overflow and no loss of small values for most models; 2^24 is the other usual one. */
 const STANDARD_SCALE = 2 ** 16;
 
-/** A scale costs a block of so many values 1/4 bit each. */
-export const STANDARD_BLOCK_SIZE = 128;
+/** A scale costs 128 values 1/4 bit each, and 32 values one bit each, which 4 bits cannot do without in long runs. */
+const STANDARD_BLOCK_SIZES = { int8: 128, int4: 32 } as const;
 
 /** Whole bytes of any code, and scales on four-byte borders. */
 const BLOCK_SIZE_STEP = 32;
 
-const blockSize = z
-  .int()
-  .multipleOf(BLOCK_SIZE_STEP)
-  .min(BLOCK_SIZE_STEP)
-  .max(65_536)
-  .default(STANDARD_BLOCK_SIZE)
-  .describe('Values that share a scale.');
+function blockSize(standard: number) {
+  return z
+    .int()
+    .multipleOf(BLOCK_SIZE_STEP)
+    .min(BLOCK_SIZE_STEP)
+    .max(65_536)
+    .default(standard)
+    .describe('Values that share a scale.');
+}
 
 /** `communication.compression`: a name, or an object where there is more to say. */
 const compressionSchema = z.union([
@@ -50,8 +52,8 @@ const compressionSchema = z.union([
       .default(STANDARD_SCALE)
       .describe('The factor on the gradient of the mean loss before it is rounded to fp16.'),
   }),
-  z.strictObject({ type: z.literal('int8'), block_size: blockSize }),
-  z.strictObject({ type: z.literal('int4'), block_size: blockSize }),
+  z.strictObject({ type: z.literal('int8'), block_size: blockSize(STANDARD_BLOCK_SIZES.int8) }),
+  z.strictObject({ type: z.literal('int4'), block_size: blockSize(STANDARD_BLOCK_SIZES.int4) }),
 ]);
 
 /** How gradients are compressed, with nothing left open. */
@@ -83,7 +85,7 @@ export function completeCompression(written: CompressionSetting): Compression {
       return { type: written, scale: STANDARD_SCALE };
     case 'int8':
     case 'int4':
-      return { type: written, block_size: STANDARD_BLOCK_SIZE };
+      return { type: written, block_size: STANDARD_BLOCK_SIZES[written] };
     default:
       return { type: written };
   }
@@ -125,7 +127,7 @@ export const communicationSchema = z
         'How gradients travel between data-parallel ranks, to be summed in fp32: `none` (fp32), `fp16`, ' +
           '`fp16-static` (times 65536, or a scale of your own), `fp16-dynamic` (times the largest power of two that ' +
           'fits, chosen anew for each bucket), `bf16`, `int8` or `int4` (whole numbers times a scale for each block ' +
-          'of 128 values, or of `block_size`), or `one-bit` (signs, where what a message loses is added to the ' +
+          'of 128 or 32 values, or of `block_size`), or `one-bit` (signs, where what a message loses is added to the ' +
           'next). Left out: what `communication_data_type` says.',
       ),
   })

@@ -1,5 +1,5 @@
 import { invariant, TrainyardError } from '../base/errors.js';
-import { type ActiveCompression, completeCompression, STANDARD_BLOCK_SIZE } from '../comm/config.js';
+import { type ActiveCompression, completeCompression } from '../comm/config.js';
 import type { Model } from '../nn/block.js';
 import type { FlatLayout } from '../nn/flat-layout.js';
 import { optimizerStateCount } from '../optim/optimizer.js';
@@ -39,8 +39,8 @@ const FLOAT32_BYTES = 4;
 const INT64_BYTES = 8;
 
 /** DeepSpeed's number of bits; its blocks are of about 8000 values, ours keep more of what is small. */
-const QUANTIZED_WEIGHTS: ActiveCompression = { type: 'int8', block_size: STANDARD_BLOCK_SIZE };
-const QUANTIZED_GRADIENTS: ActiveCompression = { type: 'int4', block_size: STANDARD_BLOCK_SIZE };
+const QUANTIZED_WEIGHTS: ActiveCompression = { type: 'int8', block_size: 128 };
+const QUANTIZED_GRADIENTS: ActiveCompression = { type: 'int4', block_size: 128 };
 
 /** The sequence length of a run whose configuration says none: the model's longest, at most 1024. */
 export function defaultSequenceLength(model: Model): number {

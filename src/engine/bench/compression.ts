@@ -36,7 +36,8 @@ const SCHEMES: Readonly<Record<string, ActiveCompression>> = {
   'fp16-dynamic': { type: 'fp16-dynamic' },
   bf16: { type: 'bf16' },
   int8: { type: 'int8', block_size: 128 },
-  int4: { type: 'int4', block_size: 128 },
+  int4: { type: 'int4', block_size: 32 },
+  'int4, blocks of 128': { type: 'int4', block_size: 128 },
   'one-bit': { type: 'one-bit' },
 };
 

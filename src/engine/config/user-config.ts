@@ -123,8 +123,8 @@ export interface UserConfig {
          * How gradients travel between data-parallel ranks, to be summed in fp32: `none` (fp32), `fp16`,
          * `fp16-static` (times 65536, or a scale of your own), `fp16-dynamic` (times the largest power of two
          * that fits, chosen anew for each bucket), `bf16`, `int8` or `int4` (whole numbers times a scale for
-         * each block of 128 values, or of `block_size`), or `one-bit` (signs, where what a message loses is
-         * added to the next). Left out: what `communication_data_type` says.
+         * each block of 128 or 32 values, or of `block_size`), or `one-bit` (signs, where what a message loses
+         * is added to the next). Left out: what `communication_data_type` says.
          */
         readonly compression?:
           | 'none'
@@ -149,7 +149,7 @@ export interface UserConfig {
             }
           | {
               readonly type: 'int4';
-              /** Values that share a scale. Default: `128`. */
+              /** Values that share a scale. Default: `32`. */
               readonly block_size?: number | undefined;
             }
           | undefined;
