@@ -76,8 +76,11 @@ export interface InstructionTable {
   readonly check: object;
   /** Computes the global gradient norm and from it the factor that brings it down to `maximumNorm`. */
   readonly clip: { readonly maximumNorm?: number };
-  /** Makes this rank's share of the new momentum from the old one and its own gradients. */
-  readonly accumulate: { readonly decay: number };
+  /**
+   * Makes this rank's share of the new momentum from the old one and its own gradients; with `unlessOverflow` not
+   * where `check` found an infinite gradient, and then its exchange is left out too.
+   */
+  readonly accumulate: { readonly decay: number; readonly unlessOverflow?: true };
   /** One optimizer update of the parameters; with `unlessOverflow` none where `check` found an infinite gradient. */
   readonly step: { readonly unlessOverflow?: true };
 }
@@ -122,7 +125,10 @@ const WORDS: { readonly [Op in Operation]: (instruction: Instruction<Op>) => rea
   restore: () => ['errors', '(on overflow)'],
   check: () => ['overflow'],
   clip: ({ maximumNorm }) => [maximumNorm === undefined ? 'none' : String(maximumNorm)],
-  accumulate: ({ decay }) => ['momentum', String(decay)],
+  accumulate: ({ decay, unlessOverflow = false }) => [
+    'momentum',
+    `${decay}${unlessOverflow ? ' (unless overflow)' : ''}`,
+  ],
   step: ({ unlessOverflow = false }) => (unlessOverflow ? ['', '(unless overflow)'] : []),
 };
 

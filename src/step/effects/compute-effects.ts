@@ -133,8 +133,14 @@ export const computeEffects: Pick<
 
   restore: () => ({ reads: [errors, errorsBefore, checked], makes: [], frees: [errorsBefore] }),
 
-  accumulate: (_, program) => ({
-    reads: [gradientNorm, gradients, optimizerStates, ...gatheredMomentum(program)],
+  accumulate: ({ unlessOverflow = false }, program) => ({
+    reads: [
+      gradientNorm,
+      gradients,
+      optimizerStates,
+      ...gatheredMomentum(program),
+      ...(unlessOverflow ? [checked] : []),
+    ],
     makes: [{ value: ownMomentum }],
     frees: [],
   }),

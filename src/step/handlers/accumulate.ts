@@ -11,8 +11,8 @@ import type { StepState } from './step-state.js';
 export function accumulate(program: Program, state: StepState): Handlers['accumulate'] {
   const { momentum } = state.resources;
   const ranks = program.groups.data.length;
-  return ({ decay }) => {
-    if (state.overflow !== undefined) return;
+  return ({ decay, unlessOverflow = false }) => {
+    if (unlessOverflow && state.overflow !== undefined) return;
     invariant(momentum && state.metrics, 'there is no momentum, or no norm yet');
     const { gradientScale } = state.metrics;
     const beta = state.inputs.update?.momentum ?? decay;
