@@ -338,7 +338,7 @@ class SymbolicRank {
   #checked: string | undefined;
   readonly #updates: string[] = [];
   /** Of the errors of messages, taken before the first one or after. */
-  #copy: 'in time' | 'too late' | undefined;
+  #errorCopy: 'in time' | 'too late' | undefined;
   #hasSent = false;
   readonly #restored: string[] = [];
 
@@ -428,14 +428,15 @@ class SymbolicRank {
       case 'accumulate':
         throw new Fault('no momentum is exchanged here');
       case 'remember':
-        if (this.#copy !== undefined) throw new Fault('copied twice');
-        this.#copy = this.#hasSent ? 'too late' : 'in time';
+        if (this.#errorCopy !== undefined) throw new Fault('copied twice');
+        this.#errorCopy = this.#hasSent ? 'too late' : 'in time';
         return;
       case 'restore':
-        if (this.#copy === undefined || this.#checked === undefined) throw new Fault('nothing to restore');
+        if (this.#errorCopy === undefined || this.#checked === undefined)
+          throw new Fault('nothing to restore');
         if ([...this.#flying.keys()].some(isSum)) throw new Fault('restored under a message');
-        this.#restored.push(this.#copy);
-        this.#copy = undefined;
+        this.#restored.push(this.#errorCopy);
+        this.#errorCopy = undefined;
         return;
       case 'check':
         if (this.program.sharding !== undefined && this.#agreed === undefined) throw new Fault('not agreed');
@@ -498,7 +499,8 @@ class SymbolicRank {
     if (this.#flying.size > 0) return 'unfinished reduction';
     if (this.#prepared.size > 0) return 'gradients left in memory';
     const isRestored = this.program.errorFeedback?.isRestored === true;
-    if (this.#copy || this.#restored.join() !== (isRestored ? 'in time' : '')) return 'errors of messages';
+    if (this.#errorCopy || this.#restored.join() !== (isRestored ? 'in time' : ''))
+      return 'errors of messages';
     const isKept = this.program.sharding?.parameters !== 'released';
     if ([...this.#whole.values()].some((state) => !isKept || state === 'flying')) return 'parameters left';
     return `norm[${this.#norm}] updates${this.#updates.join('')}`;

@@ -36,7 +36,10 @@ export function gather(program: Program, state: StepState): Handlers['gather'] {
     const own = tensor.narrow(0, program.rank * slice.elements, slice.elements);
     if (instruction.compression !== undefined) {
       const codec = createCodec(instruction.compression);
-      state.started.put({ tensors: [keep(tensor)], work: compressedGather(group, tensor, slice, codec) }, name);
+      state.started.put(
+        { tensors: [keep(tensor)], work: compressedGather(group, tensor, slice, codec) },
+        name,
+      );
       return;
     }
     if (!isKept || program.precision !== undefined) noGrad(() => own.copy_(slice));
