@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
+import { resolveConfig, type UserConfig } from '../src/engine/config.js';
 import { run } from './command-line.js';
 import { type Expected, readJson } from './models-harness.js';
 import { runRanks } from './run-ranks.js';
@@ -60,6 +61,26 @@ describe('ZeRO++', { concurrency: 1 }, () => {
     assert.equal(quantized?.[0]?.atEnd, plain?.[0]?.atEnd);
     const { stderr } = await steps(['zero_optimization={"stage":3,"zero_quantized_gradients":true}']);
     assert.match(stderr, /zero_quantized_gradients: .+ full precision/);
+  });
+
+  test('what says otherwise how gradients travel is refused, and so is quantizing what is not divided', () => {
+    const refusal = (config: UserConfig): string => {
+      try {
+        resolveConfig({ train_batch_size: 2, ...config });
+      } catch (error) {
+        return String(error);
+      }
+      return 'accepted';
+    };
+    const quantized = (stage: 2 | 3) => ({ stage, zero_quantized_gradients: true });
+    assert.match(refusal({ zero_optimization: quantized(2) }), /no effect at stage 2/);
+    const int8 = { communication: { compression: 'int8' } } as const;
+    assert.match(refusal({ zero_optimization: quantized(3), ...int8 }), /gradients in int8/);
+    assert.match(
+      refusal({ zero_optimization: quantized(3), communication_data_type: 'bf16' }),
+      /gradients in bf16/,
+    );
+    assert.equal(refusal({ zero_optimization: quantized(3), bf16: { enabled: true } }), 'accepted');
   });
 
   // Twice what was seen, about.

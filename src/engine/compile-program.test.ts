@@ -316,9 +316,7 @@ class SymbolicRank {
   #norm: string | undefined;
   #checked: string | undefined;
   readonly #updates: string[] = [];
-  /** Of the errors of messages, taken before the first one or after. */
   #errorCopy: 'in time' | 'too late' | undefined;
-  #hasSent = false;
   readonly #restored: string[] = [];
 
   constructor(
@@ -379,7 +377,6 @@ class SymbolicRank {
         const bucket = this.program.buckets[instruction.bucket];
         if (bucket === undefined || this.#flying.has(startName(instruction))) throw new Fault('bad start');
         this.meetings.push(startName(instruction));
-        this.#hasSent = true;
         const owners = [...bucket.parameters, ...(bucket.carriesTally ? ['tally'] : [])];
         const sums = owners.map((owner) => this.#read(owner));
         this.#flying.set(startName(instruction), owners);
@@ -407,14 +404,12 @@ class SymbolicRank {
       case 'accumulate':
         throw new Fault('no momentum is exchanged here');
       case 'remember':
-        if (this.#errorCopy !== undefined) throw new Fault('copied twice');
-        this.#errorCopy = this.#hasSent ? 'too late' : 'in time';
+        if (this.#errorCopy) throw new Fault('copied twice');
+        this.#errorCopy = /reduce|scatter/.test(this.meetings.join()) ? 'too late' : 'in time';
         return;
       case 'restore':
-        if (this.#errorCopy === undefined || this.#checked === undefined)
-          throw new Fault('nothing to restore');
-        if ([...this.#flying.keys()].some((start) => /reduce|scatter/.test(start)))
-          throw new Fault('restored under a message');
+        if (!this.#errorCopy || !this.#checked) throw new Fault('nothing to restore');
+        if (/reduce|scatter/.test([...this.#flying.keys()].join())) throw new Fault('a message on its way');
         this.#restored.push(this.#errorCopy);
         this.#errorCopy = undefined;
         return;
@@ -444,7 +439,6 @@ class SymbolicRank {
         if (this.#flying.has(name) || !this.#hasGradients(block, instruction.micro))
           throw new Fault('bad scatter');
         this.meetings.push(name);
-        this.#hasSent = true;
         this.#touch(cell);
         const contributions = this.#gradients.get(cell) ?? [];
         this.#shards.set(cell, [...(this.#shards.get(cell) ?? []), ...contributions]);
@@ -478,9 +472,8 @@ class SymbolicRank {
     if (this.#alive.size > 0) return `leak of ${[...this.#alive]}`;
     if (this.#flying.size > 0) return 'unfinished reduction';
     if (this.#prepared.size > 0) return 'gradients left in memory';
-    const isRestored = this.program.errorFeedback?.isRestored === true;
-    if (this.#errorCopy || this.#restored.join() !== (isRestored ? 'in time' : ''))
-      return 'errors of messages';
+    const restored = this.program.errorFeedback?.isRestored ? 'in time' : '';
+    if (this.#errorCopy || this.#restored.join() !== restored) return 'errors of messages';
     const isKept = this.program.sharding?.parameters !== 'released';
     if ([...this.#whole.values()].some((state) => !isKept || state === 'flying')) return 'parameters left';
     return `norm[${this.#norm}] updates${this.#updates.join('')}`;
