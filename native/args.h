@@ -69,6 +69,12 @@ class Arguments {
     return result;
   }
 
+  std::vector<std::string> strings(size_t index) const {
+    std::vector<std::string> result;
+    each(index, [&](napi_value element) { result.push_back(string_of(element, index)); });
+    return result;
+  }
+
   // Handles; null and undefined become undefined tensors.
   std::vector<at::Tensor> tensors(size_t index) const {
     std::vector<at::Tensor> result;

@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 
 #include <chrono>
+#include <mutex>
+#include <thread>
 #include <torch/csrc/distributed/c10d/Backend.hpp>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 
@@ -13,6 +15,7 @@
 #include "constant-memory.h"
 #include "native-object.h"
 #include "rendezvous-store.h"
+#include "transport-failure.h"
 
 namespace trainyard {
 namespace {
@@ -43,6 +46,7 @@ std::shared_ptr<gloo::transport::Device> gloo_device(const std::string& interfac
 napi_value create_gloo_group(napi_env env, napi_callback_info info) {
   return guarded(env, "createGlooGroup", [&] {
     const Arguments arguments(env, info);
+    keep_transport_failures();
     const auto property = [&](const char* name) { return arguments.property(0, name); };
     const auto store = c10::make_intrusive<c10d::PrefixStore>(arguments.string_of(property("prefix")),
                                                               store_of(env, property("store")));
@@ -98,6 +102,10 @@ at::Tensor result(const Arguments& arguments, size_t index) {
   return flat(arguments, index);
 }
 
+void demand_transport() {
+  if (const auto failure = transport_failure()) throw CodedError("COLLECTIVE_FAILED", *failure);
+}
+
 // Starts a collective. What c10d finds wrong with the tensors stays an operator's error; what its transport
 // throws, such as a connection that is gone, is a failed collective.
 template <typename Start>
@@ -105,6 +113,7 @@ napi_value start(napi_env env, const char* name, napi_callback_info info, Start&
   return guarded(env, name, [&] {
     const Arguments arguments(env, info);
     c10d::Backend& backend = backend_of(env, arguments.value(0));
+    demand_transport();
     try {
       return object_value(env, Work(start_on(backend, arguments)));
     } catch (const c10::Error&) {
@@ -137,22 +146,6 @@ napi_value broadcast(napi_env env, napi_callback_info info) {
   });
 }
 
-napi_value all_gather(napi_env env, napi_callback_info info) {
-  return start(env, "allGather", info, [](c10d::Backend& backend, const Arguments& arguments) {
-    at::Tensor output = result(arguments, 1), input = flat(arguments, 2);
-    return backend._allgather_base(output, input);
-  });
-}
-
-napi_value reduce_scatter(napi_env env, napi_callback_info info) {
-  return start(env, "reduceScatter", info, [](c10d::Backend& backend, const Arguments& arguments) {
-    c10d::ReduceScatterOptions options;
-    options.reduceOp = reduction_of(arguments.integer(3));
-    at::Tensor output = result(arguments, 1), input = flat(arguments, 2);
-    return backend._reduce_scatter_base(output, input, options);
-  });
-}
-
 napi_value send(napi_env env, napi_callback_info info) {
   return start(env, "send", info, [](c10d::Backend& backend, const Arguments& arguments) {
     std::vector<at::Tensor> tensors{flat(arguments, 1)};
@@ -172,15 +165,93 @@ napi_value barrier(napi_env env, napi_callback_info info) {
                [](c10d::Backend& backend, const Arguments&) { return backend.barrier(c10d::BarrierOptions()); });
 }
 
+// Interrupts a wait for a message. Gloo's own deadline for one closes every connection of this rank, so that such a
+// wait could neither be bounded nor taken up again.
+class Alarm {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  // Never destroyed: its thread runs as long as the process.
+  static Alarm& instance() {
+    static Alarm* const alarm = new Alarm;
+    return *alarm;
+  }
+
+  void set(const Work& work, Clock::time_point due) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    work_ = work;
+    due_ = due;
+  }
+
+  void clear() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    work_.reset();
+  }
+
+ private:
+  // Ticking costs a wait that ends in time nothing but a lock; waking a thread for each would cost microseconds.
+  static constexpr auto kTick = Milliseconds(50);
+
+  Alarm() {
+    std::thread([this] {
+      while (true) {
+        std::this_thread::sleep_for(kTick);
+        ring_when_due();
+      }
+    }).detach();
+  }
+
+  void ring_when_due() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (!work_ || (Clock::now() < due_ && !transport_failure())) return;
+    work_->abort();
+    work_.reset();
+  }
+
+  std::mutex mutex_;
+  Work work_;
+  Clock::time_point due_;
+};
+
+// Waits for a message; false when the alarm came first. An alarm that comes too late for one wait ends the next one
+// at once, which is harmless.
+bool wait_for_message(const Work& work, Milliseconds longest) {
+  Alarm& alarm = Alarm::instance();
+  alarm.set(work, Alarm::Clock::now() + longest);
+  try {
+    const bool is_done = work->wait(std::chrono::hours(24 * 365));
+    alarm.clear();
+    return is_done;
+  } catch (...) {
+    alarm.clear();
+    throw;
+  }
+}
+
+bool wait_for(const Work& work, Milliseconds longest) {
+  using Gloo = c10d::ProcessGroupGloo;
+  const bool is_message = dynamic_cast<Gloo::SendWork*>(work.get()) || dynamic_cast<Gloo::RecvWork*>(work.get());
+  if (is_message) return wait_for_message(work, longest);
+  try {
+    return work->wait(longest);
+  } catch (const c10::Error&) {
+    if (!work->isCompleted()) return false;
+    throw;
+  }
+}
+
+// (work, milliseconds): false when it is not done by then; it goes on, and can be waited for again.
 napi_value wait_work(napi_env env, napi_callback_info info) {
   return guarded(env, "waitWork", [&] {
     const Arguments arguments(env, info);
     Work& work = object_of<Work>(env, arguments.value(0));
-    if (!work) return undefined_value(env);
+    if (!work) return boolean_value(env, true);
     try {
-      if (!work->wait(Milliseconds(arguments.integer(1)))) throw std::runtime_error("it was aborted");
-      // It holds the tensors; the garbage collector would let go of them whenever it likes.
-      work.reset();
+      const bool is_done = wait_for(work, Milliseconds(arguments.integer(1)));
+      if (!is_done) demand_transport();
+      if (!is_done) return boolean_value(env, false);
+    } catch (const CodedError&) {
+      throw;
     } catch (const c10::Error& error) {
       throw CodedError("COLLECTIVE_FAILED", error.what_without_backtrace());
     } catch (const std::exception& error) {
@@ -188,7 +259,7 @@ napi_value wait_work(napi_env env, napi_callback_info info) {
     }
     // A finished work holds on to its tensors; JavaScript's garbage collector may take long to find it.
     work.reset();
-    return undefined_value(env);
+    return boolean_value(env, true);
   });
 }
 
@@ -199,8 +270,6 @@ void export_process_group(napi_env env, napi_value exports) {
   export_function(env, exports, "closeGroup", close_group);
   export_function(env, exports, "allReduce", all_reduce);
   export_function(env, exports, "broadcast", broadcast);
-  export_function(env, exports, "allGather", all_gather);
-  export_function(env, exports, "reduceScatter", reduce_scatter);
   export_function(env, exports, "send", send);
   export_function(env, exports, "receive", receive);
   export_function(env, exports, "barrier", barrier);

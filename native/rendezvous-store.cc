@@ -7,7 +7,11 @@
 
 #include <cerrno>
 #include <chrono>
+#include <condition_variable>
 #include <cstring>
+#include <mutex>
+#include <optional>
+#include <thread>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
 #include "args.h"
@@ -122,6 +126,87 @@ napi_value store_get(napi_env env, napi_callback_info info) {
   });
 }
 
+// What a rank says to the others and hears from them. The store's server may have stopped, and its client has no
+// deadlines: so a thread of its own asks, and is left behind when there is no answer.
+class StoreExchange {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  StoreExchange(c10::intrusive_ptr<c10d::TCPStore> store, std::vector<std::string> keys)
+      : store_(std::move(store)), keys_(std::move(keys)), values_(keys_.size()) {}
+
+  void run(const std::string& key, const std::string& value, Clock::time_point deadline) {
+    std::vector<std::optional<std::string>> values(keys_.size());
+    bool is_answered = true;
+    try {
+      c10d::Store& store = *store_;
+      store.set(key, value);
+      while (!read(values) && Clock::now() < deadline) std::this_thread::sleep_for(kPause);
+    } catch (const std::exception&) {
+      is_answered = false;
+    }
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (is_answered) values_ = std::move(values);
+    is_answered_ = is_answered;
+    is_over_ = true;
+    over_.notify_all();
+  }
+
+  // The values of the keys, as far as they are there; nothing when the store did not answer.
+  std::optional<std::vector<std::optional<std::string>>> answer(Clock::time_point deadline) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    over_.wait_until(lock, deadline, [this] { return is_over_; });
+    if (!is_over_ || !is_answered_) return std::nullopt;
+    return values_;
+  }
+
+ private:
+  static constexpr auto kPause = Milliseconds(10);
+
+  // Whether all are there.
+  bool read(std::vector<std::optional<std::string>>& values) {
+    bool is_complete = true;
+    for (size_t i = 0; i < keys_.size(); ++i) {
+      if (values[i]) continue;
+      if (store_->check({keys_[i]})) {
+        values[i] = static_cast<c10d::Store&>(*store_).get_to_str(keys_[i]);
+      } else {
+        is_complete = false;
+      }
+    }
+    return is_complete;
+  }
+
+  const c10::intrusive_ptr<c10d::TCPStore> store_;
+  const std::vector<std::string> keys_;
+  std::mutex mutex_;
+  std::condition_variable over_;
+  bool is_over_ = false;
+  bool is_answered_ = false;
+  std::vector<std::optional<std::string>> values_;
+};
+
+// (store, key, value, keys, milliseconds to wait for the keys, milliseconds for the store to answer)
+napi_value store_exchange(napi_env env, napi_callback_info info) {
+  return guarded(env, "storeExchange", [&] {
+    const Arguments arguments(env, info);
+    const auto exchange = std::make_shared<StoreExchange>(holder_of(env, arguments.value(0)).store, arguments.strings(3));
+    const auto due = StoreExchange::Clock::now() + Milliseconds(arguments.integer(4));
+    std::thread([exchange, due, key = arguments.string(1), value = arguments.string(2)] {
+      exchange->run(key, value, due);
+    }).detach();
+    const auto values = exchange->answer(due + Milliseconds(arguments.integer(5)));
+    if (!values) return undefined_value(env);
+    napi_value result;
+    napi_create_array_with_length(env, values->size(), &result);
+    for (size_t i = 0; i < values->size(); ++i) {
+      const std::optional<std::string>& each = (*values)[i];
+      napi_set_element(env, result, static_cast<uint32_t>(i), each ? string_value(env, *each) : undefined_value(env));
+    }
+    return result;
+  });
+}
+
 napi_value close_store(napi_env env, napi_callback_info info) {
   return guarded(env, "closeStore", [&] {
     const Arguments arguments(env, info);
@@ -141,6 +226,7 @@ void export_rendezvous_store(napi_env env, napi_value exports) {
   export_function(env, exports, "storeWait", store_wait);
   export_function(env, exports, "storeSet", store_set);
   export_function(env, exports, "storeGet", store_get);
+  export_function(env, exports, "storeExchange", store_exchange);
   export_function(env, exports, "closeStore", close_store);
 }
 

@@ -197,6 +197,8 @@ function impossibleTogether(): BadConfiguration[] {
   const three = { train_batch_size: 16, train_micro_batch_size_per_gpu: 4, gradient_accumulation_steps: 3 };
   const cycle = { cycle_min_lr: 0, cycle_max_lr: 1, cycle_momentum: true };
   return [
+    row('a window of fp16 that is off', { fp16: { loss_scale_window: 5 } }, 1, 'fp16.enabled'),
+    row('a check of bf16 that is off', { bf16: { check_grad_overflow: true } }, 1, 'bf16.enabled'),
     row(
       'a cycle of momentum without momentum',
       { scheduler: { type: 'OneCycle', params: cycle }, optimizer: { type: 'SGD' } },
@@ -249,6 +251,12 @@ function impossibleTogether(): BadConfiguration[] {
       2,
       'loss scale',
       'communication.compression',
+    ),
+    row(
+      'a topology of other ranks',
+      { communication: { topology: [[0, 1], [2]] } },
+      4,
+      'communication.topology does not fit 4 ranks: rank 3 is on no host',
     ),
     row('fewer sequences than ranks', { train_batch_size: 3 }, 4, '4 ranks do not divide 3'),
     row(
@@ -449,7 +457,6 @@ function notSupported(): BadConfiguration[] {
       { tensor_parallel: { autotp_size: 2 } },
       'tensor_parallel.autotp_size',
     ),
-    row('a collective algorithm', { communication: { algorithm: 'ring' } }, 'communication.algorithm'),
     row(
       'kept inputs on several ranks',
       { activation_checkpointing: { partition_activations: true } },

@@ -333,6 +333,8 @@ function rows(): readonly Row[] {
     refused('mesh.tensor', [1, 2], resolution),
     row('communication.timeout_seconds', [0.2, 0.4], meeting),
     row('communication.algorithm', ['shared-memory', 'backend'], transport),
+    row('communication.topology', [[[0, 1]], [[0], [1]]], transport),
+    row('communication.topology.ranks_per_host', [1, 2], transport),
     row('communication.deterministic', [true, false], programs, { zero_optimization: { stage: 2 } }),
     row('communication.compression', ['none', 'fp16'], programs),
     row('communication.compression[fp16-static].scale', [65_536, 1024], programs, {

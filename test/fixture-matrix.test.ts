@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
-import { ACCUMULATIONS, allJobs, type Job, slice, TRANSPORTS, WORLDS } from './matrix/jobs.js';
+import { ALGORITHM_NAMES } from '../src/comm/algorithm.js';
+import { ACCUMULATIONS, allJobs, type Job, STAGES, slice, TRANSPORTS, WORLDS } from './matrix/jobs.js';
 import { faultsOf, runJobs } from './matrix/run.js';
 
 const MODELS = join(import.meta.dirname, '../../test/fixtures/models');
@@ -39,6 +40,23 @@ describe('a slice of the matrix of layouts', { concurrency: 1 }, () => {
           'bits of several stages are compared',
         );
         const outcomes = await runJobs(world, jobs, TRANSPORTS[world % 2] ?? 'auto');
+        assert.equal(outcomes.length, world * jobs.length);
+        assert.deepEqual(faultsOf(outcomes), []);
+      });
+    }
+  }
+});
+
+describe('every algorithm of our own comes to the same training', { concurrency: 1 }, () => {
+  for (const algorithm of ALGORITHM_NAMES) {
+    for (const world of [2, 3, 4]) {
+      test(`${algorithm} on ${world}, stages 0 to 3`, async () => {
+        const jobs = STAGES.map((stage): Job => {
+          const folder = join(MODELS, 'llama-gqa-tied');
+          const plain = { policy: 'none', granularity: 'block', overlap: true } as const;
+          return { folder, stage, deterministic: false, accumulation: 2, bucket: 'some', ...plain };
+        });
+        const outcomes = await runJobs(world, jobs, algorithm);
         assert.equal(outcomes.length, world * jobs.length);
         assert.deepEqual(faultsOf(outcomes), []);
       });

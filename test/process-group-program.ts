@@ -1,11 +1,15 @@
 import assert from 'node:assert/strict';
 import { availableParallelism } from 'node:os';
 import { TrainyardError } from '../src/base/errors.js';
+import { ALGORITHM_NAMES } from '../src/comm/algorithm.js';
+import { connectExchange, type ExchangeWish } from '../src/comm/connect-exchange.js';
 import { GlooGroup } from '../src/comm/process-group/gloo.js';
 import { SingleGroup } from '../src/comm/process-group/single.js';
 import type { ProcessGroup } from '../src/comm/process-group.js';
 import { type RendezvousOptions, rendezvous } from '../src/comm/rendezvous.js';
+import { type Hosts, hostsOfSize } from '../src/comm/topology.js';
 import { collectTensors } from '../src/engine/collect-tensors.js';
+import type { NativeObject } from '../src/native/binding.js';
 import { native } from '../src/native/native.js';
 import { tensor } from '../src/tensor/create.js';
 import type { DType } from '../src/tensor/dtype.js';
@@ -32,14 +36,75 @@ const options: RendezvousOptions = {
   timeoutMs: Number(timeoutMs),
 };
 
-const SHARED: RendezvousOptions = {
-  ...options,
-  sharedMemory: { isRequired: true, cores: availableParallelism(), threadsPerRank: 1 },
-};
+/** By an algorithm, on the hosts that are given or the one that there is. */
+function exchanging(exchange: Partial<ExchangeWish>): RendezvousOptions {
+  return {
+    ...options,
+    exchange: {
+      algorithm: 'auto',
+      hostName: 'here',
+      localWorldSize: worldSize,
+      inOrder: false,
+      cores: availableParallelism(),
+      threadsPerRank: 1,
+      ...exchange,
+    },
+  };
+}
+
+const SHARED = exchanging({ algorithm: 'shared-memory' });
 
 const FLOATING: readonly DType[] = ['float32', 'float64', 'float16', 'bfloat16'];
 const DTYPES: readonly DType[] = [...FLOATING, 'int64'];
 const SIZES = [0, 1, 7, 4099];
+
+/** How many elements are exchanged in every dtype, and in memory of the group's own. */
+interface Sizes {
+  readonly every: readonly number[];
+  readonly allocated: readonly number[];
+}
+
+/** Past what any transport takes for a small message, and past what is written by way of the cache. */
+const ALL_SIZES: Sizes = { every: [...SIZES, 140_003], allocated: [600_001, 100, 140_003] };
+
+/** Messages are alike whatever their length. */
+const MESSAGE_SIZES: Sizes = { every: SIZES, allocated: [100, 7001] };
+
+/** Hosts of one rank, of as many as the others or not, in a row or not. */
+const LAYOUTS: Readonly<Record<number, readonly Hosts[]>> = {
+  1: [[[0]]],
+  2: [[[0], [1]], [[0, 1]]],
+  3: [[[0, 1], [2]]],
+  4: [
+    [
+      [0, 1],
+      [2, 3],
+    ],
+    [
+      [0, 2],
+      [1, 3],
+    ],
+  ],
+  5: [
+    [
+      [0, 1, 2],
+      [3, 4],
+    ],
+  ],
+  6: [
+    [
+      [0, 1, 2],
+      [3, 4, 5],
+    ],
+  ],
+  7: [
+    [
+      [0, 1, 2],
+      [3, 4],
+      [5, 6],
+    ],
+  ],
+};
 
 const scenarios: Readonly<Record<string, () => void>> = {
   single: () => conform(new SingleGroup()),
@@ -47,9 +112,8 @@ const scenarios: Readonly<Record<string, () => void>> = {
   rendezvous: () => conform(rendezvous(options)),
   'shared memory': () => conform(rendezvous(SHARED)),
   'shared memory, a thread beside': () =>
-    conform(
-      rendezvous({ ...options, sharedMemory: { isRequired: true, cores: 2 * worldSize, threadsPerRank: 1 } }),
-    ),
+    conform(rendezvous(exchanging({ algorithm: 'shared-memory', cores: 2 * worldSize }))),
+  'every algorithm': () => conformEvery(),
   'dead peer': () => deadPeer(rendezvous(options)),
   'dead peer in shared memory': () => deadPeer(rendezvous(SHARED)),
   'absent peer': () => absentPeer(rendezvous(options)),
@@ -59,6 +123,11 @@ const scenarios: Readonly<Record<string, () => void>> = {
     if (rank === 1) group.broadcast(zeros([8]), 0).wait();
     else group.allReduce(zeros([9]), 'mean').wait();
   },
+  'dead peer by ring': () => deadPeer(rendezvous(exchanging({ algorithm: 'ring' }))),
+  'dead peer by hierarchical': () =>
+    deadPeer(rendezvous(exchanging({ algorithm: 'hierarchical', hosts: hostsOfSize(worldSize, 2) }))),
+  'absent peer by ring': () => absentPeer(rendezvous(exchanging({ algorithm: 'ring' }))),
+  'hierarchical on one host': () => rendezvous(exchanging({ algorithm: 'hierarchical' })).close(),
   meet: () => rendezvous(options).close(),
   'slow save': () => save(() => sleep(1.5 * options.timeoutMs)),
   'dead saver': () => save(() => process.kill(process.pid, 'SIGKILL')),
@@ -122,25 +191,60 @@ function sleep(milliseconds: number): void {
 
 /** Gloo for any world size, one included, where `rendezvous` would take the group that does nothing. */
 function glooGroup(): ProcessGroup {
-  const isServer = rank === 0;
-  const store = native.createStore({ host: '127.0.0.1', port: Number(port), isServer, timeoutMs: 20_000 });
+  const store = openStore();
   return new GlooGroup(store, 'conformance', options, () => native.closeStore(store));
+}
+
+function openStore(): NativeObject {
+  const isServer = rank === 0;
+  return native.createStore({ host: '127.0.0.1', port: Number(port), isServer, timeoutMs: 20_000 });
+}
+
+/** Every algorithm of our own in each layout of these ranks, over one transport. */
+function conformEvery(): void {
+  const store = openStore();
+  const gloo = new GlooGroup(store, 'conformance', options, () => native.closeStore(store));
+  const before = native.liveHandles();
+  for (const [index, hosts] of (LAYOUTS[worldSize] ?? []).entries()) {
+    for (const algorithm of [...ALGORITHM_NAMES, 'auto'] as const) {
+      // Where one host has all ranks, hierarchical is refused and "auto" is shared memory.
+      if (hosts.length === 1 && (algorithm === 'hierarchical' || algorithm === 'auto')) continue;
+      const { exchange } = exchanging({ algorithm, hosts });
+      assert(exchange);
+      const place = { ...options, ...exchange };
+      const group = connectExchange(store, `${algorithm}/${index}`, place, keptOpen(gloo));
+      conformOpen(group, MESSAGE_SIZES);
+    }
+  }
+  gloo.close();
+  assert.equal(native.liveHandles(), before, 'tensors leaked');
+}
+
+/** The same group for the next. */
+function keptOpen(open: ProcessGroup): ProcessGroup {
+  return new Proxy(open, {
+    get: (target, key) => {
+      if (key === 'close') return () => {};
+      const value: unknown = Reflect.get(target, key, target);
+      return typeof value === 'function' ? value.bind(target) : value;
+    },
+  });
 }
 
 /** What every process group must do. */
 function conform(group: ProcessGroup): void {
+  const before = native.liveHandles();
+  conformOpen(group, ALL_SIZES);
+  assert.equal(native.liveHandles(), before, 'tensors leaked');
+}
+
+function conformOpen(group: ProcessGroup, sizes: Sizes): void {
   assert.equal(group.rank, rank);
   assert.equal(group.worldSize, worldSize);
-  const before = native.liveHandles();
   for (const dtype of DTYPES) {
-    for (const size of SIZES) scope(() => conformCollectives(group, dtype, size));
+    for (const size of sizes.every) scope(() => conformCollectives(group, dtype, size));
   }
-  // Past what any transport takes for a small message.
-  for (const dtype of DTYPES) scope(() => conformCollectives(group, dtype, 140_003));
-  // Past what is written by way of the cache.
-  scope(() => conformAllocated(group, 600_001));
-  scope(() => conformAllocated(group, 100));
-  scope(() => conformAllocated(group, 140_003));
+  for (const size of sizes.allocated) scope(() => conformAllocated(group, size));
   scope(() => conformMessages(group));
   scope(() => conformConcurrency(group));
   scope(() => conformGradients(group));
@@ -148,7 +252,6 @@ function conform(group: ProcessGroup): void {
   group.barrier().wait();
   group.close();
   group.close();
-  assert.equal(native.liveHandles(), before, 'tensors leaked');
 }
 
 function conformCollectives(group: ProcessGroup, dtype: DType, size: number): void {

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { after, test } from 'node:test';
@@ -16,8 +18,11 @@ interface Ending {
 }
 
 const running = new Set<ChildProcess>();
+/** Where ranks that fail leave their records. */
+const temporary = mkdtempSync(join(tmpdir(), 'trainyard-process-group-'));
 after(() => {
   for (const child of running) child.kill('SIGKILL');
+  rmSync(temporary, { recursive: true });
 });
 
 test('a world of one: the group that does nothing, and Gloo', async () => {
@@ -44,6 +49,49 @@ test('shared memory with more ranks than cores', async () => {
   await passes('shared memory', 5);
 });
 
+for (const ranks of [1, 2, 3, 4, 5, 6, 7]) {
+  test(`every algorithm of our own conforms on ${ranks}`, async () => {
+    await passes('every algorithm', ranks);
+  });
+}
+
+for (const algorithm of ['ring', 'hierarchical']) {
+  test(`a dead peer is named by ${algorithm}, with the collective`, async () => {
+    const endings = await Promise.all((await start(`dead peer by ${algorithm}`, 4, 4, 60_000)).map(ending));
+    for (const each of endings.slice(0, -1)) {
+      const { code, what = '', where = '' } = failure(each);
+      assert.equal(code, 'COLLECTIVE_FAILED');
+      assert.match(what, new RegExp(`^allReduce \\(sum\\) of float32 \\[1000\\] by ${algorithm} failed: `));
+      assert.match(what, /: a peer is gone/);
+      assert.match(where, /^rank [0-2] of 4$/);
+      assert(each.seconds < 30, `it took ${each.seconds} s`);
+    }
+    // The rank that waits for the dead one itself: the next in the ring, or the other on its host.
+    const { what = '', got = '' } = failure(endings[algorithm === 'ring' ? 0 : 2]);
+    assert.match(`${what} ${got}`, /rank 3/);
+  });
+}
+
+test('a peer that does not take part is named at the deadline, by a planned algorithm', async () => {
+  const [first, second] = await start('absent peer by ring', 2, 2, 1_000);
+  assert(first !== undefined && second !== undefined);
+  const { what = '' } = failure(await ending(first));
+  second.kill('SIGKILL');
+  assert.match(
+    what,
+    /^allReduce \(mean\) of float32 \[8\] by ring failed: receive from rank 1 of float32 \[4\] was not finished within 1 s/,
+  );
+});
+
+test('an algorithm that goes between hosts is refused on one', async () => {
+  const endings = await Promise.all((await start('hierarchical on one host', 2, 2, 20_000)).map(ending));
+  for (const error of endings.map(failure)) {
+    assert.equal(error.code, 'CONFIG_CONFLICT');
+    assert.equal(error.where, 'communication.algorithm');
+    assert.match(error.got ?? '', /all ranks are on one/);
+  }
+});
+
 for (const where of ['', ' in shared memory']) {
   test(`a dead peer fails the others long before the deadline${where}`, async () => {
     const [first, second] = await Promise.all((await start(`dead peer${where}`, 2, 2, 60_000)).map(ending));
@@ -51,7 +99,7 @@ for (const where of ['', ' in shared memory']) {
     const error = failure(first);
     assert.equal(error.code, 'COLLECTIVE_FAILED');
     assert.match(error.what ?? '', /^allReduce( \(sum\))? of float32 \[1000\] failed: a peer is gone/);
-    assert.equal(error.where, 'rank 0 of 2');
+    assert.match(error.where ?? '', /^rank 0 of 2, allReduce \(sum\) of float32 × 1000 \(collective 1\)$/);
     assert((first?.seconds ?? 0) < 30, `it took ${first?.seconds} s`);
     if (where !== '') assert.equal(error.got, 'rank 1 is gone');
   });
@@ -75,7 +123,7 @@ test('ranks in different operations are told so, all of them', async () => {
   }
   assert.match(
     errors[0]?.got ?? '',
-    /this rank is in all-reduce of Float × 9 .*, rank 1 in broadcast of Float × 8/,
+    /ranks 0, 2 in allReduce \(mean\) of float32 × 9 .*; rank 1 in broadcast from rank 0 of float32 × 8/,
   );
 });
 
@@ -149,7 +197,7 @@ function startRank(
   const args = ['--enable-source-maps', PROGRAM, scenario, ...[rank, worldSize, port, timeoutMs].map(String)];
   const child = spawn(process.execPath, args, {
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ...process.env, OMP_NUM_THREADS: '1' },
+    env: { ...process.env, OMP_NUM_THREADS: '1', TMPDIR: temporary },
   });
   running.add(child);
   return child;

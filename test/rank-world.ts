@@ -29,6 +29,7 @@ export function joinAsRank(
     worldSize,
     localRank: rank % ranksPerHost,
     localWorldSize: ranksPerHost,
+    hostName: `host ${Math.floor(rank / ranksPerHost)}`,
     masterAddress: '127.0.0.1',
     masterPort: port,
     runId: 'test/0',

@@ -96,8 +96,20 @@ engine.gathered([first, second], (tensors) => {
   assert.deepEqual(get(tensors, second).toArray(), before[1]);
 });
 
+// A change inside would be undone by what is written back at the end.
+for (const inside of [() => engine.gathered([second], () => {}), () => engine.trainBatch(batch(0))]) {
+  assert.throws(
+    () => engine.gathered([first], inside),
+    (error) => error instanceof TrainyardError && /inside engine\.gathered/.test(error.message),
+  );
+}
+assert.throws(
+  () => engine.gathered([first], async () => {}),
+  (error) => error instanceof TrainyardError && error.code === 'USAGE',
+);
+
 const block = trained.findIndex((slots) => slots.length > 0);
-if (config.zero_optimization.stage === 3 && worldSize > 1) {
+if (config.zero_optimization.stage > 0 && worldSize > 1) {
   assert.throws(
     () => engine.parameters[block]?.get(trained[block]?.[0]?.localName ?? ''),
     (error) => error instanceof TrainyardError && error.code === 'PARAMETER_RELEASED',

@@ -3,6 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import type { CommunicationAlgorithm } from '../src/comm/connect-exchange.js';
 import { run } from './command-line.js';
 import { type Expected, readJson } from './models-harness.js';
 import { runRanks } from './run-ranks.js';
@@ -181,7 +182,7 @@ interface Task {
   readonly plain?: boolean;
   readonly untied?: boolean;
   readonly deterministic?: boolean;
-  readonly algorithm?: 'auto' | 'backend';
+  readonly algorithm?: CommunicationAlgorithm;
   readonly save?: string;
   readonly load?: string;
 }
@@ -196,12 +197,16 @@ async function measure(
   const config = {
     model: { ...MODEL, tie_word_embeddings: task.untied !== true },
     ...(task.adapter === true && { adapter: ADAPTER }),
-    train_batch_size: 6 * accumulation,
+    train_batch_size: (6 % ranks === 0 ? 6 : 12) * accumulation,
     gradient_accumulation_steps: accumulation,
     gradient_clipping: 1,
     optimizer: { type: 'AdamW', params: { lr: 0.01 } },
     zero_optimization: { ...atStage(zero.stage), ...zero },
-    communication: { deterministic, algorithm },
+    communication: {
+      deterministic,
+      algorithm,
+      ...(algorithm === 'hierarchical' && { topology: { ranks_per_host: 2 } }),
+    },
   };
   return runRanks('zero-program.js', ranks, [JSON.stringify(config), JSON.stringify(task)]);
 }
@@ -242,11 +247,18 @@ describe('bytes that ranks exchange, as the process group counts them, are those
     ['auto', 2, 1, false, [0, 1, 2, 3]],
     ['auto', 3, 3, true, [1, 2, 3]],
     ['backend', 3, 2, false, [0, 1, 2, 3]],
+    ['ring', 3, 2, false, [0, 1, 2, 3]],
+    ['bidirectional-ring', 3, 1, false, [0, 2]],
+    // Where there are as many as a power of two.
+    ['halving-doubling', 4, 1, false, [0, 2]],
+    // What of a bucket cannot be divided among the ranks of a host costs some bytes more.
+    ['hierarchical', 4, 1, false, [1, 3]],
   ] as const) {
     for (const stage of stages) {
       test(`${algorithm}, stage ${stage} on ${ranks}, ${micros} micro-batches`, async () => {
         // In Gloo's own all-reduce nothing can be counted; sums in a fixed order are made of messages.
-        const task = { algorithm, untied, deterministic: stage === 0 };
+        const isCounted = algorithm !== 'auto' && algorithm !== 'backend';
+        const task = { algorithm, untied, deterministic: stage === 0 && !isCounted };
         const results = await measure(ranks, { stage }, micros, task);
         const [{ lengths } = { lengths: [] }] = results;
         const formula = bytesByFormula({ stage, ranks, micros, lengths, isTied: !untied });

@@ -69,9 +69,11 @@ function section(name, schema, row) {
   for (const choice of sectionsOf(schema)) {
     const properties = Object.entries(choice.properties ?? {});
     const type = choice.properties?.type?.const;
-    const keys =
-      type === undefined ? properties : Object.entries(choice.properties?.params?.properties ?? {});
-    if (type !== undefined) text.push(`**\`${type}\`**, with these \`params\`:`);
+    const params = choice.properties?.params?.properties;
+    const keys = params === undefined ? properties : Object.entries(params);
+    if (type !== undefined) {
+      text.push(`**\`${type}\`**${params === undefined ? '' : ', with these `params`'}:`);
+    }
     text.push(keyTable(keys.map(([key, property]) => [key, property, rows[key]])));
   }
   return text;

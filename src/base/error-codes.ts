@@ -42,6 +42,7 @@ export const ERROR_CODES = {
     meaning: 'Gradients overflow fp16 even at the smallest loss scale.',
   },
   COLLECTIVE_FAILED: { exitCode: 75, meaning: 'A collective failed or passed its deadline: a peer is gone.' },
+  FLIGHT_UNREADABLE: { exitCode: 2, meaning: 'A folder of flight records cannot be read, or holds none.' },
   RENDEZVOUS_FAILED: { exitCode: 75, meaning: 'The ranks could not find each other in time.' },
   RANK_LOST: { exitCode: 75, meaning: 'A rank died; the run was stopped.' },
 } as const satisfies Record<string, { readonly exitCode: 1 | 2 | 75; readonly meaning: string }>;

@@ -162,6 +162,7 @@ function addBench(program: Command): void {
     .option('--ranks <n>', 'processes to start', positiveInteger, 2)
     .option('--bytes <n>', 'size of the message (repeatable)', collectSizes)
     .option('--rounds <n>', 'turns of each algorithm', positiveInteger, 5)
+    .option('--ranks-per-host <n>', 'let this host act as several of so many ranks', positiveInteger)
     .option('--json', JSON_HELP)
     .action(async (options: BenchCommsOptions) => {
       const { benchComms } = await import('./commands/bench-comms.js');
@@ -205,8 +206,14 @@ function addDoctor(program: Command): void {
   program
     .command('doctor')
     .description('Check what this machine has and lacks.')
+    .option('--flight <folder>', 'say instead who ended a run, from the records that its ranks left')
     .option('--json', JSON_HELP)
-    .action(async (options: JsonOption) => {
+    .action(async ({ flight, ...options }: DoctorOptions) => {
+      if (flight !== undefined) {
+        const { doctorFlight } = await import('./commands/doctor-flight.js');
+        doctorFlight(flight, options);
+        return;
+      }
       const { doctor } = await import('./commands/doctor.js');
       await doctor(options);
     });
@@ -237,6 +244,10 @@ function addDemo(program: Command): void {
 
 export interface JsonOption {
   readonly json?: boolean;
+}
+
+interface DoctorOptions extends JsonOption {
+  readonly flight?: string;
 }
 
 export interface ConfigOptions extends JsonOption {
@@ -293,6 +304,7 @@ export interface BenchStepOptions extends ConfigOptions, BenchComparison {
 export interface BenchCommsOptions extends JsonOption {
   readonly ranks: number;
   readonly rounds: number;
+  readonly ranksPerHost?: number;
   readonly bytes?: readonly number[];
 }
 

@@ -6,6 +6,7 @@ import { keep, scope, type Tensor } from '../tensor/tensor.js';
 import { chunkStart } from './chunk.js';
 import { addDecoded, type Codec, type Coder, decode, encoded, largestMagnitude } from './codec.js';
 import type { ProcessGroup } from './process-group.js';
+import { type Hosts, hostIndex, laneMembers } from './topology.js';
 import type { Work } from './work.js';
 
 /** What compressed reductions are made of. */
@@ -77,7 +78,7 @@ export class CompressedReductions {
    *
    * @param hosts the ranks of each host, equally many
    */
-  reduceScatterBetweenHosts(values: Tensor, codec: Codec, hosts: readonly (readonly number[])[]): Work {
+  reduceScatterBetweenHosts(values: Tensor, codec: Codec, hosts: Hosts): Work {
     return this.#start(reduceScatterBetweenHosts(this.#transport, values, codec, hosts));
   }
 
@@ -150,20 +151,18 @@ function* reduceScatterBetweenHosts(
   transport: CompressedTransport,
   values: Tensor,
   codec: Codec,
-  hosts: readonly (readonly number[])[],
+  hosts: Hosts,
 ): Stages {
   const { rank } = transport;
   const rows = Array.from({ length: transport.worldSize }, (_, row) => keep(values.select(0, row)));
-  const own = hosts.findIndex((ranks) => ranks.includes(rank));
-  const neighbours = hosts[own] ?? [];
+  const neighbours = hosts[hostIndex(hosts, rank)] ?? [];
   const lane = neighbours.indexOf(rank);
-  const ofLane = (of: number): readonly number[] => hosts.flatMap((ranks) => ranks.slice(of, of + 1));
 
   const inside = neighbours.flatMap((peer, peerLane) =>
     peer === rank
       ? []
-      : ofLane(lane).map((owner, host) => {
-          const sent = at(rows, at(ofLane(peerLane), host));
+      : laneMembers(hosts, lane).map((owner, host) => {
+          const sent = at(rows, at(laneMembers(hosts, peerLane), host));
           return { peer, owner, sent, received: keep(empty(sent.shape, { device: sent.device })) };
         }),
   );
@@ -174,7 +173,7 @@ function* reduceScatterBetweenHosts(
   }
 
   const coder = codec.coder(0);
-  const between = ofLane(lane).flatMap((peer) => {
+  const between = laneMembers(hosts, lane).flatMap((peer) => {
     if (peer === rank) return [];
     const sent = keep(encoded(at(rows, peer), codec, coder));
     return [{ peer, sent, received: keep(empty(sent.shape, { dtype: sent.dtype, device: sent.device })) }];

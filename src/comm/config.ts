@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { positiveInteger, positiveNumber } from '../base/schema.js';
+import { nonNegativeInteger, positiveInteger, positiveNumber } from '../base/schema.js';
+import { ALGORITHM_NAMES } from './algorithm.js';
 
 /** The `mesh` key: how the ranks are laid out. Data parallelism takes what the other axes leave. */
 export const meshSchema = z
@@ -100,6 +101,19 @@ export const communicationDataTypeSchema = z
       'blocks compute with.',
   );
 
+/** `communication.topology`: which ranks share a host. */
+const topologySchema = z
+  .union([
+    z.strictObject({
+      ranks_per_host: positiveInteger().describe('So many ranks that follow one another share a host.'),
+    }),
+    z.array(z.array(nonNegativeInteger()).min(1)).min(1),
+  ])
+  .describe(
+    'Which ranks share a host: `{"ranks_per_host": 2}`, or the ranks of every host, such as `[[0, 1], [2, 3]]`. Ranks ' +
+      'of different hosts share no memory. Left out: as the launcher says.',
+  );
+
 /** The `communication` key: how bytes travel between ranks. */
 export const communicationSchema = z
   .strictObject({
@@ -107,19 +121,24 @@ export const communicationSchema = z
       .default(60)
       .describe('A collective that takes longer ends the run, with the rank that is missing named.'),
     algorithm: z
-      .enum(['auto', 'backend', 'shared-memory'])
+      .enum(['auto', 'backend', 'shared-memory', ...ALGORITHM_NAMES])
       .default('auto')
       .describe(
         'How collectives are done: "shared-memory" between ranks of one host, which read each other\'s memory; ' +
-          '"backend": what Gloo does; "auto": shared memory where all ranks can have it.',
+          '"backend": what Gloo does; "ring", "bidirectional-ring", "halving-doubling", or "hierarchical" between ' +
+          'several hosts: our own, over messages; "auto": shared memory where all ranks can have it, else what is ' +
+          'predicted to be fastest for each message. See docs/communication.md.',
       ),
+    topology: topologySchema.optional(),
     deterministic: z
       .boolean()
       .default(false)
       .describe(
         'Sum gradients in one fixed order, so that runs of one world size end with the same bits whatever ' +
           'the ZeRO stage, the bucket sizes and the timing. Slower at stage 0; stages 2 and 3 keep gradients ' +
-          'while they accumulate.',
+          'while they accumulate. Where gradients travel compressed, as they do in bf16 and fp16 unless ' +
+          '`communication_data_type` is fp32, stage 0 rounds its sums once more than stages 1 to 3, which agree; and ' +
+          'a dynamic scale depends on the bucket.',
       ),
     compression: compressionSchema
       .optional()

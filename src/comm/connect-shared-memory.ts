@@ -1,12 +1,14 @@
 import { TrainyardError } from '../base/errors.js';
 import type { NativeObject } from '../native/binding.js';
 import { native } from '../native/native.js';
-import { SharedMemoryGroup } from './process-group/shared-memory.js';
-import type { ProcessGroup } from './process-group.js';
+import { SharedMemory } from './shared-memory.js';
 
 export interface SharedMemoryPlace {
+  /** Among all. */
   readonly rank: number;
   readonly worldSize: number;
+  /** The ranks that are to share. */
+  readonly members: readonly number[];
   readonly timeoutMs: number;
   /** Cores that this process may use. */
   readonly cores: number;
@@ -18,21 +20,20 @@ export interface SharedMemoryPlace {
 const BESIDE_FROM_BYTES = 1 << 18;
 
 /**
- * Tries to share memory with every other rank, all of which try at the same time. They agree: where one rank
- * cannot reach the memory of rank 0, because it is on another host or in a container of its own, none uses it.
+ * Tries to share memory with other ranks, all of a group or those of one host, which try at the same time. They agree: where one
+ * cannot reach the memory of the first, because it is on another host or in a container of its own, none uses it.
  *
  * @param prefix for the keys in the store; no two groups share one
- * @param transport what carries everything else; it is closed with the group
- * @returns the group, or why there is none
+ * @returns the memory, or why there is none
  */
 export function connectSharedMemory(
   store: NativeObject,
   prefix: string,
   place: SharedMemoryPlace,
-  transport: ProcessGroup,
-): SharedMemoryGroup | string {
-  const { rank, worldSize, timeoutMs, cores, threadsPerRank } = place;
-  const attempt = open(store, `${prefix}/address`, place);
+): SharedMemory | string {
+  const { members, timeoutMs, cores, threadsPerRank } = place;
+  const [rank, worldSize] = [members.indexOf(place.rank), members.length];
+  const attempt = open(store, `${prefix}/address`, { rank, worldSize, timeoutMs, cores });
   native.storeSet(store, `${prefix}/outcome/${rank}`, typeof attempt === 'string' ? attempt : '');
   const outcomes = Array.from({ length: worldSize }, (_, other) =>
     native.storeGet(store, `${prefix}/outcome/${other}`, timeoutMs),
@@ -40,11 +41,18 @@ export function connectSharedMemory(
   const refusal = outcomes.findIndex((reason) => reason !== '');
   if (typeof attempt === 'string' || refusal >= 0) {
     if (typeof attempt !== 'string') native.closeSharedGroup(attempt);
-    return `rank ${refusal}: ${outcomes[refusal]}`;
+    return `rank ${members[refusal]}: ${outcomes[refusal]}`;
   }
   native.meetSharedGroup(attempt);
   const besideFromBytes = cores > worldSize * threadsPerRank ? BESIDE_FROM_BYTES : Number.POSITIVE_INFINITY;
-  return new SharedMemoryGroup(attempt, { rank, worldSize, timeoutMs, besideFromBytes }, transport);
+  return new SharedMemory(attempt, {
+    rank,
+    worldSize,
+    members,
+    allRanks: place.worldSize,
+    timeoutMs,
+    besideFromBytes,
+  });
 }
 
 /** How often a rank looks for the others before it sleeps: some 80 µs, or a few turns of the scheduler. */
@@ -53,7 +61,7 @@ const LOOKS = { ownCore: 4000, sharedCore: 10 } as const;
 function open(
   store: NativeObject,
   addressKey: string,
-  { rank, worldSize, timeoutMs, cores }: SharedMemoryPlace,
+  { rank, worldSize, timeoutMs, cores }: Omit<SharedMemoryPlace, 'members' | 'threadsPerRank'>,
 ): NativeObject | string {
   const yields = worldSize > cores;
   const looks = yields ? LOOKS.sharedCore : LOOKS.ownCore;
@@ -61,7 +69,9 @@ function open(
   try {
     if (rank > 0) {
       const address = native.storeGet(store, addressKey, timeoutMs);
-      return address === '' ? 'rank 0 shares no memory' : native.createSharedGroup({ ...options, address });
+      return address === ''
+        ? 'the first rank shares no memory'
+        : native.createSharedGroup({ ...options, address });
     }
     const group = native.createSharedGroup({ ...options, address: '' });
     native.storeSet(store, addressKey, native.sharedGroupAddress(group));

@@ -13,7 +13,7 @@ export class MessageBuffers {
   #longest = 0;
 
   /** A flat buffer with at least the elements of a tensor, of its dtype and on its device. Give it back. */
-  take(like: Tensor): Tensor {
+  take(like: Pick<Tensor, 'dtype' | 'device' | 'elements'>): Tensor {
     const { dtype, device, elements } = like;
     const index = this.#free.findIndex((buffer) => buffer.dtype === dtype && buffer.device === device);
     const [found] = index === -1 ? [] : this.#free.splice(index, 1);

@@ -1,9 +1,11 @@
 import { TrainyardError } from '../base/errors.js';
 import type { NativeObject } from '../native/binding.js';
 import { native } from '../native/native.js';
-import { connectSharedMemory } from './connect-shared-memory.js';
+import { connectExchange, type ExchangeWish } from './connect-exchange.js';
+import { Flight } from './flight/flight.js';
+import { NoticeBoard } from './flight/notice-board.js';
 import { GlooGroup } from './process-group/gloo.js';
-import type { SharedMemoryGroup } from './process-group/shared-memory.js';
+import { RecordedGroup } from './process-group/recorded.js';
 import { SingleGroup } from './process-group/single.js';
 import type { ProcessGroup } from './process-group.js';
 
@@ -19,20 +21,12 @@ export interface RendezvousOptions {
   /** Distinct for every start of every run: the prefix of all keys. */
   readonly runId: string;
   readonly networkInterface: string;
-  /** Whether ranks may, or must, exchange in shared memory; left out: the transport does everything. */
-  readonly sharedMemory?: SharedMemoryWish | undefined;
+  /** How collectives are done; left out: the transport does everything. */
+  readonly exchange?: ExchangeWish | undefined;
   /** The deadline for all ranks to come, and for every collective after that. */
   readonly timeoutMs: number;
-}
-
-export interface SharedMemoryWish {
-  readonly isRequired: boolean;
-  /** Told why there is none, where there may but need not be. */
-  readonly onRefusal?: (reason: string) => void;
-  /** Cores that this process may use. */
-  readonly cores: number;
-  /** Threads that each rank computes with. */
-  readonly threadsPerRank: number;
+  /** Remembers what this rank does; left out: one whose record goes among the temporary files. */
+  readonly flight?: Flight | undefined;
 }
 
 /**
@@ -46,52 +40,38 @@ export function rendezvous(options: RendezvousOptions): ProcessGroup {
   const deadlineMs = performance.now() + options.timeoutMs;
   const store = openStore(options);
   meet(store, options, deadlineMs);
-  const gloo = connectGloo(store, options);
-  const { sharedMemory: wish } = options;
-  if (wish === undefined) return gloo;
-  const shared = shareMemory(store, { ...options, ...wish }, gloo);
-  if (typeof shared !== 'string') return shared;
-  if (!wish.isRequired) {
-    wish.onRefusal?.(shared);
-    return gloo;
-  }
-  gloo.close();
-  throw unshared(options, shared);
+  const { runId: run, rank, worldSize } = options;
+  const { flight = new Flight({ run, rank, worldSize }) } = options;
+  flight.connect(new NoticeBoard(store, { run, rank, worldSize }, options.storeIsHosted));
+  return new RecordedGroup(connect(store, options, flight), flight);
 }
 
-function shareMemory(
-  store: NativeObject,
-  options: RendezvousOptions & SharedMemoryWish,
-  gloo: GlooGroup,
-): SharedMemoryGroup | string {
+function connect(store: NativeObject, options: RendezvousOptions, flight: Flight): ProcessGroup {
+  const gloo = connectGloo(store, options, flight);
+  const { exchange } = options;
+  if (exchange === undefined) return gloo;
   try {
-    return connectSharedMemory(store, `${options.runId}/shared-memory`, options, gloo);
+    return connectExchange(store, `${options.runId}/exchange`, { ...options, ...exchange }, gloo);
   } catch (error) {
-    throw failed(
-      options,
-      'The ranks met but could not share memory.',
-      error,
-      'see the output of the other ranks',
-    );
+    gloo.close();
+    if (error instanceof TrainyardError && OWN_CODES.includes(error.code)) throw error;
+    const what = 'The ranks met but could not agree on how to exchange.';
+    throw failed(options, what, error, 'see the output of the other ranks');
   }
 }
 
-function connectGloo(store: NativeObject, options: RendezvousOptions): GlooGroup {
+function connectGloo(store: NativeObject, options: RendezvousOptions, flight: Flight): GlooGroup {
+  const { rank, worldSize, networkInterface, timeoutMs } = options;
+  const place = { rank, worldSize, networkInterface, timeoutMs, look: () => flight.look() };
   try {
-    return new GlooGroup(store, `${options.runId}/gloo`, options, () => native.closeStore(store));
+    return new GlooGroup(store, `${options.runId}/gloo`, place, () => native.closeStore(store));
   } catch (error) {
     throw failed(options, 'The ranks met but could not connect to each other.', error, CURE_INTERFACE);
   }
 }
 
-function unshared(options: RendezvousOptions, reason: string): TrainyardError {
-  return new TrainyardError('RENDEZVOUS_FAILED', {
-    what: 'The ranks cannot share memory, as communication.algorithm asks.',
-    where: placeOf(options),
-    got: reason,
-    cure: 'start all ranks on one host, in one container and as one user, or set communication.algorithm to "auto"',
-  });
-}
+/** Errors that say enough. */
+const OWN_CODES: readonly string[] = ['CONFIG_CONFLICT', 'RENDEZVOUS_FAILED'];
 
 const CURE_INTERFACE =
   'set GLOO_SOCKET_IFNAME to the network interface by which the hosts reach each other, and see the other ranks';

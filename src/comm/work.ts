@@ -1,6 +1,7 @@
 import { TrainyardError } from '../base/errors.js';
 import type { NativeObject } from '../native/binding.js';
 import { native } from '../native/native.js';
+import { OTHER_OPERATION } from './flight/describe-culprit.js';
 
 /** A collective that has been started. */
 export interface Work {
@@ -35,6 +36,8 @@ export interface WorkDescription {
   /** Such as "rank 1 of 4". */
   readonly place: string;
   readonly timeoutMs: number;
+  /** Called now and then while it is waited for; says why it will not be finished, if so. */
+  readonly look?: (() => string | undefined) | undefined;
   /** Completes the result on this rank once the transport is done. */
   readonly finish?: () => void;
   readonly onFailure: () => void;
@@ -55,7 +58,7 @@ export class NativeWork implements Work {
     if (this.#isDone) return;
     const startedMs = performance.now();
     try {
-      native.waitWork(this.#work, this.#description.timeoutMs);
+      this.#await(startedMs);
     } catch (error) {
       this.#description.onFailure();
       throw collectiveFailure(error, this.#description, performance.now() - startedMs);
@@ -63,10 +66,32 @@ export class NativeWork implements Work {
     this.#isDone = true;
     this.#description.finish?.();
   }
+
+  /** In slices, between which it looks around: what is amiss seldom shows here, in what this rank waits for. */
+  #await(startedMs: number): void {
+    const { timeoutMs, look } = this.#description;
+    const longestMs = Math.min(LONGEST_SLICE_MS, timeoutMs / 4);
+    let sliceMs = Math.min(FIRST_SLICE_MS, longestMs);
+    while (true) {
+      const leftMs = startedMs + timeoutMs - performance.now();
+      if (native.waitWork(this.#work, Math.ceil(Math.max(0, Math.min(sliceMs, leftMs))))) return;
+      const reason = look?.();
+      if (reason !== undefined) throw new Error(reason);
+      if (leftMs <= sliceMs) throw new Error('timed out');
+      sliceMs = Math.min(2 * sliceMs, longestMs);
+    }
+  }
 }
 
-/** How the add-on begins to say that ranks differ in what they do. */
+/** Waits that are shorter are nothing unusual. */
+const FIRST_SLICE_MS = 200;
+const LONGEST_SLICE_MS = 1000;
+
+/** How the add-on, or whoever looks around, begins to say that ranks differ in what they do. */
 const MISMATCH = 'mismatch: ';
+
+/** How Gloo says that a message came which nobody asked for. */
+const WRONG_SIZE = 'preamble';
 
 /** The transport's complaint as an error that names the operation, the rank and what to look at. */
 export function collectiveFailure(
@@ -75,13 +100,14 @@ export function collectiveFailure(
   waitedMs: number,
 ): TrainyardError {
   const reason = transportReason(cause);
-  if (reason.startsWith(MISMATCH)) {
+  const isMismatch = reason.startsWith(MISMATCH) || reason.includes(WRONG_SIZE);
+  if (isMismatch) {
     return new TrainyardError(
       'COLLECTIVE_FAILED',
       {
-        what: `${operation} failed: the ranks are not in the same operation.`,
+        what: `${operation} failed: ${OTHER_OPERATION}.`,
         where: place,
-        got: reason.slice(MISMATCH.length),
+        got: reason.startsWith(MISMATCH) ? reason.slice(MISMATCH.length) : reason,
         cure: 'let every rank do the same steps in the same order; it is a bug of Trainyard if no code of yours runs collectives',
       },
       { cause },
@@ -106,7 +132,12 @@ export function collectiveFailure(
 
 /** The first sentence, without the source position that Gloo puts before it. */
 function transportReason(cause: unknown): string {
-  const text = cause instanceof TrainyardError ? cause.report.what : String(cause);
+  const text =
+    cause instanceof TrainyardError
+      ? cause.report.what
+      : cause instanceof Error
+        ? cause.message
+        : String(cause);
   const [sentence = ''] = text.replace(/\[[^\]]*\.(cc|h|cpp|hpp):\d+\] ?/g, '').split(/\. |\n/);
   return sentence;
 }

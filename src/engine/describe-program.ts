@@ -1,7 +1,9 @@
+import { hostsOf } from '../comm/topology.js';
 import { planFlatLayout } from '../nn/flat-layout.js';
 import { printProgram, printReport, programToJson } from '../step/print.js';
 import { compileStep, defaultSequenceLength } from './compile-step.js';
-import { loadConfig } from './config.js';
+import { loadConfig, type ResolvedConfig } from './config.js';
+import { severalEqualHosts } from './hosts.js';
 import { openModel } from './model-source.js';
 
 export interface DescribeOptions {
@@ -33,13 +35,16 @@ export function describeProgram({
 }: DescribeOptions): ProgramDescription {
   const { config } = loadConfig(configPath, overrides, { worldSize, requires: ['model'] });
   const { model } = openModel(config);
+  const { topology } = config.communication;
+  const hosts = topology && severalEqualHosts(hostsOf(topology, worldSize));
   const { programs, reports } = compileStep({
     config,
     model,
     layout: planFlatLayout(model.blocks, undefined, config.data_parallel_size),
     goal: 'update',
     // As it will be where the ranks are on one host, which a description cannot know.
-    readsInPlace: config.communication.algorithm !== 'backend' && config.device !== 'cuda',
+    readsInPlace: mayShareMemory(config, worldSize),
+    ...(hosts && { hosts }),
     sequenceLength: config.data?.sequence_length ?? defaultSequenceLength(model),
   });
   const described = programs.flatMap((program, index) => {
@@ -56,4 +61,11 @@ export function describeProgram({
     text: described.map(({ text }) => text).join('\n\n'),
     json: described.map(({ json }) => json),
   };
+}
+
+/** Whether all ranks exchange in memory that they share, if they can. */
+function mayShareMemory({ communication, device }: ResolvedConfig, worldSize: number): boolean {
+  const { algorithm, topology } = communication;
+  const isOneHost = topology === undefined || hostsOf(topology, worldSize).length === 1;
+  return (algorithm === 'auto' || algorithm === 'shared-memory') && isOneHost && device === 'cpu';
 }

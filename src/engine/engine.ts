@@ -1,3 +1,4 @@
+import type { Flight } from '../comm/flight/flight.js';
 import type { ProcessGroup } from '../comm/process-group.js';
 import type { MicroBatchData } from '../data/batch-source.js';
 import type { Tokenizer } from '../data/tokenizer.js';
@@ -7,12 +8,13 @@ import type { Schedule } from '../optim/lr-schedules.js';
 import type { OptimizerGroup } from '../optim/optimizer-group.js';
 import type { MemoryPeak } from '../step/checker/data-flow.js';
 import type { TimedInstruction } from '../step/executor.js';
+import { type Instruction, instructionText } from '../step/instruction.js';
 import type { Program } from '../step/program.js';
 import { runStep } from '../step/run-step.js';
+import { hasMasters } from '../step/sharding.js';
 import { openModelFolder } from '../store/hugging-face/model-folder.js';
-import { noGrad } from '../tensor/autograd.js';
 import type { Device } from '../tensor/dtype.js';
-import { scope, type Tensor } from '../tensor/tensor.js';
+import type { Tensor } from '../tensor/tensor.js';
 import { openFittingAdapter } from './adapter-source.js';
 import { type Batch, cutBatch, toDevice } from './batch.js';
 import {
@@ -26,6 +28,7 @@ import { type EngineData, openEngineData } from './engine-data.js';
 import type { TrainingErrors } from './error-memory.js';
 import { loadAdapter, loadParameters, type ParameterWriter } from './fill-parameters.js';
 import { gatherNumbers } from './gather-bytes.js';
+import { GatheredParameters } from './gathered-parameters.js';
 import type { RunLossScaling } from './loss-scaling.js';
 import type { ModelSource } from './model-source.js';
 import type { RunIdentity } from './run-identity.js';
@@ -70,6 +73,8 @@ export interface EngineParts {
   readonly schedule: Schedule;
   readonly lossScaling: RunLossScaling;
   readonly group: ProcessGroup;
+  /** Remembers collectives, and has to know which instruction starts them. */
+  readonly flight?: Flight | undefined;
   readonly device: Device;
   readonly identity: RunIdentity;
 }
@@ -91,9 +96,11 @@ const KIBIBYTE = 1024;
 export class Engine {
   readonly #parts: EngineParts;
   readonly #progress: TrainingProgress;
+  readonly #gathered: GatheredParameters;
 
   constructor(parts: EngineParts) {
     this.#parts = parts;
+    this.#gathered = new GatheredParameters(parts.memory, hasMasters(parts.programs.program));
     this.#progress = new TrainingProgress(parts.lossScaling.scaling);
   }
 
@@ -149,11 +156,11 @@ export class Engine {
   }
 
   /**
-   * The blocks' parameters, as the blocks see them. Under ZeRO 3 one that is asked for outside of `gathered` is an
-   * error that says so.
+   * The blocks' parameters, as the blocks see them. Under ZeRO and mixed precision every step makes them anew from
+   * weights kept apart: one that is trained is then an error that names `gathered`.
    */
   get parameters(): readonly BlockParameters[] {
-    return this.#parts.memory.parameters.blocks;
+    return this.#gathered.blocks();
   }
 
   /**
@@ -181,7 +188,12 @@ export class Engine {
 
   /** As `trainBatch`, with each micro-batch made when its turn comes: `trainStep(data.batch(engine.steps))`. */
   trainStep(microBatch: (micro: number) => MicroBatchData, options: StepOptions = {}): StepResult {
-    const { programs, memory, optimizer, errors, schedule, lossScaling, group, device, source } = this.#parts;
+    const { programs, memory, optimizer, errors, schedule, lossScaling, group, flight, device, source } =
+      this.#parts;
+    this.#gathered.demandClosed('A training step');
+    const step = this.steps + 1;
+    const enter = (instruction: Instruction): void =>
+      flight?.recorder.enter(`step ${step}, ${instructionText(instruction)}`);
     const startMs = performance.now();
     const { updates, lossScale } = this.#progress;
     programs.turnTo(updates);
@@ -202,8 +214,9 @@ export class Engine {
       update: { step: updates + 1, learningRate, ...(momentum !== undefined && { momentum }) },
     };
     const metrics = programs.run(options.record, (program, record) =>
-      runStep(program, resources, inputs, { step: this.steps + 1, ...(record && { record }) }),
+      runStep(program, resources, inputs, { step, enter, ...(record && { record }) }),
     );
+    flight?.recorder.enter('');
     const { overflow } = metrics;
     const skipped = overflow !== undefined;
     this.#progress.count(skipped);
@@ -228,20 +241,10 @@ export class Engine {
    * for reading alone.
    *
    * @param names some of `parameterNames`
-   * @throws TrainyardError PARAMETER_UNKNOWN.
+   * @throws TrainyardError PARAMETER_UNKNOWN; USAGE for a call inside another, and for a body that is async.
    */
   gathered<Result>(names: readonly string[], body: (tensors: ReadonlyMap<string, Tensor>) => Result): Result {
-    const { memory } = this.#parts;
-    return scope(() => {
-      const slots = names.map((name) => memory.slot(name));
-      const tensors = new Map(slots.map((slot) => [slot.name, memory.read(slot)]));
-      const result = noGrad(() => body(tensors));
-      for (const slot of slots) {
-        const tensor = tensors.get(slot.name);
-        if (tensor !== undefined && slot.trainable) memory.write(slot, tensor);
-      }
-      return result;
-    });
+    return this.#gathered.during(names, body);
   }
 
   /**
@@ -262,6 +265,7 @@ export class Engine {
    * @throws TrainyardError MODEL_UNREADABLE, SAFETENSORS_INVALID, also when names or shapes do not fit the model.
    */
   loadModel(directory: string): void {
+    this.#gathered.demandClosed('engine.loadModel');
     const { source, memory } = this.#parts;
     const { model, adapter } = source;
     const write: ParameterWriter = (name, values) => memory.fill(memory.slot(name), values);

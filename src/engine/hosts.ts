@@ -1,22 +1,30 @@
 import type { ProcessGroup } from '../comm/process-group.js';
+import { type Hosts, hostsOf, hostsOfSize, type TopologySetting } from '../comm/topology.js';
 import type { Program } from '../step/program.js';
 import type { ResolvedConfig } from './config.js';
 import { gatherNumbers } from './gather-bytes.js';
 
 /**
- * The ranks of each host, where several hosts have equally many, one behind the other; else undefined. Every rank must
- * call it.
+ * The ranks of each host, where there are several with equally many; else undefined. Every rank must call it.
  *
- * @param localWorldSize the number of ranks on this one's host
+ * @param localWorldSize the number of ranks on this one's host, which follow one another
+ * @param topology what the configuration says instead
  */
-export function regularHosts(group: ProcessGroup, localWorldSize: number): Program['hosts'] {
+export function regularHosts(
+  group: ProcessGroup,
+  localWorldSize: number,
+  topology: TopologySetting | undefined,
+): Program['hosts'] {
   const { worldSize } = group;
-  const said = gatherNumbers(group, localWorldSize);
-  const isRegular = said.every((size) => size === localWorldSize) && worldSize % localWorldSize === 0;
-  if (!isRegular || localWorldSize === worldSize) return undefined;
-  return Array.from({ length: worldSize / localWorldSize }, (_, host) =>
-    Array.from({ length: localWorldSize }, (__, lane) => host * localWorldSize + lane),
-  );
+  if (topology !== undefined) return severalEqualHosts(hostsOf(topology, worldSize));
+  const isOfAll = gatherNumbers(group, localWorldSize).every((size) => size === localWorldSize);
+  return isOfAll ? severalEqualHosts(hostsOfSize(worldSize, localWorldSize)) : undefined;
+}
+
+/** The hosts, if there are several with equally many ranks. */
+export function severalEqualHosts(hosts: Hosts): Program['hosts'] {
+  const [first] = hosts;
+  return hosts.length > 1 && hosts.every(({ length }) => length === first?.length) ? hosts : undefined;
 }
 
 /** What a configuration asks of hosts that these are not. */

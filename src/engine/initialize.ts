@@ -1,9 +1,11 @@
+import { join } from 'node:path';
 import { env } from '../base/env.js';
 import { invariant, TrainyardError } from '../base/errors.js';
 import { quote } from '../base/printable.js';
-import { OrderedGroup } from '../comm/ordered-group.js';
+import { Flight } from '../comm/flight/flight.js';
 import type { ProcessGroup } from '../comm/process-group.js';
 import { rendezvous } from '../comm/rendezvous.js';
+import { hostsOf } from '../comm/topology.js';
 import type { DataIdentity } from '../data/open-dataset.js';
 import { type RankEnvironment, rankEnvironment, singleRank } from '../launch/environment.js';
 import { threadBudget } from '../launch/threads.js';
@@ -17,6 +19,7 @@ import { manualSeed } from '../tensor/random.js';
 import { setThreads } from '../tensor/threads.js';
 import { defaultSequenceLength } from './compile-step.js';
 import { type ResolvedConfig, resolveObject, type UserConfig } from './config.js';
+import { demandSameConfiguration } from './demand-same-configuration.js';
 import { deviceOf } from './device.js';
 import { Engine } from './engine.js';
 import { TrainingErrors } from './error-memory.js';
@@ -80,6 +83,8 @@ function twoModels({ architecture }: Model): TrainyardError {
 /** This process among the ranks: how it reaches them, and what it computes on. */
 export interface World {
   readonly group: ProcessGroup;
+  /** Remembers its collectives; absent in a world of one. */
+  readonly flight?: Flight | undefined;
   readonly device: Device;
   /** The ranks of each host, where there are several with equally many. */
   readonly hosts?: Program['hosts'];
@@ -93,28 +98,33 @@ export interface World {
  * @throws TrainyardError RENDEZVOUS_FAILED, or CONFIG_CONFLICT without a device for this rank.
  */
 export function joinWorld(
-  config: Pick<ResolvedConfig, 'communication' | 'device'>,
+  config: Pick<ResolvedConfig, 'communication' | 'device'> & Partial<Pick<ResolvedConfig, 'output'>>,
   place: RankEnvironment,
 ): World {
   const { cores, threadsPerRank } = threadBudget(place.localWorldSize, env.variables);
   setThreads(threadsPerRank);
   const device = deviceOf(config.device, place.localRank);
   const timeoutMs = config.communication.timeout_seconds * 1000;
-  const { algorithm, deterministic } = config.communication;
+  const { algorithm, topology, deterministic } = config.communication;
   const notes: string[] = [];
-  const onRefusal = (reason: string): void => {
-    notes.push(`the ranks exchange over Gloo, for they cannot share memory: ${reason}`);
-  };
-  const sharedMemory = { isRequired: algorithm === 'shared-memory', onRefusal, cores, threadsPerRank };
-  const wishes = algorithm === 'backend' || device !== 'cpu' ? {} : { sharedMemory };
-  const group = rendezvous({ ...place, timeoutMs, ...wishes });
-  const hosts = regularHosts(group, place.localWorldSize);
-  return {
-    group: deterministic && !group.sumsInOrder ? new OrderedGroup(group) : group,
-    device,
-    ...(hosts && { hosts }),
-    notes,
-  };
+  const exchange = {
+    ...place,
+    // What is on a GPU is in no memory that processes share.
+    algorithm: device === 'cpu' ? algorithm : 'backend',
+    hosts: topology && hostsOf(topology, place.worldSize),
+    inOrder: deterministic,
+    onNote: (note: string): void => void notes.push(note),
+    cores,
+    threadsPerRank,
+  } as const;
+  const flight = place.worldSize === 1 ? undefined : openFlight(config.output, place);
+  const group = rendezvous({ ...place, timeoutMs, flight, exchange });
+  const hosts = regularHosts(group, place.localWorldSize, topology);
+  return { group, flight, device, ...(hosts && { hosts }), notes };
+}
+
+function openFlight(output: string | undefined, { runId: run, rank, worldSize }: RankEnvironment): Flight {
+  return new Flight({ run, rank, worldSize }, output && join(output, 'flight'));
 }
 
 /** What an engine is built from. */
@@ -128,10 +138,15 @@ export interface EngineSources {
   readonly data?: DataIdentity;
 }
 
-/** Puts the parts together: a checked program first, then memory, weights and optimizer. */
+/**
+ * Puts the parts together: a checked program first, then memory, weights and optimizer. Every rank must call it.
+ *
+ * @throws TrainyardError CONFIG_CONFLICT where the ranks' configurations differ
+ */
 export function buildEngine({ config, source, world, sequenceLength, data }: EngineSources): Engine {
   const { model } = source;
-  const { group, device } = world;
+  const { group, flight, device } = world;
+  demandSameConfiguration(group, config);
   const layout = planFlatLayout(model.blocks, undefined, config.data_parallel_size);
   const length = sequenceLength ?? config.data?.sequence_length ?? defaultSequenceLength(model);
   const programs = new StepPrograms(group, {
@@ -161,7 +176,7 @@ export function buildEngine({ config, source, world, sequenceLength, data }: Eng
   const identity = runIdentity(config, source, data);
   const lossScaling = lossScalingOf(config, length);
   const parts = { config, source, programs, memory, optimizer, schedule, lossScaling };
-  return new Engine({ ...parts, group, device, identity, ...(errors && { errors }) });
+  return new Engine({ ...parts, group, flight, device, identity, ...(errors && { errors }) });
 }
 
 /** What a rank's memory is made of. */

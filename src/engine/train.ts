@@ -9,8 +9,8 @@ import { type LoadedConfig, loadConfig } from './config.js';
 import { demandOutput } from './demand-output.js';
 import type { Engine, StepResult } from './engine.js';
 import { hostNotes } from './hosts.js';
-import { buildEngine, joinWorld } from './initialize.js';
-import { openModel } from './model-source.js';
+import { buildEngine, joinWorld, type World } from './initialize.js';
+import { type ModelSource, openModel } from './model-source.js';
 import { openTrainingData } from './training-data.js';
 import { TrainingReport } from './training-report.js';
 
@@ -35,7 +35,7 @@ type TrainingConfig = LoadedConfig<'model' | 'data' | 'steps'>;
  * @throws TrainyardError for anything that keeps the run from going on.
  */
 export async function runTraining(options: TrainingOptions): Promise<void> {
-  const { environment, sink, signal } = options;
+  const { environment, sink } = options;
   const { worldSize } = environment;
   const enter = (instruction: string): void => sink({ event: 'section', step: 0, instruction });
 
@@ -64,7 +64,30 @@ export async function runTraining(options: TrainingOptions): Promise<void> {
     for (const message of [...(world.notes ?? []), ...hostNotes(config, world.hosts)])
       sink({ event: 'log', level: 'info', message });
   }
-  enter('build the model');
+  try {
+    await trainInWorld(options, world, { loaded, resumed, source, data, batches });
+  } catch (error) {
+    // The others need not wait for a rank that cannot go on.
+    world.flight?.fail(error instanceof TrainyardError ? error.report.what : String(error));
+    throw error;
+  }
+}
+
+/** What a rank has opened before it met the others. */
+interface OpenedTraining extends Awaited<ReturnType<typeof openTrainingData>> {
+  readonly loaded: TrainingConfig;
+  /** The folder to resume from. */
+  readonly resumed: string | undefined;
+  readonly source: ModelSource;
+}
+
+async function trainInWorld(
+  { sink, signal }: TrainingOptions,
+  world: World,
+  { loaded, resumed, source, data, batches }: OpenedTraining,
+): Promise<void> {
+  const { config } = loaded;
+  sink({ event: 'section', step: 0, instruction: 'build the model' });
   const { sequenceLength } = batches;
   const engine = buildEngine({ config, source, world, sequenceLength, data: data.identity });
 

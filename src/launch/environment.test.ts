@@ -32,6 +32,7 @@ test("torchrun's variables are read", () => {
     worldSize: 4,
     localRank: 1,
     localWorldSize: 2,
+    hostName: 'host 1',
     masterAddress: 'node-0',
     masterPort: 29500,
     runId: 'job7/2',
@@ -52,6 +53,7 @@ test('on one host, RANK, WORLD_SIZE and a port are enough', () => {
   });
   assert.equal(found?.localRank, 1);
   assert.equal(found?.localWorldSize, 2);
+  assert.equal(found?.hostName, 'the host of rank 0');
   assert.equal(found?.networkInterface, 'lo');
   assert.equal(rankEnvironment({ RANK: '0', WORLD_SIZE: '1' })?.masterPort, 0);
 });

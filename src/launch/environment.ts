@@ -10,6 +10,8 @@ export interface RankEnvironment {
   /** Position among the ranks of this host; chooses the GPU. */
   readonly localRank: number;
   readonly localWorldSize: number;
+  /** The same for the ranks of one host, and no others. */
+  readonly hostName: string;
   /** Host of the store where the ranks find each other. */
   readonly masterAddress: string;
   readonly masterPort: number;
@@ -53,6 +55,7 @@ export function rankEnvironment(variables: Variables, requestedRanks?: number): 
     rank,
     worldSize,
     ...place,
+    hostName: hostName(variables, rank - place.localRank),
     masterAddress,
     masterPort: meetingPort(variables, worldSize),
     runId: runId(variables),
@@ -70,6 +73,7 @@ export function singleRank(): RankEnvironment {
     worldSize: 1,
     localRank: 0,
     localWorldSize: 1,
+    hostName: 'single',
     masterAddress: LOOPBACK,
     masterPort: 0,
     runId: 'single',
@@ -119,6 +123,15 @@ function localPlace(
     throw conflict(variables, sizeName, 'WORLD_SIZE', 'no more ranks on one host than in the world');
   }
   return { localRank, localWorldSize };
+}
+
+/**
+ * torchrun numbers its hosts, as does DeepSpeed's launcher; where nobody does, the ranks of a host follow one another,
+ * and the first tells them from others.
+ */
+function hostName(variables: Variables, firstRank: number): string {
+  const number = text(variables, 'GROUP_RANK') ?? text(variables, 'CROSS_RANK');
+  return number === undefined ? `the host of rank ${firstRank}` : `host ${number}`;
 }
 
 /** torchrun says LOCAL_WORLD_SIZE, DeepSpeed's launcher LOCAL_SIZE. */

@@ -168,6 +168,18 @@ export interface CommunicationBinding {
   storeSet(store: NativeObject, key: string, value: string): void;
   /** Blocks until the key is there; throws after the deadline. */
   storeGet(store: NativeObject, key: string, timeoutMs: number): string;
+  /**
+   * Sets `key`, waits until all `keys` are there or `longestMs` have passed, and returns their values as far as
+   * they are there; undefined when the store did not answer within `answerMs` more.
+   */
+  storeExchange(
+    store: NativeObject,
+    key: string,
+    value: string,
+    keys: readonly string[],
+    longestMs: number,
+    answerMs: number,
+  ): (string | undefined)[] | undefined;
   /** Disconnects, and ends the server if it is ours. A store that is only dropped stays. */
   closeStore(store: NativeObject): void;
   createGlooGroup(options: {
@@ -184,13 +196,14 @@ export interface CommunicationBinding {
   /** Starts a collective on the tensors in place and returns its pending work. */
   allReduce(group: NativeObject, tensor: Handle, reduction: number): NativeObject;
   broadcast(group: NativeObject, tensor: Handle, root: number): NativeObject;
-  allGather(group: NativeObject, output: Handle, input: Handle): NativeObject;
-  reduceScatter(group: NativeObject, output: Handle, input: Handle, reduction: number): NativeObject;
   send(group: NativeObject, tensor: Handle, peer: number, tag: number): NativeObject;
   receive(group: NativeObject, tensor: Handle, peer: number, tag: number): NativeObject;
   barrier(group: NativeObject): NativeObject;
-  /** Blocks until done; throws COLLECTIVE_FAILED on failure or after the deadline. */
-  waitWork(work: NativeObject, timeoutMs: number): void;
+  /**
+   * Blocks until done, or so many milliseconds: false when it is not done by then, and goes on. Throws
+   * COLLECTIVE_FAILED on failure.
+   */
+  waitWork(work: NativeObject, longestMs: number): boolean;
 }
 
 /** Collectives between the ranks of one host in memory that they share (native/shared-memory). */

@@ -25,6 +25,8 @@ export function loadNative(): NativeBinding {
   // cores that time is taken from the very thread they wait for: a step took four times as long. A short spin
   // costs nothing that could be measured on idle cores.
   env.setDefault('GOMP_SPINCOUNT', '1000');
+  // c10d tells of a store that is gone with a page of C++ frames; our errors say it in a sentence.
+  env.setDefault('TORCH_CPP_LOG_LEVEL', 'ERROR');
   let binding: NativeBinding;
   try {
     binding = createRequire(import.meta.url)(path) as NativeBinding;

@@ -1,3 +1,4 @@
+import { TrainyardError } from '../base/errors.js';
 import type { Program } from '../step/program.js';
 import { blocksInBudget } from './blocks-in-budget.js';
 import { blocksOnDemand } from './blocks-on-demand.js';
@@ -18,7 +19,8 @@ export interface RecomputeQuestion {
 /**
  * The blocks that a policy recomputes, by their indices.
  *
- * @throws TrainyardError CONFIG_INVALID for a name that matches no block.
+ * @throws TrainyardError CONFIG_INVALID for a name that matches no block, CONFIG_CONFLICT for a selection of which
+ * nothing would come.
  */
 export function chooseBlocks(policy: BlockChoice, question: RecomputeQuestion): ReadonlySet<number> {
   if (policy.policy === 'none') return new Set();
@@ -30,7 +32,9 @@ export function chooseBlocks(policy: BlockChoice, question: RecomputeQuestion): 
       return useful;
     case 'selected': {
       const selected = selectBlocks(policy, program.blocks);
-      return new Set([...selected].filter((block) => useful.has(block)));
+      const chosen = [...selected].filter((block) => useful.has(block));
+      if (chosen.length === 0) throw nothingSelected(selected.size, program.blocks.length);
+      return new Set(chosen);
     }
     case 'on-demand':
       return blocksOnDemand(policy.limit_bytes, useful, question.compile);
@@ -57,6 +61,16 @@ function usefulBlocks({ blocks, instructions }: Program): ReadonlySet<number> {
     return isTurn ? [instruction.block] : [];
   });
   return new Set(keeping.filter((block) => !turns.includes(block)));
+}
+
+function nothingSelected(selected: number, blocks: number): TrainyardError {
+  return new TrainyardError('CONFIG_CONFLICT', {
+    what: 'Nothing would come of the selection of blocks to recompute.',
+    where: 'recompute, or pipeline.activation_checkpoint_interval',
+    expected: 'a block that keeps more than its output while others run; the last one keeps nothing so long',
+    got: `${selected} of ${blocks} blocks, none of which is such a block`,
+    cure: 'Select others: `trainyard program` prints all blocks with policy "always".',
+  });
 }
 
 function parameterElements({ parameters }: Program['blocks'][number]): number {

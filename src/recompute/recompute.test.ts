@@ -119,6 +119,16 @@ test('a selection is every k-th block, counted from one, and whatever a pattern 
   assert.throws(() => selectBlocks({ blocks: ['layerx1'] }, LAYERS), 'a dot is a dot');
 });
 
+test('a selection of which nothing would come is refused', () => {
+  const compile = compilerOf(program(LAYERS));
+  for (const selection of [{ every: 100 }, { blocks: ['layer.0'] }, { blocks: ['layer.4'] }]) {
+    assert.throws(
+      () => chooseBlocks({ policy: 'selected', ...selection }, { compile }),
+      (error) => error instanceof TrainyardError && error.code === 'CONFIG_CONFLICT',
+    );
+  }
+});
+
 test('on demand drops the block whose backward is farthest away, and no more than the limit needs', () => {
   const compile = compilerOf(program(LAYERS));
   const peak = followValues(compile(new Set())).bytes;

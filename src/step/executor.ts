@@ -17,6 +17,8 @@ export interface ExecutionOptions {
   readonly step: number;
   /** Runs one instruction in a tensor scope of its own. */
   readonly runScoped: (body: () => void) => void;
+  /** Called before every instruction. */
+  readonly enter?: (instruction: Instruction) => void;
   /** Called after every instruction, when times are wanted. */
   readonly record?: (timed: TimedInstruction) => void;
 }
@@ -30,6 +32,7 @@ export interface ExecutionOptions {
  */
 export function executeProgram(program: Program, handlers: Handlers, options: ExecutionOptions): void {
   for (const [position, instruction] of program.instructions.entries()) {
+    options.enter?.(instruction);
     const startMs = options.record === undefined ? 0 : performance.now();
     try {
       options.runScoped(() => handle(handlers, instruction));

@@ -1,3 +1,4 @@
+import type { Hosts } from '../comm/topology.js';
 import { type FlatRange, type FlatSlot, TALLY_ELEMENTS } from '../nn/flat-layout.js';
 import type { Instruction } from './instruction.js';
 
@@ -128,7 +129,7 @@ export interface Program {
   readonly constantBytes?: number;
   readonly groups: Readonly<Record<GroupName, readonly number[]>>;
   /** The ranks of each host, equally many. Left out: all are on one. */
-  readonly hosts?: readonly (readonly number[])[];
+  readonly hosts?: Hosts;
   /** Whether reductions in fp32 need no memory for messages: the ranks read each other's. */
   readonly readsInPlace?: boolean;
   /**

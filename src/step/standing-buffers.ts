@@ -85,24 +85,24 @@ interface Buffer {
 class BlockPool implements Pool {
   #free: readonly Buffer[] = [];
   readonly #used = new Map<string, Buffer>();
+  readonly #most = new Map<Account, number>();
 
   get bytes(): number {
-    return this.#sum(() => true);
+    return sumOf([...this.#free, ...this.#used.values()]);
   }
 
-  /** Of the buffers that were ever used for this. What held parameters may hold gradients too. */
+  /** The most that was ever used for this at once; buffers serve one account after the other. */
   bytesFor(account: Account): number {
-    return this.#sum((buffer) => buffer.account === account);
+    return Math.min(this.bytes, this.#most.get(account) ?? 0);
   }
 
   take(value: string, bytes: number, account: Account): void {
     const byLength = [...this.#free].sort((left, right) => left.bytes - right.bytes);
     const chosen = byLength.find((buffer) => buffer.bytes >= bytes) ?? byLength.at(-1);
     this.#free = this.#free.filter((buffer) => buffer !== chosen);
-    this.#used.set(value, {
-      bytes: Math.max(bytes, chosen?.bytes ?? 0),
-      account: chosen?.account === 'gathered' ? chosen.account : account,
-    });
+    this.#used.set(value, { bytes: Math.max(bytes, chosen?.bytes ?? 0), account });
+    const used = sumOf([...this.#used.values()].filter((buffer) => buffer.account === account));
+    this.#most.set(account, Math.max(this.#most.get(account) ?? 0, used));
   }
 
   give(value: string): void {
@@ -110,9 +110,8 @@ class BlockPool implements Pool {
     this.#used.delete(value);
     if (buffer !== undefined) this.#free = [...this.#free, buffer];
   }
+}
 
-  #sum(matches: (buffer: Buffer) => boolean): number {
-    const buffers = [...this.#free, ...this.#used.values()].filter(matches);
-    return buffers.reduce((sum, { bytes }) => sum + bytes, 0);
-  }
+function sumOf(buffers: readonly Buffer[]): number {
+  return buffers.reduce((sum, { bytes }) => sum + bytes, 0);
 }

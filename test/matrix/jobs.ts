@@ -1,3 +1,5 @@
+import { ALGORITHM_NAMES } from '../../src/comm/algorithm.js';
+
 /** One way of training a fixture, which must come to the same as every other. */
 export interface Job {
   readonly folder: string;
@@ -22,8 +24,8 @@ export type Policy = (typeof POLICIES)[number];
 const BUCKETS = ['one parameter', 'some', 'the whole model'] as const;
 export type Bucket = (typeof BUCKETS)[number];
 
-/** How ranks exchange: "auto" is shared memory, as all are on one host. */
-export const TRANSPORTS = ['auto', 'backend'] as const;
+/** How ranks exchange: "auto" is shared memory, as all are on one host. Ours are not in the order of ranks. */
+export const TRANSPORTS = ['auto', 'backend', ...ALGORITHM_NAMES] as const;
 export type Transport = (typeof TRANSPORTS)[number];
 
 /** What came out of a job. */

@@ -34,7 +34,13 @@ const SIZES: Readonly<Record<Bucket, NonNullable<UserConfig['zero_optimization']
   'the whole model': { reduce_bucket_size: 1e9, stage3_max_reuse_distance: 1e9 },
 };
 
-const communication = { algorithm: transport as Transport, timeout_seconds: 120 };
+const algorithm = transport as Transport;
+const communication = {
+  algorithm,
+  timeout_seconds: 120,
+  // What goes between hosts needs two of them, though one rank be alone.
+  ...(algorithm === 'hierarchical' && { topology: { ranks_per_host: Math.max(1, worldSize >> 1) } }),
+};
 const { group } = joinAsRank(
   resolveConfig({ train_micro_batch_size_per_gpu: 1, communication }, { worldSize }),
   place,

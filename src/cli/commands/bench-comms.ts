@@ -23,13 +23,18 @@ export async function benchComms(options: BenchCommsOptions): Promise<void> {
   if (environment !== undefined && channel !== undefined) {
     await runAsRank(environment, channel, async () => {
       const { benchComms: measure } = await import('../../engine/bench/comms.js');
-      const times = measure(environment, sizes, options.rounds);
+      const { rounds, ranksPerHost } = options;
+      const times = measure(environment, { sizes, rounds, ranksPerHost });
       if (environment.rank === 0) channel({ event: 'answer', answer: { all_reduce: times } });
     });
   }
-  const { ranks, rounds } = options;
+  const { ranks, rounds, ranksPerHost } = options;
+  const layout = ranksPerHost === undefined ? [] : ['--ranks-per-host', `${ranksPerHost}`];
   process.exitCode = await superviseRanks({
-    command: ['bench', 'comms', '--rounds', `${rounds}`, ...sizes.flatMap((size) => ['--bytes', `${size}`])],
+    command: [
+      ...['bench', 'comms', '--rounds', `${rounds}`, ...layout],
+      ...sizes.flatMap((size) => ['--bytes', `${size}`]),
+    ],
     ranks,
     display: createDisplay(false),
     onEvent: (event) => {
@@ -38,20 +43,30 @@ export async function benchComms(options: BenchCommsOptions): Promise<void> {
   });
 }
 
-function print({ all_reduce: times }: Answer, { ranks, json }: BenchCommsOptions): void {
+function print({ all_reduce: times }: Answer, { ranks, ranksPerHost, json }: BenchCommsOptions): void {
   if (json === true) {
-    process.stdout.write(`${JSON.stringify({ ranks, all_reduce: times })}\n`);
+    const layout = ranksPerHost === undefined ? {} : { ranks_per_host: ranksPerHost };
+    process.stdout.write(`${JSON.stringify({ ranks, ...layout, all_reduce: times })}\n`);
     return;
   }
   const algorithms = Object.keys(times[0]?.median_us ?? {});
-  const rows = times.map(({ bytes, median_us, times_backend }) => [
+  const rows = times.map(({ bytes, median_us, predicted_us, chosen, times_best }) => [
     formatBytes(bytes),
-    ...algorithms.map((name) => {
-      const us = (median_us[name] ?? Number.NaN).toPrecision(3);
-      const ratio = times_backend[name] ?? Number.NaN;
-      return `${Number(us)} µs${name === 'backend' ? '' : ` (${Number(ratio.toPrecision(3))}×)`}`;
-    }),
+    ...algorithms.map((name) => `${microseconds(median_us[name])} (${microseconds(predicted_us[name])})`),
+    `${chosen} (${digits(times_best)}×)`,
   ]);
-  const lines = [['all-reduce', ...algorithms], ['---', ...algorithms.map(() => '---')], ...rows];
+  const head = ['all-reduce, µs', ...algorithms, 'chosen'];
+  const lines = [head, head.map(() => '---'), ...rows];
   process.stdout.write(lines.map((cells) => `| ${cells.join(' | ')} |\n`).join(''));
+  process.stdout.write(
+    '\nIn brackets: the time predicted; of the chosen one, its time by the shortest measured.\n',
+  );
+}
+
+function microseconds(value: number | undefined): string {
+  return digits(value ?? Number.NaN);
+}
+
+function digits(value: number): string {
+  return `${Number(value.toPrecision(3))}`;
 }

@@ -25,6 +25,8 @@ export interface GlooOptions {
   readonly networkInterface: string;
   /** The deadline of every operation. */
   readonly timeoutMs: number;
+  /** As `WorkDescription.look`, for every operation. */
+  readonly look?: () => string | undefined;
 }
 
 /** Collectives over TCP on host memory, by Gloo through c10d's ProcessGroupGloo. */
@@ -57,7 +59,8 @@ export class GlooGroup implements ProcessGroup {
     this.#prefix = prefix;
     this.#options = options;
     this.#closeStore = closeStore;
-    this.#group = native.createGlooGroup({ store, prefix, ...options });
+    const { rank, worldSize, networkInterface, timeoutMs } = options;
+    this.#group = native.createGlooGroup({ store, prefix, rank, worldSize, networkInterface, timeoutMs });
   }
 
   get exchangedBytes(): number {
@@ -144,7 +147,7 @@ export class GlooGroup implements ProcessGroup {
   #farewell(): void {
     const timeoutMs = Math.min(this.#options.timeoutMs, LONGEST_FAREWELL_MS);
     try {
-      native.waitWork(native.barrier(this.#group), timeoutMs);
+      if (!native.waitWork(native.barrier(this.#group), timeoutMs)) this.#state = 'broken';
     } catch {
       this.#state = 'broken';
     }
@@ -155,6 +158,7 @@ export class GlooGroup implements ProcessGroup {
       operation,
       place: `rank ${this.rank} of ${this.worldSize}`,
       timeoutMs: this.#options.timeoutMs,
+      look: this.#options.look,
       ...(finish === undefined ? {} : { finish }),
       onFailure: () => {
         this.#state = 'broken';

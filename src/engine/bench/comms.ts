@@ -1,17 +1,30 @@
 import { env } from '../../base/env.js';
+import { invariant } from '../../base/errors.js';
+import { type Choice, choicesFor, createChooser, predictSeconds } from '../../comm/choose-algorithm.js';
+import { type CommunicationCosts, secondsFor } from '../../comm/communication-costs.js';
+import type { ExchangeWish } from '../../comm/connect-exchange.js';
+import { measureCosts } from '../../comm/measure-costs.js';
 import type { ProcessGroup } from '../../comm/process-group.js';
 import { rendezvous } from '../../comm/rendezvous.js';
+import { type Hosts, hostsOfSize } from '../../comm/topology.js';
 import type { RankEnvironment } from '../../launch/environment.js';
 import { threadBudget } from '../../launch/threads.js';
 import { setThreads } from '../../tensor/threads.js';
+
+type Named<Value> = Readonly<Record<string, Value>>;
 
 /** What an all-reduce of one size took, in turns by each algorithm. */
 export interface CommunicationTimes {
   readonly bytes: number;
   /** Microseconds by algorithm: the median of the rounds' medians. */
-  readonly median_us: Readonly<Record<string, number>>;
+  readonly median_us: Named<number>;
   /** The backend's time divided by the algorithm's: the median over the rounds. */
-  readonly times_backend: Readonly<Record<string, number>>;
+  readonly times_backend: Named<number>;
+  /** Microseconds by algorithm, as they are predicted when a run starts. */
+  readonly predicted_us: Named<number>;
+  /** What "auto" takes, and its time divided by the shortest. */
+  readonly chosen: string;
+  readonly times_best: number;
 }
 
 const TIMEOUT_MS = 60_000;
@@ -19,45 +32,102 @@ const TIMEOUT_MS = 60_000;
 /** Bytes that the repetitions of one round move at most, and how many there are at least and at most. */
 const BYTES_PER_ROUND = 1 << 28;
 const LEAST_REPETITIONS = 5;
-const MOST_REPETITIONS = 300;
+const MOST_REPETITIONS = 100;
+
+export interface CommunicationBench {
+  readonly sizes: readonly number[];
+  readonly rounds: number;
+  /** Lets this host act as several, whose ranks share no memory with each other. */
+  readonly ranksPerHost?: number | undefined;
+}
 
 /** Measures fp32 all-reduces between the ranks of one host. Every rank must call it, and gets its own times. */
 export function benchComms(
   environment: RankEnvironment,
-  sizes: readonly number[],
-  rounds: number,
+  { sizes, rounds, ranksPerHost }: CommunicationBench,
 ): readonly CommunicationTimes[] {
   const { cores, threadsPerRank } = threadBudget(environment.localWorldSize, env.variables);
   setThreads(threadsPerRank);
+  const hosts = hostsOfSize(environment.worldSize, ranksPerHost ?? environment.worldSize);
+  const isOneHost = hosts.length === 1;
   const backend = rendezvous({ ...environment, timeoutMs: TIMEOUT_MS });
-  const sharedMemory = rendezvous({
-    ...environment,
-    runId: `${environment.runId}/second`,
-    // The first group's store serves both.
-    storeIsHosted: true,
-    timeoutMs: TIMEOUT_MS,
-    sharedMemory: { isRequired: true, cores, threadsPerRank },
-  });
-  const groups = { backend, 'shared-memory': sharedMemory };
-  const times = sizes.map((bytes) => measureSize(groups, bytes, rounds));
-  sharedMemory.close();
-  backend.close();
+  let measured: CommunicationCosts | undefined;
+  const connect = (algorithm: ExchangeWish['algorithm']): ProcessGroup =>
+    rendezvous({
+      ...environment,
+      runId: `${environment.runId}/${algorithm}`,
+      // The first group's store serves all.
+      storeIsHosted: true,
+      timeoutMs: TIMEOUT_MS,
+      exchange: {
+        ...environment,
+        algorithm,
+        hosts,
+        inOrder: false,
+        cores,
+        threadsPerRank,
+        onCosts: (costs) => {
+          measured = costs;
+        },
+      },
+    });
+  const pinned = choicesFor(hosts).filter((choice) => choice !== 'backend');
+  const groups: Named<ProcessGroup> = {
+    backend,
+    ...(isOneHost && { 'shared-memory': connect('shared-memory') }),
+    ...Object.fromEntries(pinned.map((name) => [name, connect(name)])),
+  };
+  const shared = groups['shared-memory'];
+  // Where all share memory a run does not measure: there is nothing to choose.
+  const automatic = shared === undefined ? connect('auto') : undefined;
+  const costs = measured ?? measureCosts(backend, hosts, shared);
+  const times = sizes.map((bytes) =>
+    judged(
+      measureSize(groups, bytes, rounds),
+      hosts,
+      costs,
+      shared === undefined ? undefined : 'shared-memory',
+    ),
+  );
+  for (const group of [automatic, ...Object.values(groups).reverse()]) group?.close();
   return times;
 }
 
-function measureSize(
-  groups: Readonly<Record<string, ProcessGroup>>,
-  bytes: number,
-  rounds: number,
+type Measurement = Pick<CommunicationTimes, 'bytes' | 'median_us' | 'times_backend'>;
+
+/** Puts beside what was measured what is predicted, and what is chosen for that. */
+function judged(
+  measurement: Measurement,
+  hosts: Hosts,
+  costs: CommunicationCosts,
+  always: string | undefined,
 ): CommunicationTimes {
+  const { bytes, median_us } = measurement;
+  const call = { collective: 'all-reduce', elements: bytes / 4, dtype: 'float32' } as const;
+  const choices = choicesFor(hosts);
+  const seconds = (name: string): number => {
+    const choice = choices.find((each): each is Choice => each === name);
+    if (choice !== undefined) return predictSeconds(choice, hosts, call, costs);
+    invariant(costs.sharedMemory, `nothing was measured for ${name}`);
+    return secondsFor(costs.sharedMemory, bytes);
+  };
+  const chosen = always ?? createChooser(hosts, costs)(call);
+  return {
+    ...measurement,
+    predicted_us: byName(Object.keys(median_us), (name) => 1e6 * seconds(name)),
+    chosen,
+    times_best: (median_us[chosen] ?? Number.NaN) / Math.min(...Object.values(median_us)),
+  };
+}
+
+function measureSize(groups: Named<ProcessGroup>, bytes: number, rounds: number): Measurement {
   const names = Object.keys(groups);
   const measured = Array.from({ length: rounds }, () =>
     Object.fromEntries(
       Object.entries(groups).map(([name, group]) => [name, medianMicroseconds(group, bytes)]),
     ),
   );
-  const over = (value: (round: Readonly<Record<string, number>>) => number): number =>
-    middle(measured.map(value));
+  const over = (value: (round: Named<number>) => number): number => middle(measured.map(value));
   return {
     bytes,
     median_us: byName(names, (name) => over((round) => round[name] ?? Number.NaN)),
@@ -88,6 +158,6 @@ function middle(values: readonly number[]): number {
   return [...values].sort((left, right) => left - right)[values.length >> 1] ?? Number.NaN;
 }
 
-function byName(names: readonly string[], value: (name: string) => number): Readonly<Record<string, number>> {
+function byName(names: readonly string[], value: (name: string) => number): Named<number> {
   return Object.fromEntries(names.map((name) => [name, value(name)]));
 }

@@ -9,11 +9,4 @@ export const laterKeys: KeyTable = {
     pipeline: laterValues({ above: 1 }, 'pipeline parallelism comes later'),
     tensor: laterValues({ above: 1 }, 'tensor parallelism comes later'),
   }),
-  communication: section({
-    algorithm: laterValues(
-      ['ring', 'bidirectional-ring', 'hierarchical', 'halving-doubling'],
-      'our own collective algorithms come later',
-    ),
-    topology: later(null, 'our own collective algorithms come later'),
-  }),
 };

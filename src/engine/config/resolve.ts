@@ -27,7 +27,11 @@ type Certain<T> = { [Key in keyof T]-?: NonNullable<T[Key]> };
 export type ResolvedConfig = DeepReadonly<
   Omit<CheckedConfig, '$schema' | 'communication' | 'communication_data_type' | keyof BatchSizes>
 > &
-  BatchSizes & { readonly communication: DeepReadonly<Certain<CheckedConfig['communication']>> };
+  BatchSizes & { readonly communication: DeepReadonly<SettledCommunication> };
+
+/** All of `communication` has a value but the topology, which the launcher may say. */
+type SettledCommunication = Certain<Omit<CheckedConfig['communication'], 'topology'>> &
+  Pick<CheckedConfig['communication'], 'topology'>;
 
 /** What came of a configuration. */
 export interface Resolution {

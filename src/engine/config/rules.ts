@@ -1,6 +1,7 @@
-import type { JsonPath, JsonValue } from '../../base/json-document.js';
+import { isJsonObject, type JsonPath, type JsonValue } from '../../base/json-document.js';
 import { completeCompression } from '../../comm/config.js';
 import { completeBatchSizes, isBatchConflict } from './batch-sizes.js';
+import { communicationRules } from './communication-rules.js';
 import { compressionRules } from './compression-rules.js';
 import { idleKeyRules } from './idle-keys.js';
 import type { ConfigIssue } from './issue.js';
@@ -42,11 +43,13 @@ export const configRules: readonly ConfigRule[] = [
   { keys: ['scheduler', 'steps'], check: checkTotalSteps },
   { keys: ['optimizer'], check: checkNesterov },
   { keys: ['bf16', 'bfloat16', 'fp16'], check: checkPrecision },
+  ...(['fp16', 'bf16', 'bfloat16'] as const).map((key) => ({ keys: [key], check: checkEnabled(key) })),
   { keys: ['fp16'], check: checkLossScale },
   { keys: ['fp16', 'communication'], check: checkScaledTwice },
   { keys: ['recompute'], check: checkSelection },
   { keys: ['recompute', 'pipeline'], check: checkCheckpointInterval },
   { keys: ['communication', 'communication_data_type'], check: checkCompression },
+  ...communicationRules,
   ...compressionRules,
   ...idleKeyRules,
   { keys: ['adapter'], check: checkAdapter },
@@ -170,6 +173,23 @@ function checkPrecision({ bf16, bfloat16, fp16 }: CheckedConfig): ConfigIssue | 
     part: 'value',
     what: 'fp16 and bf16 are both enabled.',
     cure: 'Disable one of them; bf16 needs no loss scaling.',
+  };
+}
+
+/** A section whose switch nobody has touched does nothing, whatever it says; one that is switched off is meant so. */
+function checkEnabled(key: 'fp16' | 'bf16' | 'bfloat16'): ConfigRule['check'] {
+  return (_config, _surroundings, given) => {
+    const section = given([key]);
+    if (!isJsonObject(section) || Object.hasOwn(section, 'enabled')) return undefined;
+    const [first] = Object.keys(section);
+    if (first === undefined) return undefined;
+    return {
+      code: 'CONFIG_CONFLICT',
+      path: [key, first],
+      part: 'key',
+      what: `${key}.${first} has no effect while ${key}.enabled is left out, which means false.`,
+      cure: `Add "enabled": true to ${key}, or remove ${key}.`,
+    };
   };
 }
 

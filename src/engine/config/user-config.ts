@@ -110,13 +110,36 @@ export interface UserConfig {
         readonly timeout_seconds?: number | undefined;
         /**
          * How collectives are done: "shared-memory" between ranks of one host, which read each other's memory;
-         * "backend": what Gloo does; "auto": shared memory where all ranks can have it. Default: `"auto"`.
+         * "backend": what Gloo does; "ring", "bidirectional-ring", "halving-doubling", or "hierarchical"
+         * between several hosts: our own, over messages; "auto": shared memory where all ranks can have it,
+         * else what is predicted to be fastest for each message. See docs/communication.md. Default: `"auto"`.
          */
-        readonly algorithm?: 'auto' | 'backend' | 'shared-memory' | undefined;
+        readonly algorithm?:
+          | 'auto'
+          | 'backend'
+          | 'shared-memory'
+          | 'ring'
+          | 'bidirectional-ring'
+          | 'halving-doubling'
+          | 'hierarchical'
+          | undefined;
+        /**
+         * Which ranks share a host: `{"ranks_per_host": 2}`, or the ranks of every host, such as `[[0, 1], [2,
+         * 3]]`. Ranks of different hosts share no memory. Left out: as the launcher says.
+         */
+        readonly topology?:
+          | {
+              /** So many ranks that follow one another share a host. */
+              readonly ranks_per_host: number;
+            }
+          | readonly (readonly number[])[]
+          | undefined;
         /**
          * Sum gradients in one fixed order, so that runs of one world size end with the same bits whatever the
          * ZeRO stage, the bucket sizes and the timing. Slower at stage 0; stages 2 and 3 keep gradients while
-         * they accumulate. Default: `false`.
+         * they accumulate. Where gradients travel compressed, as they do in bf16 and fp16 unless
+         * `communication_data_type` is fp32, stage 0 rounds its sums once more than stages 1 to 3, which
+         * agree; and a dynamic scale depends on the bucket. Default: `false`.
          */
         readonly deterministic?: boolean | undefined;
         /**

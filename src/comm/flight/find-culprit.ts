@@ -1,0 +1,129 @@
+import { type CollectiveEntry, type FlightRecord, fingerprintOf } from './flight-record.js';
+
+/** Ranks that say the same of a collective. */
+export interface Side {
+  readonly ranks: readonly number[];
+  readonly collective: CollectiveEntry;
+}
+
+/** What the records of a run's ranks show to be the cause of its end. */
+export type Culprit =
+  /** A rank failed by itself. */
+  | { readonly kind: 'failed'; readonly ranks: readonly [number]; readonly reason: string }
+  /** Ranks did different things as their how manieth collective; `ranks` are the fewer, or all where none are. */
+  | {
+      readonly kind: 'mismatch';
+      readonly ranks: readonly number[];
+      readonly sequence: number;
+      readonly sides: readonly Side[];
+    }
+  /** Ranks left no word. */
+  | { readonly kind: 'silent'; readonly ranks: readonly number[]; readonly awaited?: CollectiveEntry }
+  /** Ranks did not come to a collective that others are in. */
+  | { readonly kind: 'behind'; readonly ranks: readonly number[]; readonly awaited: CollectiveEntry }
+  /** All came, but one so much later. */
+  | {
+      readonly kind: 'late';
+      readonly ranks: readonly [number];
+      readonly collective: CollectiveEntry;
+      readonly seconds: number;
+    };
+
+/**
+ * Finds who or what ended a run. In this order: a rank that failed by itself; the first collective of which ranks say
+ * different things; ranks without a record; ranks that did not come to the collective that others are in; and the
+ * one that came last to the last collective of all.
+ *
+ * @param records of different ranks of one run
+ * @returns nothing where the records show nothing
+ */
+export function findCulprit(records: readonly FlightRecord[], worldSize: number): Culprit | undefined {
+  return (
+    findFailed(records) ??
+    findMismatch(records) ??
+    findSilent(records, worldSize) ??
+    findBehind(records) ??
+    findLate(records)
+  );
+}
+
+function findFailed(records: readonly FlightRecord[]): Culprit | undefined {
+  const [first] = records
+    .filter(({ state }) => state === 'failed')
+    .sort((left, right) => left.time - right.time);
+  return first && { kind: 'failed', ranks: [first.rank], reason: first.reason };
+}
+
+/** The first collective, by its number, of which two ranks say different things. */
+export function findMismatch(
+  records: readonly FlightRecord[],
+): Extract<Culprit, { kind: 'mismatch' }> | undefined {
+  const bySequence = new Map<number, Map<string, Side>>();
+  const inOrder = [...records].sort((left, right) => left.rank - right.rank);
+  for (const { rank, collectives } of inOrder) {
+    for (const collective of collectives) {
+      if (collective.sequence === null) continue;
+      const sides = bySequence.get(collective.sequence) ?? new Map<string, Side>();
+      const fingerprint = fingerprintOf(collective);
+      const ranks = [...(sides.get(fingerprint)?.ranks ?? []), rank];
+      sides.set(fingerprint, { ranks, collective: sides.get(fingerprint)?.collective ?? collective });
+      bySequence.set(collective.sequence, sides);
+    }
+  }
+  const [first] = [...bySequence]
+    .filter(([, sides]) => sides.size > 1)
+    .sort(([left], [right]) => left - right);
+  if (first === undefined) return undefined;
+  const sides = [...first[1].values()].sort((left, right) => right.ranks.length - left.ranks.length);
+  const most = sides[0]?.ranks.length ?? 0;
+  const fewer = sides.filter(({ ranks }) => ranks.length < most);
+  const isClear = fewer.length === sides.length - 1;
+  const ranks = (isClear ? fewer : sides).flatMap((side) => side.ranks);
+  return { kind: 'mismatch', ranks: ranks.sort(byNumber), sequence: first[0], sides };
+}
+
+function findSilent(records: readonly FlightRecord[], worldSize: number): Culprit | undefined {
+  const heard = new Set(records.map(({ rank }) => rank));
+  const ranks = Array.from({ length: worldSize }, (_, rank) => rank).filter((rank) => !heard.has(rank));
+  if (ranks.length === 0) return undefined;
+  const awaited = records.flatMap(({ collectives }) => collectives).filter(({ ended }) => ended === null)[0];
+  return { kind: 'silent', ranks, ...(awaited && { awaited }) };
+}
+
+function findBehind(records: readonly FlightRecord[]): Culprit | undefined {
+  const reached = records.map((record) => ({ rank: record.rank, sequence: lastSequence(record) }));
+  const least = Math.min(...reached.map(({ sequence }) => sequence));
+  const awaited = records
+    .flatMap(({ collectives }) => collectives)
+    .find(({ sequence }) => sequence === least + 1);
+  if (awaited === undefined) return undefined;
+  const ranks = reached.filter(({ sequence }) => sequence === least).map(({ rank }) => rank);
+  return { kind: 'behind', ranks: ranks.sort(byNumber), awaited };
+}
+
+/** Clocks of several hosts differ, by milliseconds where they are kept: shorter delays say nothing. */
+const LEAST_DELAY_MS = 100;
+
+function findLate(records: readonly FlightRecord[]): Culprit | undefined {
+  const arrivals = records.flatMap((record) => {
+    const collective = record.collectives.find(({ sequence }) => sequence === lastSequence(record));
+    return collective === undefined ? [] : [{ rank: record.rank, collective }];
+  });
+  const [first, ...others] = arrivals.sort(
+    (left, right) => left.collective.started - right.collective.started,
+  );
+  const last = others.at(-1);
+  if (first === undefined || last === undefined) return undefined;
+  const delayMs = last.collective.started - first.collective.started;
+  if (delayMs < LEAST_DELAY_MS) return undefined;
+  return { kind: 'late', ranks: [last.rank], collective: last.collective, seconds: delayMs / 1000 };
+}
+
+/** The number of the last collective that the rank started; 0 when it started none. */
+function lastSequence({ collectives }: FlightRecord): number {
+  return Math.max(0, ...collectives.map(({ sequence }) => sequence ?? 0));
+}
+
+function byNumber(left: number, right: number): number {
+  return left - right;
+}

@@ -1,0 +1,111 @@
+import type { DType } from '../../tensor/dtype.js';
+import type { Tensor } from '../../tensor/tensor.js';
+import type { Flight } from '../flight/flight.js';
+import type { ProcessGroup, Reduction } from '../process-group.js';
+import type { Work } from '../work.js';
+
+/** What a rank calls its group of all ranks with the usual deadline. */
+const WORLD = 'world';
+
+/** A group whose operations are numbered and remembered, and explained when they fail. */
+export class RecordedGroup implements ProcessGroup {
+  readonly #group: ProcessGroup;
+  readonly #flight: Flight;
+  readonly #name: string;
+
+  constructor(group: ProcessGroup, flight: Flight, name: string = WORLD) {
+    this.#group = group;
+    this.#flight = flight;
+    this.#name = name;
+  }
+
+  get rank(): number {
+    return this.#group.rank;
+  }
+
+  get worldSize(): number {
+    return this.#group.worldSize;
+  }
+
+  get sumsInOrder(): boolean {
+    return this.#group.sumsInOrder;
+  }
+
+  get readsInPlace(): boolean {
+    return this.#group.readsInPlace;
+  }
+
+  get exchangedBytes(): number {
+    return this.#group.exchangedBytes;
+  }
+
+  allocate(elements: number, dtype: DType): Tensor {
+    return this.#group.allocate(elements, dtype);
+  }
+
+  allReduce(tensor: Tensor, reduction: Reduction): Work {
+    return this.#record(`allReduce (${reduction})`, tensor, () => this.#group.allReduce(tensor, reduction));
+  }
+
+  broadcast(tensor: Tensor, root: number): Work {
+    return this.#record(`broadcast from rank ${root}`, tensor, () => this.#group.broadcast(tensor, root));
+  }
+
+  allGather(output: Tensor, input: Tensor): Work {
+    return this.#record('allGather', input, () => this.#group.allGather(output, input));
+  }
+
+  reduceScatter(output: Tensor, inputs: readonly Tensor[], reduction: Reduction): Work {
+    return this.#record(`reduceScatter (${reduction})`, output, () =>
+      this.#group.reduceScatter(output, inputs, reduction),
+    );
+  }
+
+  send(tensor: Tensor, peer: number, tag?: number): Work {
+    return this.#record(`send to rank ${peer}`, tensor, () => this.#group.send(tensor, peer, tag), true);
+  }
+
+  receive(tensor: Tensor, peer: number, tag?: number): Work {
+    const start = (): Work => this.#group.receive(tensor, peer, tag);
+    return this.#record(`receive from rank ${peer}`, tensor, start, true);
+  }
+
+  barrier(): Work {
+    return this.#record('barrier', undefined, () => this.#group.barrier());
+  }
+
+  withDeadline(timeoutMs: number): ProcessGroup {
+    const group = this.#group.withDeadline(timeoutMs);
+    return new RecordedGroup(group, this.#flight, `${WORLD}, ${timeoutMs / 1000} s`);
+  }
+
+  close(): void {
+    this.#group.close();
+  }
+
+  #record(operation: string, tensor: Tensor | undefined, start: () => Work, isMessage = false): Work {
+    const entry = this.#flight.recorder.start({
+      operation,
+      group: this.#name,
+      dtype: tensor?.dtype ?? '',
+      elements: tensor?.elements ?? 0,
+      isMessage,
+    });
+    const explained = <Result>(body: () => Result): Result => {
+      try {
+        return body();
+      } catch (error) {
+        throw this.#flight.explain(error, entry);
+      }
+    };
+    const work = explained(start);
+    return {
+      wait: () => {
+        if (entry.ended !== null) return;
+        entry.wait_began = Date.now();
+        explained(() => work.wait());
+        entry.ended = Date.now();
+      },
+    };
+  }
+}

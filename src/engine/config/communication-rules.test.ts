@@ -1,0 +1,91 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { TrainyardError } from '../../base/errors.js';
+import { ALGORITHM_NAMES } from '../../comm/algorithm.js';
+import { resolveConfig, type UserConfig } from '../config.js';
+
+type Communication = NonNullable<UserConfig['communication']>;
+
+function resolved(communication: Communication, worldSize = 4, beside: UserConfig = {}): Communication {
+  return resolveConfig({ train_batch_size: 4 * worldSize, communication, ...beside }, { worldSize })
+    .communication;
+}
+
+function refuses(communication: Communication, says: RegExp, worldSize = 4, beside: UserConfig = {}): void {
+  assert.throws(
+    () => resolved(communication, worldSize, beside),
+    (error) => {
+      assert(error instanceof TrainyardError);
+      assert.equal(error.code, 'CONFIG_CONFLICT');
+      assert.match(error.message, says);
+      return true;
+    },
+  );
+}
+
+test('algorithms go by their names, alone or with a topology', () => {
+  for (const algorithm of ALGORITHM_NAMES) {
+    assert.equal(resolved({ algorithm }).algorithm, algorithm);
+    resolved({ algorithm, topology: { ranks_per_host: 3 } });
+  }
+  resolved({
+    topology: [
+      [3, 1],
+      [0, 2],
+    ],
+  });
+});
+
+test('sums in the order of ranks exclude an algorithm that has another', () => {
+  for (const algorithm of ALGORITHM_NAMES)
+    refuses({ algorithm, deterministic: true }, /order of ranks, as communication\.deterministic asks/);
+  for (const algorithm of ['auto', 'backend', 'shared-memory'] as const)
+    resolved({ algorithm, deterministic: true });
+});
+
+test('a topology has every rank once', () => {
+  refuses({ topology: [[0, 1], [2]] }, /rank 3 is on no host/);
+  refuses({ topology: [[0, 1, 2, 3, 4]] }, /there is no rank 4 among 4/);
+  refuses(
+    {
+      topology: [
+        [0, 1, 2],
+        [2, 3],
+      ],
+    },
+    /rank 2 is there twice/,
+  );
+  // What several are started with, one may read.
+  resolved(
+    {
+      topology: [
+        [0, 1],
+        [2, 3],
+      ],
+    },
+    1,
+  );
+});
+
+test('an algorithm must work with the topology', () => {
+  refuses(
+    { algorithm: 'hierarchical', topology: [[0, 1, 2, 3]] },
+    /"hierarchical" cannot work .* all ranks are on one/,
+  );
+  refuses({ algorithm: 'shared-memory', topology: { ranks_per_host: 2 } }, /share no memory/);
+  resolved({ algorithm: 'shared-memory', topology: { ranks_per_host: 4 } });
+  resolved({ algorithm: 'hierarchical', topology: { ranks_per_host: 4 } }, 1);
+});
+
+test('a topology beside the backend would do nothing', () => {
+  refuses(
+    { algorithm: 'backend', topology: { ranks_per_host: 2 } },
+    /has no effect while communication\.algorithm is/,
+  );
+});
+
+test('what is on a GPU goes by the backend', () => {
+  for (const algorithm of [...ALGORITHM_NAMES, 'shared-memory'] as const)
+    refuses({ algorithm }, /tensors are on a GPU/, 4, { device: 'cuda' });
+  resolved({ algorithm: 'backend' }, 4, { device: 'cuda' });
+});
