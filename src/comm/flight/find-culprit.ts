@@ -93,9 +93,11 @@ function findSilent(records: readonly FlightRecord[], worldSize: number): Culpri
 function findBehind(records: readonly FlightRecord[]): Culprit | undefined {
   const reached = records.map((record) => ({ rank: record.rank, sequence: lastSequence(record) }));
   const least = Math.min(...reached.map(({ sequence }) => sequence));
-  const awaited = records
+  // The next one as a rule; where records no longer reach back so far, the first that they tell of.
+  const [awaited] = records
     .flatMap(({ collectives }) => collectives)
-    .find(({ sequence }) => sequence === least + 1);
+    .filter(({ sequence }) => sequence !== null && sequence > least)
+    .sort((left, right) => (left.sequence ?? 0) - (right.sequence ?? 0));
   if (awaited === undefined) return undefined;
   const ranks = reached.filter(({ sequence }) => sequence === least).map(({ rank }) => rank);
   return { kind: 'behind', ranks: ranks.sort(byNumber), awaited };
