@@ -10,6 +10,9 @@ import { PIECE_ELEMENTS } from './pieces.js';
 const HUGEST = (2 - 2 ** -23) * 2 ** 127;
 const TINIEST = 2 ** -149;
 
+/** Blocks of smaller scales arrive as zeros. */
+const SMALLEST_SCALE = 2 ** -126;
+
 /** What arrives of values that one rank sends. */
 function arrivals(values: readonly number[], codec: Codec): readonly number[] {
   return scope(() => {
@@ -59,7 +62,8 @@ for (const [type, levels] of [
         const arrived = blocksOf(arrivals(values, codecOf(size)), size);
         for (const [index, block] of blocksOf(values, size).entries()) {
           const largest = largestOf(block);
-          const bound = (largest / levels / 2) * (1 + 2 ** -14) + 2 ** -120;
+          const isTiny = largest / levels < SMALLEST_SCALE * (1 + 2 ** -20);
+          const bound = isTiny ? largest : (largest / levels / 2) * (1 + 2 ** -14);
           for (const [at, value] of block.entries()) {
             const error = Math.abs((arrived[index]?.[at] ?? Number.NaN) - value);
             // The largest number of fp32 may round to one beyond it.
@@ -93,6 +97,9 @@ for (const [type, levels] of [
   test(`${type}: zero, tiny, huge`, () => {
     assert.deepEqual(arrivals([0, 0, 0], codec), [0, 0, 0]);
     assert.deepEqual(arrivals([TINIEST, -TINIEST], codec).map(Math.abs), [0, 0]);
+    const smallest = levels * SMALLEST_SCALE;
+    assert.deepEqual(arrivals([0.99 * smallest], codec), [0]);
+    assert.deepEqual(arrivals([smallest, -smallest, 0], codec), [smallest, -smallest, 0]);
     const [zero = 1, small = 0] = arrivals([0, 2 ** -100], codec);
     assert.equal(zero, 0);
     assert.ok(Math.abs(small / 2 ** -100 - 1) < 2 ** -20);
