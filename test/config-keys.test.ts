@@ -211,7 +211,7 @@ const transport: Observer = async (written) => {
     ),
   );
   const outputs = await Promise.all(ranks.map(({ stdout }) => textOf(stdout)));
-  assert.match(outputs[0] ?? '', /Group/);
+  assert.match(outputs[0] ?? '', /readsInPlace/);
   return outputs.join();
 };
 
@@ -221,7 +221,8 @@ const TRANSPORT = `
   const { resolveConfig } = await import(engine + '/config.js');
   const { rankEnvironment } = await import(engine + '/../launch/environment.js');
   const { group } = joinWorld(resolveConfig(JSON.parse(config), { worldSize: 2 }), rankEnvironment(process.env));
-  process.stdout.write(group.constructor.name);
+  const { readsInPlace, sumsInOrder } = group;
+  process.stdout.write(JSON.stringify({ readsInPlace, sumsInOrder }));
   group.close();
 `;
 

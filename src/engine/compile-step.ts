@@ -74,7 +74,7 @@ export function compileStep(step: StepToCompile): CompiledStep {
     compileForRank(step, costs, recomputed, rank),
   );
   const reports = checkPrograms(programs);
-  checkLimit(config, reports, unlistedBytes);
+  checkLimit(config, reports);
   return {
     programs,
     reports,
@@ -91,14 +91,9 @@ function lessened(policy: ResolvedConfig['recompute'], bytes: number): ResolvedC
 }
 
 /** The choice went as low as its policy can: where that exceeds the limit, nothing fits. */
-function checkLimit(
-  { recompute }: ResolvedConfig,
-  reports: readonly ProgramReport[],
-  unlistedBytes: number,
-): void {
+function checkLimit({ recompute }: ResolvedConfig, reports: readonly ProgramReport[]): void {
   const limit = memoryLimit(recompute);
-  const unlisted = recompute.policy === 'budget' ? unlistedBytes : 0;
-  const least = Math.max(...reports.map(({ peak }) => peak.bytes)) + unlisted;
+  const least = Math.max(...reports.map(({ peak }) => peak.bytes));
   if (limit === undefined || least <= limit.bytes) return;
   throw new TrainyardError('CONFIG_CONFLICT', {
     what: `A step does not fit its ${limit.noun}, whatever is recomputed.`,

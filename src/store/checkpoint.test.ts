@@ -109,9 +109,11 @@ test('any state and any tensors come back', () => {
       names,
       count,
       fc.uint8Array({ maxLength: 50 }),
-      fc.jsonValue({ maxDepth: 3 }),
+      fc.jsonValue({ maxDepth: 3 }).filter((json) => !JSON.stringify(json).includes('"__proto__"')),
       (keys, position, bytes, json) => {
-        const extra = JSON.parse(JSON.stringify(Object.fromEntries(keys.map((key) => [key, json]))));
+        // The names of settings are the engine's own; readers of JSON leave out this one, which could change objects.
+        const settings = keys.filter((key) => key !== '__proto__').map((key) => [key, json] as const);
+        const extra = JSON.parse(JSON.stringify(Object.fromEntries(settings)));
         const state = { step: 1, data: { seed: 0, position }, random: { a: bytes }, extra };
         const stored = keys.filter((key) => key !== '__metadata__');
         saveCheckpoint(directory, { state, tensors: stored.map((key) => tensor(key, bytes)) }, unsynced);
