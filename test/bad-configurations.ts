@@ -427,7 +427,7 @@ function notSupported(): BadConfiguration[] {
     row('autocast', { torch_autocast: { enabled: true } }, 'torch_autocast is not supported yet'),
     row('bf16 sums', { data_types: { grad_accum_dtype: 'bf16' } }, 'data_types.grad_accum_dtype', 'add up'),
     row('another optimizer', { optimizer: { type: 'Lamb' } }, 'optimizer.type', 'not supported yet'),
-    row('1-bit Adam in any case', { optimizer: { type: 'onebitadam' } }, 'not supported yet'),
+    row('1-bit LAMB in any case', { optimizer: { type: 'onebitlamb' } }, 'not supported yet'),
     row("torch's schedule", { scheduler: { type: 'StepLR' } }, 'scheduler.type', 'not supported yet'),
     row(
       'offloading',

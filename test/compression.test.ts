@@ -60,6 +60,10 @@ test('every rank sends the bytes that its program says, at every stage and bucke
     { ranks: 3, compression: 'fp16-dynamic', zero: { stage: 1 }, microBatches: 2 },
     { ranks: 2, compression: 'fp16-dynamic', zero: { stage: 2, ...small }, microBatches: 2 },
     { ranks: 3, compression: 'fp16', zero: { stage: 3 }, microBatches: 2 },
+    { ranks: 3, compression: 'int4', zero: { stage: 0, ...small }, microBatches: 1 },
+    { ranks: 2, compression: 'int8', zero: { stage: 2, ...small }, microBatches: 2 },
+    { ranks: 3, compression: 'one-bit', zero: { stage: 0 }, microBatches: 2 },
+    { ranks: 2, compression: 'one-bit', zero: { stage: 3, ...small }, microBatches: 2 },
   ];
   for (const run of cases) {
     for (const { sent, predicted } of await trainOdd(run)) {
@@ -109,13 +113,18 @@ test('messages take the memory that the ledger predicts, and are freed', async (
     num_attention_heads: 4,
     num_key_value_heads: 4,
   };
-  for (const stage of [0, 2]) {
+  for (const [stage, compression] of [
+    [0, 'fp16-dynamic'],
+    [2, 'fp16-dynamic'],
+    [0, 'one-bit'],
+    [2, 'int4'],
+  ] as const) {
     const set = [
       `model=${JSON.stringify(model)}`,
       `data.path=${join(MODELS, 'llama-gqa-tied/batches.jsonl')}`,
       'train_batch_size=2',
       'steps=6',
-      'communication.compression=fp16-dynamic',
+      `communication.compression=${compression}`,
       `zero_optimization=${JSON.stringify({ stage, reduce_bucket_size: 500_000 })}`,
     ].flatMap((setting) => ['--set', setting]);
     const { exitCode, stdout, stderr } = await run(['train', EMPTY, '--ranks', '2', ...set, '--json']);
@@ -129,12 +138,15 @@ test('messages take the memory that the ledger predicts, and are freed', async (
 });
 
 // Relative, over 20 steps: AdamW divides by the gradient's size, so that a rounding of one in 2^11 (fp16) or
-// 2^8 (bf16) turns into a change of the update as large, and the losses follow.
+// 2^8 (bf16) turns into a change of the update as large, and the losses follow. Twice what was seen, about.
 const TOLERANCES = {
   fp16: 1e-3,
   'fp16-static': 1e-3,
   'fp16-dynamic': 1e-3,
   bf16: 1e-2,
+  int8: 1e-3,
+  int4: 1e-2,
+  'one-bit': 3e-2,
 } as const;
 
 describe('20 steps on 2 ranks', { concurrency: 1 }, () => {

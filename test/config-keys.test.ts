@@ -91,7 +91,7 @@ const training: Observer = (config) => {
   return JSON.stringify(steps);
 };
 
-/** The programs of two ranks, with what they need and send. */
+/** The programs of two ranks, each on a host of its own, with what they need and send. */
 const programs: Observer = (written) => {
   const config = resolveConfig(written, { worldSize: RANKS, requires: ['model'] });
   const { model } = openModel(config);
@@ -99,7 +99,8 @@ const programs: Observer = (written) => {
   const shape = { rows: config.train_micro_batch_size_per_gpu, length: LENGTH };
   // Times that make no block a better choice than another, so that this depends on nothing else.
   const measured = measureBlocks(model, shape).map((costs) => ({ ...costs, forwardMs: 1 }));
-  const step = { config, model, layout, goal: 'update', sequenceLength: LENGTH, measured } as const;
+  const hosts = Array.from({ length: RANKS }, (_, rank) => [rank]);
+  const step = { config, model, layout, goal: 'update', sequenceLength: LENGTH, measured, hosts } as const;
   const compiled = compileStep(step);
   return compiled.programs
     .map((program, rank) => {
@@ -340,6 +341,12 @@ function rows(): readonly Row[] {
     row('communication.compression[fp16-static].scale', [65_536, 1024], programs, {
       communication: { compression: { type: 'fp16-static' } },
     }),
+    row('communication.compression[int8].block_size', [64, 128], programs, {
+      communication: { compression: { type: 'int8' } },
+    }),
+    row('communication.compression[int4].block_size', [32, 128], programs, {
+      communication: { compression: { type: 'int4' } },
+    }),
     row('communication_data_type', ['fp32', 'bf16'], programs),
     row('train_batch_size', [8, 16], programs, { train_micro_batch_size_per_gpu: 4 }),
     row('train_micro_batch_size_per_gpu', [2, 4], programs),
@@ -348,6 +355,8 @@ function rows(): readonly Row[] {
     ...adam('AdamW'),
     ...adam('Adam'),
     optimizer('Adam', 'adam_w_mode', [true, false], { weight_decay: 0.5 }),
+    ...adam('OneBitAdam'),
+    optimizer('OneBitAdam', 'freeze_step', [1, 2]),
     optimizer('SGD', 'lr', [0.1, 0.2]),
     optimizer('SGD', 'momentum', [0, 0.9]),
     optimizer('SGD', 'dampening', [0, 0.5], { momentum: 0.9 }),
@@ -397,6 +406,8 @@ function rows(): readonly Row[] {
       stage: 3,
       stage3_param_persistence_threshold: 10_000,
     }),
+    zero('zero_quantized_weights', [true, false], { stage: 3 }),
+    zero('zero_quantized_gradients', [true, false], { stage: 3 }),
     ...bf16('bf16'),
     ...bf16('bfloat16'),
     row('fp16.enabled', [true, false], programs),

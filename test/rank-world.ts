@@ -14,17 +14,22 @@ export function readPlace(): RankPlace & { readonly further: readonly string[] }
   return { rank: Number(rank), worldSize: Number(worldSize), port: Number(port), further };
 }
 
-/** Joins the other ranks of this host as `train` does: in shared memory, unless the configuration says otherwise. */
+/**
+ * Joins the other ranks as `train` does: in shared memory, unless the configuration says otherwise.
+ *
+ * @param ranksPerHost left out: all are on one host
+ */
 export function joinAsRank(
   config: Pick<ResolvedConfig, 'communication' | 'device'>,
   { rank, worldSize, port }: RankPlace,
+  ranksPerHost = worldSize,
 ): World {
   return joinWorld(config, {
     rank,
     worldSize,
-    localRank: rank,
-    localWorldSize: worldSize,
-    hostName: 'here',
+    localRank: rank % ranksPerHost,
+    localWorldSize: ranksPerHost,
+    hostName: `host ${Math.floor(rank / ranksPerHost)}`,
     masterAddress: '127.0.0.1',
     masterPort: port,
     runId: 'test/0',

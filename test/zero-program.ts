@@ -5,6 +5,7 @@ import { compileStep } from '../src/engine/compile-step.js';
 import { resolveConfig, type UserConfig } from '../src/engine/config.js';
 import { buildEngine } from '../src/engine/initialize.js';
 import { type ModelSource, openModel } from '../src/engine/model-source.js';
+import type { OptimizerPhase } from '../src/engine/optimizer-phase.js';
 import { fullName, planFlatLayout } from '../src/nn/flat-layout.js';
 import { liveTensors, type Tensor } from '../src/tensor/tensor.js';
 import { PLAIN_MODEL } from './plain-model.js';
@@ -30,6 +31,10 @@ interface Task {
   /** Where to save after the second step. */
   readonly save?: string;
   readonly load?: string;
+  /** Of the second step, for its prediction; left out: warm-up. */
+  readonly phase?: OptimizerPhase;
+  /** Left out: all are on one host. */
+  readonly ranksPerHost?: number;
 }
 const task = JSON.parse(taskText) as Task;
 
@@ -38,7 +43,7 @@ const source: ModelSource =
   config.model === undefined || task.plain
     ? { model: PLAIN_MODEL }
     : openModel({ ...config, model: config.model });
-const world = joinAsRank(config, place);
+const world = joinAsRank(config, place, task.ranksPerHost);
 const engine = buildEngine({ config, source, world, sequenceLength: LENGTH });
 
 const rows = config.train_batch_size / worldSize;
@@ -69,6 +74,8 @@ const { reports } = compileStep({
   layout,
   goal: 'update',
   sequenceLength: LENGTH,
+  ...(world.hosts && { hosts: world.hosts }),
+  ...(task.phase && { phase: task.phase }),
 });
 const predicted = reports[rank]?.collectives.reduce((sum, { sentBytes }) => sum + sentBytes, 0);
 const optimizerBytes = engine.optimizerStateBytes;

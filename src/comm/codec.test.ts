@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { tensor } from '../tensor/create.js';
 import { empty } from '../tensor/generated/functions.js';
 import { scope } from '../tensor/tensor.js';
-import { type Codec, compress, createCodec, decompress, largestMagnitude } from './codec.js';
+import { type Codec, createCodec, decode, encoded, largestMagnitude } from './codec.js';
 
 const FP16 = createCodec({ type: 'fp16' });
 const BF16 = createCodec({ type: 'bf16' });
@@ -64,11 +64,12 @@ const HUGEST = (2 - 2 ** -23) * 2 ** 127;
 function roundTrip(values: readonly number[], codec: Codec): readonly number[] {
   return scope(() => {
     const sent = tensor(values);
-    const scale = codec.scaleFor(codec.usesMaximum ? largestMagnitude(sent) : 0);
-    const message = empty([values.length], { dtype: codec.dtype });
-    compress(sent, scale, message);
+    const coder = codec.coder(codec.usesMaximum ? largestMagnitude(sent) : 0);
+    const message = encoded(sent, codec, coder);
+    assert.deepEqual(sent.toArray(), [...Float32Array.from(values)], 'encoding changed the values');
+    assert.equal(message.elements, codec.messageElements(values.length));
     const arrived = empty([values.length]);
-    decompress(message, scale, arrived);
+    decode(message, arrived, coder);
     return arrived.toArray();
   });
 }
@@ -157,16 +158,23 @@ test('a static scale may be any number, and costs at most two roundings of fp32 
 });
 
 test('the dynamic scale is the largest power of two that keeps the maximum in fp16', () => {
+  /** What stands in a message for a value, where no value is larger than the maximum. */
+  const written = (value: number, maximum: number): number =>
+    scope(() =>
+      encoded(tensor([value]), DYNAMIC, DYNAMIC.coder(maximum))
+        .to('float32')
+        .item(),
+    );
   const check = (magnitude: number) => {
-    const maximum = Math.abs(magnitude);
-    const scale = DYNAMIC.scaleFor(maximum);
-    assert.ok(Number.isInteger(Math.log2(scale)));
-    assert.ok(scale * maximum <= 65_504 && 2 * scale * maximum > 65_504, `scale ${scale} for ${maximum}`);
+    const code = written(magnitude, Math.abs(magnitude));
+    assert.ok(Math.abs(code) <= 65_504 && Math.abs(code) > 65_504 / 2 - 16, `${code} for ${magnitude}`);
+    const exact = code / magnitude;
+    const scale = 2 ** Math.round(Math.log2(exact));
+    assert.ok(Math.abs(exact / scale - 1) <= 2 ** -11, `a scale of ${exact} for ${magnitude}`);
   };
   fc.assert(fc.property(between(-126, 128), check));
-  for (const edge of [TINIEST, HUGEST, 65_504, 65_505, 1, 2 ** -14, 65_504 * 2 ** -30, 65_504.004])
-    check(edge);
-  for (const edge of [0, Infinity, NaN]) assert.equal(DYNAMIC.scaleFor(edge), 1);
+  for (const edge of [TINIEST, 65_504, 65_505, 1, 2 ** -14, 65_504 * 2 ** -30, 65_504.004]) check(edge);
+  for (const edge of [0, Infinity, NaN]) assert.equal(written(3, edge), 3);
 });
 
 test('with the dynamic scale nothing finite becomes infinite, and little is lost', () => {

@@ -1,27 +1,46 @@
 import type { DType } from '../tensor/dtype.js';
-import type { Tensor } from '../tensor/tensor.js';
+import { empty } from '../tensor/generated/functions.js';
+import { scope, type Tensor } from '../tensor/tensor.js';
 import { bf16 } from './codec/bf16.js';
 import { fp16 } from './codec/fp16.js';
 import { fp16Dynamic } from './codec/fp16-dynamic.js';
 import { fp16Static } from './codec/fp16-static.js';
+import { int4 } from './codec/int4.js';
+import { int8 } from './codec/int8.js';
+import { oneBit } from './codec/one-bit.js';
+import { forPieces } from './codec/pieces.js';
 import type { ActiveCompression } from './config.js';
 
 /**
- * How fp32 values travel in 16 bits: multiplied by a scale, rounded to the nearest value of a dtype, and on
- * arrival divided by the scale. What is too large for the dtype arrives as infinite, NaN as NaN, what is less
- * than half of the smallest number as zero.
+ * How fp32 values travel in fewer bytes. A message is a flat tensor by itself: what it says depends on nothing but
+ * the values that were put into it and, where `usesMaximum`, on what the ranks agreed on.
  */
 export interface Codec {
-  /** The dtype on the wire, two bytes an element. */
-  readonly dtype: Extract<DType, 'float16' | 'bfloat16'>;
-  /** Whether the scale depends on the values, so that the ranks must agree on their largest magnitude first. */
+  /** Of the elements of a message. */
+  readonly dtype: DType;
+  /** Whether the ranks must agree on their largest magnitude first. */
   readonly usesMaximum: boolean;
   /**
-   * The factor on the values before they are rounded.
-   *
-   * @param maximum no value is larger than this on any rank; infinite where one is not finite
+   * Whether so much is lost that sums come out right only in the long run, and only where the sender adds what one
+   * message lost to the values of the next (error feedback).
    */
-  scaleFor(maximum: number): number;
+  readonly feedsBack: boolean;
+  /** Elements of a message of so many values. */
+  messageElements(values: number): number;
+  /**
+   * The coding of values of which none is larger than `maximum` on any rank; infinite where one is not finite. It
+   * says nothing where `usesMaximum` is false.
+   */
+  coder(maximum: number): Coder;
+}
+
+export interface Coder {
+  /** Values are decoded in pieces of so many, the last of a message being shorter. */
+  readonly pieceElements: number;
+  /** Puts flat values into a message, and leaves them as they are. */
+  encode(values: Tensor, message: Tensor): void;
+  /** What a message says of its values from `start` on, into as many fp32 elements as the piece has. */
+  decodePiece(message: Tensor, start: number, target: Tensor): void;
 }
 
 /** The codec that a configuration names. */
@@ -35,37 +54,50 @@ export function createCodec(compression: ActiveCompression): Codec {
       return fp16Dynamic;
     case 'bf16':
       return bf16;
+    case 'int8':
+      return int8(compression.block_size);
+    case 'int4':
+      return int4(compression.block_size);
+    case 'one-bit':
+      return oneBit;
     default:
       return compression satisfies never;
   }
 }
 
-/** Puts `values` into `message`, which is of the codec's dtype. The values are scaled in place on the way. */
-export function compress(values: Tensor, scale: number, message: Tensor): void {
-  message.copy_(multiply(values, scale));
+/** A message of flat values. */
+export function encoded(values: Tensor, codec: Codec, coder: Coder): Tensor {
+  const elements = codec.messageElements(values.elements);
+  const message = empty([elements], { dtype: codec.dtype, device: values.device });
+  coder.encode(values, message);
+  return message;
 }
 
-/** Puts what a message says into `values`. */
-export function decompress(message: Tensor, scale: number, values: Tensor): void {
-  multiply(values.copy_(message), 1 / scale);
+/** Puts what a message says into flat values of any floating dtype. */
+export function decode(message: Tensor, values: Tensor, coder: Coder): void {
+  forPieces(values, coder.pieceElements, (piece, start) => {
+    if (piece.dtype === 'float32') coder.decodePiece(message, start, piece);
+    else piece.copy_(decodedPiece(message, start, piece, coder));
+  });
 }
 
-/** An fp32 scalar reaches from 2^-149 to 2^128, less than scales of tiny gradients need. */
-const LARGEST_EXPONENT = 100;
+/** Adds what a message says to flat fp32 values, or takes it away from them. */
+export function addDecoded(message: Tensor, values: Tensor, coder: Coder, sign: 1 | -1 = 1): void {
+  forPieces(values, coder.pieceElements, (piece, start) => {
+    piece.add_(decodedPiece(message, start, piece, coder), { alpha: sign });
+  });
+}
 
-/** In place. A power of two changes no bit of a significand, however large it is. */
-export function multiply(values: Tensor, factor: number): Tensor {
-  const exponent = Math.log2(factor);
-  if (exponent === 0) return values;
-  if (Math.abs(exponent) <= LARGEST_EXPONENT) return values.mul_(factor);
-  const first = 2 ** (Math.sign(exponent) * LARGEST_EXPONENT);
-  return values.mul_(first).mul_(factor / first);
+function decodedPiece(message: Tensor, start: number, { shape, device }: Tensor, coder: Coder): Tensor {
+  const decoded = empty(shape, { device });
+  coder.decodePiece(message, start, decoded);
+  return decoded;
 }
 
 /** The largest magnitude among the values; infinite where one is infinite or NaN. */
 export function largestMagnitude(values: Tensor): number {
   if (values.elements === 0) return 0;
-  const [smallest, largest] = values.aminmax();
-  const magnitude = Math.max(-smallest.item(), largest.item());
+  const [smallest, largest] = scope(() => values.aminmax().map((bound) => bound.item()));
+  const magnitude = Math.max(-(smallest ?? 0), largest ?? 0);
   return Number.isNaN(magnitude) ? Number.POSITIVE_INFINITY : magnitude;
 }

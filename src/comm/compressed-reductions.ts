@@ -4,8 +4,9 @@ import { tensor } from '../tensor/create.js';
 import { empty } from '../tensor/generated/functions.js';
 import { keep, scope, type Tensor } from '../tensor/tensor.js';
 import { chunkStart } from './chunk.js';
-import { type Codec, compress, decompress, largestMagnitude, multiply } from './codec.js';
+import { addDecoded, type Codec, type Coder, decode, encoded, largestMagnitude } from './codec.js';
 import type { ProcessGroup } from './process-group.js';
+import { type Hosts, hostIndex, laneMembers } from './topology.js';
 import type { Work } from './work.js';
 
 /** What compressed reductions are made of. */
@@ -15,16 +16,27 @@ export type CompressedTransport = Pick<ProcessGroup, 'rank' | 'worldSize' | 'all
 const SCATTER_TAG = 0x7b01;
 const GATHER_TAG = 0x7b02;
 
+/** What earlier messages of the same values lost, which the next ones say with theirs: fp32, updated in place. */
+export interface MessageErrors {
+  /** Like all the values that this rank encodes (1-bit Adam: worker error). */
+  readonly worker: Tensor;
+  /** Like the chunk that this rank owns, whose sum it encodes (server error). Not for a reduce-scatter. */
+  readonly server?: Tensor;
+}
+
 /**
- * Sums over the ranks that travel in 16 bits and are made in fp32. Rank r owns the r-th chunk of the values:
+ * Sums over the ranks that travel as a codec's messages and are made in fp32. Rank r owns the r-th chunk of the values:
  *
  * 1. the ranks agree on the largest magnitude, where the codec needs it;
- * 2. every rank compresses all its values and sends each other rank the chunk that that one owns;
+ * 2. every rank encodes all its values and sends each other rank the chunk that that one owns;
  * 3. the owner adds what the ranks say in the order of ranks, in fp32. A reduce-scatter ends here;
- * 4. the owner compresses the sum and sends it to all others, and everybody decompresses.
+ * 4. the owner encodes the sum and sends it to all others, and everybody decodes.
  *
- * The result of an all-reduce is the same on all ranks to the last bit, and where chunks end has no influence on
- * either kind of sum.
+ * With error feedback, what the messages of steps 2 and 4 lost is kept by those who sent them, and added to what they
+ * encode the next time.
+ *
+ * The result of an all-reduce is the same on all ranks to the last bit. Where chunks end has no influence on either kind
+ * of sum in 16 bits; codes with blocks begin one with every chunk.
  *
  * [Note: overlap] Messages travel on the transport's threads; compression and sums need this one. A reduction
  * therefore goes on by one stage whenever a later one is started, when what it waits for has had a backward's
@@ -39,19 +51,35 @@ export class CompressedReductions {
     this.#transport = transport;
   }
 
-  /** Starts the sum of flat fp32 values over all ranks, in place. */
-  allReduce(values: Tensor, codec: Codec): Work {
-    return this.#start(allReduce(this.#transport, values, codec));
+  /**
+   * Starts the sum of flat fp32 values over all ranks, in place.
+   *
+   * @param errors what the codec asks for by `feedsBack`; without it everything that is lost stays lost
+   */
+  allReduce(values: Tensor, codec: Codec, errors?: Required<MessageErrors>): Work {
+    return this.#start(allReduce(this.#transport, values, codec, errors));
   }
 
   /**
    * Starts the sum over all ranks of what each has for this one, which becomes row `rank` of the values; the
-   * other rows are lost.
+   * other rows may be lost.
    *
    * @param values fp32, a row for each rank
+   * @param errors of the shape of the values
    */
-  reduceScatter(values: Tensor, codec: Codec): Work {
-    return this.#start(reduceScatter(this.#transport, values, codec));
+  reduceScatter(values: Tensor, codec: Codec, errors?: MessageErrors): Work {
+    return this.#start(reduceScatter(this.#transport, values, codec, errors));
+  }
+
+  /**
+   * As `reduceScatter`, where ranks share hosts: those of a host add up what they have for every rank of their lane (the
+   * ranks at one position on each host) in full precision, and only these sums are encoded, on their way between
+   * hosts (ZeRO++, arXiv 2306.10209). What an owner has itself and what its host adds to it is rounded nowhere.
+   *
+   * @param hosts the ranks of each host, equally many
+   */
+  reduceScatterBetweenHosts(values: Tensor, codec: Codec, hosts: Hosts): Work {
+    return this.#start(reduceScatterBetweenHosts(this.#transport, values, codec, hosts));
   }
 
   #start(reduction: Stages): Work {
@@ -77,35 +105,105 @@ export class CompressedReductions {
 /** Something that yields where it has to wait for other ranks. */
 type Stages<Result = void> = Generator<undefined, Result>;
 
-function* allReduce(transport: CompressedTransport, values: Tensor, codec: Codec): Stages {
+function* allReduce(
+  transport: CompressedTransport,
+  values: Tensor,
+  codec: Codec,
+  errors: Required<MessageErrors> | undefined,
+): Stages {
   const { rank, worldSize } = transport;
-  const flat = keep(values.view([-1]));
-  const maximum = yield* agreedMaximum(transport, flat, codec);
-  const scale = codec.scaleFor(maximum);
-  const message = keep(compressed(flat, scale, codec));
-  const chunks = chunksOf(message, worldSize).map(keep);
-  const own = chunks[rank];
-  invariant(own, `rank ${rank} owns no chunk`);
-  const sum = keep(flat.narrow(0, chunkStart(flat.elements, rank, worldSize), own.elements));
-  yield* addUp(transport, chunks, sum);
+  const chunks = chunksOf(values.view([-1]), worldSize).map(keep);
+  const sum = at(chunks, rank);
+  const server = errors && keep(errors.server.alias());
+  const lost = errors && chunksOf(errors.worker.view([-1]), worldSize).map(keep);
+  const maximum = yield* agreedMaximum(transport, values, codec);
+  const coder = codec.coder(maximum);
+  const messages = encodeAll(chunks, lost, codec, coder);
+  yield* addUp(transport, messages, sum, coder);
 
-  const sumScale = codec.scaleFor(maximum * worldSize);
-  compress(sum, sumScale / scale, own);
-  yield* exchange(transport, (peer) => [own, chunks[peer]], GATHER_TAG);
-  decompress(message, sumScale, flat);
-  for (const each of [flat, message, sum, ...chunks]) each.dispose();
+  const sumCoder = codec.coder(maximum * worldSize);
+  const own = at(messages, rank);
+  if (server === undefined) sumCoder.encode(sum, own);
+  else encodeWithError(sum, server, sumCoder, own);
+  yield* exchange(transport, (peer) => [own, messages[peer]], GATHER_TAG);
+  for (const [peer, message] of messages.entries()) decode(message, at(chunks, peer), sumCoder);
+  server?.dispose();
+  for (const each of [...chunks, ...messages, ...(lost ?? [])]) each.dispose();
 }
 
-function* reduceScatter(transport: CompressedTransport, values: Tensor, codec: Codec): Stages {
+function* reduceScatter(
+  transport: CompressedTransport,
+  values: Tensor,
+  codec: Codec,
+  errors: MessageErrors | undefined,
+): Stages {
   const { rank, worldSize } = transport;
-  const rows = keep(values.alias());
-  const scale = codec.scaleFor(yield* agreedMaximum(transport, rows, codec));
-  const message = keep(compressed(rows, scale, codec));
-  const chunks = Array.from({ length: worldSize }, (_, peer) => keep(message.select(0, peer)));
-  const sum = keep(rows.select(0, rank));
-  yield* addUp(transport, chunks, sum);
-  multiply(sum, 1 / scale);
-  for (const each of [rows, message, sum, ...chunks]) each.dispose();
+  const rowsOf = (matrix: Tensor) => Array.from({ length: worldSize }, (_, row) => matrix.select(0, row));
+  const rows = rowsOf(values).map(keep);
+  const lost = errors && rowsOf(errors.worker).map(keep);
+  const coder = codec.coder(yield* agreedMaximum(transport, values, codec));
+  const messages = encodeAll(rows, lost, codec, coder);
+  yield* addUp(transport, messages, at(rows, rank), coder);
+  for (const each of [...rows, ...messages, ...(lost ?? [])]) each.dispose();
+}
+
+function* reduceScatterBetweenHosts(
+  transport: CompressedTransport,
+  values: Tensor,
+  codec: Codec,
+  hosts: Hosts,
+): Stages {
+  const { rank } = transport;
+  const rows = Array.from({ length: transport.worldSize }, (_, row) => keep(values.select(0, row)));
+  const neighbours = hosts[hostIndex(hosts, rank)] ?? [];
+  const lane = neighbours.indexOf(rank);
+
+  const inside = neighbours.flatMap((peer, peerLane) =>
+    peer === rank
+      ? []
+      : laneMembers(hosts, lane).map((owner, host) => {
+          const sent = at(rows, at(laneMembers(hosts, peerLane), host));
+          return { peer, owner, sent, received: keep(empty(sent.shape, { device: sent.device })) };
+        }),
+  );
+  yield* exchangeAll(transport, inside, SCATTER_TAG);
+  for (const { owner, received } of inside) {
+    at(rows, owner).add_(received);
+    received.dispose();
+  }
+
+  const coder = codec.coder(0);
+  const between = laneMembers(hosts, lane).flatMap((peer) => {
+    if (peer === rank) return [];
+    const sent = keep(encoded(at(rows, peer), codec, coder));
+    return [{ peer, sent, received: keep(empty(sent.shape, { dtype: sent.dtype, device: sent.device })) }];
+  });
+  yield* exchangeAll(transport, between, GATHER_TAG);
+  for (const { received } of between) addDecoded(received, at(rows, rank), coder);
+  for (const { sent, received } of between) for (const each of [sent, received]) each.dispose();
+  for (const row of rows) row.dispose();
+}
+
+/** A message of each chunk; with errors, what these say is said too, and becomes what is lost now. */
+function encodeAll(
+  chunks: readonly Tensor[],
+  errors: readonly Tensor[] | undefined,
+  codec: Codec,
+  coder: Coder,
+): readonly Tensor[] {
+  return chunks.map((chunk, index) => {
+    const elements = codec.messageElements(chunk.elements);
+    const message = keep(empty([elements], { dtype: codec.dtype, device: chunk.device }));
+    if (errors === undefined) coder.encode(chunk, message);
+    else encodeWithError(chunk, at(errors, index), coder, message);
+    return message;
+  });
+}
+
+/** Encodes values with what was lost before, and keeps what is lost now. */
+function encodeWithError(values: Tensor, error: Tensor, coder: Coder, message: Tensor): void {
+  coder.encode(error.add_(values), message);
+  addDecoded(message, error, coder, -1);
 }
 
 /** The largest magnitude on any rank, infinite where one is not finite; 0 where the codec does not ask. */
@@ -125,29 +223,23 @@ function* agreedMaximum(
   return maximum;
 }
 
-/** Sends the others their chunks and makes `sum` that in fp32 of what every rank says, in the order of ranks. */
-function* addUp(transport: CompressedTransport, chunks: readonly Tensor[], sum: Tensor): Stages {
+/** Sends the others their messages and makes `sum` that in fp32 of what every rank says, in the order of ranks. */
+function* addUp(
+  transport: CompressedTransport,
+  messages: readonly Tensor[],
+  sum: Tensor,
+  coder: Coder,
+): Stages {
   const { rank } = transport;
-  const own = chunks[rank];
-  invariant(own, `rank ${rank} owns no chunk`);
-  const parts = chunks.map((_, peer) =>
+  const own = at(messages, rank);
+  const parts = messages.map((_, peer) =>
     peer === rank ? own : keep(empty(own.shape, { dtype: own.dtype, device: own.device })),
   );
-  yield* exchange(transport, (peer) => [chunks[peer], parts[peer]], SCATTER_TAG);
+  yield* exchange(transport, (peer) => [messages[peer], parts[peer]], SCATTER_TAG);
   for (const [peer, part] of parts.entries()) {
-    if (peer === 0) sum.copy_(part);
-    else addInPieces(part, sum);
+    if (peer === 0) decode(part, sum, coder);
+    else addDecoded(part, sum, coder);
     if (peer !== rank) part.dispose();
-  }
-}
-
-/** libtorch converts the elements to fp32 before it adds them: so many at a time, which takes 64 KiB. */
-const PIECE = 2 ** 14;
-
-function addInPieces(part: Tensor, sum: Tensor): void {
-  for (let start = 0; start < part.elements; start += PIECE) {
-    const elements = Math.min(PIECE, part.elements - start);
-    sum.narrow(0, start, elements).add_(part.narrow(0, start, elements));
   }
 }
 
@@ -158,28 +250,40 @@ function* exchange(
   tag: number,
 ): Stages {
   const { rank, worldSize } = transport;
-  const works: Work[] = [];
   // The next rank first, so that no rank is everybody's first.
-  for (let step = 1; step < worldSize; step += 1) {
-    const peer = (rank + step) % worldSize;
+  const messages = Array.from({ length: worldSize - 1 }, (_, step) => {
+    const peer = (rank + 1 + step) % worldSize;
     const [sent, received] = tensorsFor(peer);
     invariant(sent && received, `there is no chunk for rank ${peer}`);
-    works.push(transport.receive(received, peer, tag), transport.send(sent, peer, tag));
-  }
+    return { peer, sent, received };
+  });
+  yield* exchangeAll(transport, messages, tag);
+}
+
+/** Sends tensors and receives others, those of one peer in their order. */
+function* exchangeAll(
+  transport: Pick<CompressedTransport, 'send' | 'receive'>,
+  messages: readonly { readonly peer: number; readonly sent: Tensor; readonly received: Tensor }[],
+  tag: number,
+): Stages {
+  const works = messages.flatMap(({ peer, sent, received }) => [
+    transport.receive(received, peer, tag),
+    transport.send(sent, peer, tag),
+  ]);
   yield;
   for (const work of works) work.wait();
 }
 
-function compressed(values: Tensor, scale: number, { dtype }: Codec): Tensor {
-  const message = empty(values.shape, { dtype, device: values.device });
-  compress(values, scale, message);
-  return message;
+/** One part for each rank, as equal as can be. */
+export function chunksOf(flat: Tensor, ranks: number): readonly Tensor[] {
+  return Array.from({ length: ranks }, (_, rank) => {
+    const start = chunkStart(flat.elements, rank, ranks);
+    return flat.narrow(0, start, chunkStart(flat.elements, rank + 1, ranks) - start);
+  });
 }
 
-/** One part for each rank, as equal as can be. */
-function chunksOf(message: Tensor, ranks: number): readonly Tensor[] {
-  return Array.from({ length: ranks }, (_, rank) => {
-    const start = chunkStart(message.elements, rank, ranks);
-    return message.narrow(0, start, chunkStart(message.elements, rank + 1, ranks) - start);
-  });
+function at<Thing>(things: readonly Thing[], rank: number): Thing {
+  const thing = things[rank];
+  invariant(thing !== undefined, `there is nothing for rank ${rank}`);
+  return thing;
 }

@@ -11,10 +11,35 @@ export const meshSchema = z
   .prefault({})
   .describe('The layout of the ranks; data parallelism takes world size / (pipeline × tensor).');
 
-const COMPRESSION_TYPES = ['none', 'fp16', 'fp16-static', 'fp16-dynamic', 'bf16'] as const;
+const COMPRESSION_TYPES = [
+  'none',
+  'fp16',
+  'fp16-static',
+  'fp16-dynamic',
+  'bf16',
+  'int8',
+  'int4',
+  'one-bit',
+] as const;
 
 /** In the middle between no overflow and no loss of small values for most models; 2^24 is the other usual one. */
 const STANDARD_SCALE = 2 ** 16;
+
+/** A scale costs 128 values 1/4 bit each, and 32 values one bit each, which 4 bits cannot do without in long runs. */
+const STANDARD_BLOCK_SIZES = { int8: 128, int4: 32 } as const;
+
+/** Whole bytes of any code, and scales on four-byte borders. */
+const BLOCK_SIZE_STEP = 32;
+
+function blockSize(standard: number) {
+  return z
+    .int()
+    .multipleOf(BLOCK_SIZE_STEP)
+    .min(BLOCK_SIZE_STEP)
+    .max(65_536)
+    .default(standard)
+    .describe('Values that share a scale.');
+}
 
 /** `communication.compression`: a name, or an object where there is more to say. */
 const compressionSchema = z.union([
@@ -28,12 +53,15 @@ const compressionSchema = z.union([
       .default(STANDARD_SCALE)
       .describe('The factor on the gradient of the mean loss before it is rounded to fp16.'),
   }),
+  z.strictObject({ type: z.literal('int8'), block_size: blockSize(STANDARD_BLOCK_SIZES.int8) }),
+  z.strictObject({ type: z.literal('int4'), block_size: blockSize(STANDARD_BLOCK_SIZES.int4) }),
 ]);
 
 /** How gradients are compressed, with nothing left open. */
 export type ActiveCompression =
-  | { readonly type: 'fp16' | 'fp16-dynamic' | 'bf16' }
-  | { readonly type: 'fp16-static'; readonly scale: number };
+  | { readonly type: 'fp16' | 'fp16-dynamic' | 'bf16' | 'one-bit' }
+  | { readonly type: 'fp16-static'; readonly scale: number }
+  | { readonly type: 'int8' | 'int4'; readonly block_size: number };
 
 export type Compression = { readonly type: 'none' } | ActiveCompression;
 
@@ -50,10 +78,18 @@ export function compressionOf({
   return compression ?? (dtype === 'fp32' ? 'none' : dtype);
 }
 
-/** A compression by its name, or as it is. */
-export function withStandardScale(written: CompressionSetting): Compression {
+/** A compression by its name alone, which takes what is usual, or as it is. */
+export function completeCompression(written: CompressionSetting): Compression {
   if (typeof written !== 'string') return written;
-  return written === 'fp16-static' ? { type: written, scale: STANDARD_SCALE } : { type: written };
+  switch (written) {
+    case 'fp16-static':
+      return { type: written, scale: STANDARD_SCALE };
+    case 'int8':
+    case 'int4':
+      return { type: written, block_size: STANDARD_BLOCK_SIZES[written] };
+    default:
+      return { type: written };
+  }
 }
 
 /** The `communication_data_type` key: DeepSpeed's name for a plain cast on the wire. */
@@ -107,9 +143,11 @@ export const communicationSchema = z
     compression: compressionSchema
       .optional()
       .describe(
-        'How gradients travel between data-parallel ranks: `none` (fp32), or in 16 bits and summed in fp32: ' +
-          '`fp16`, `fp16-static` (times 65536, or a scale of your own), `fp16-dynamic` (times the largest power ' +
-          'of two that fits, chosen anew for each bucket) or `bf16`. Left out: what `communication_data_type` says.',
+        'How gradients travel between data-parallel ranks, to be summed in fp32: `none` (fp32), `fp16`, ' +
+          '`fp16-static` (times 65536, or a scale of your own), `fp16-dynamic` (times the largest power of two that ' +
+          'fits, chosen anew for each bucket), `bf16`, `int8` or `int4` (whole numbers times a scale for each block ' +
+          'of 128 or 32 values, or of `block_size`), or `one-bit` (signs, where what a message loses is added to the ' +
+          'next). Left out: what `communication_data_type` says.',
       ),
   })
   .prefault({})

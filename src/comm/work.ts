@@ -16,6 +16,19 @@ export interface Work {
 /** A collective that had nothing to do. */
 export const finishedWork: Work = { wait: () => {} };
 
+/** The same work with something to do at its end. */
+export function followedBy(work: Work, finish: () => void): Work {
+  let isDone = false;
+  return {
+    wait: () => {
+      if (isDone) return;
+      work.wait();
+      finish();
+      isDone = true;
+    },
+  };
+}
+
 /** What a pending collective says of itself when it fails, and how long it may take. */
 export interface WorkDescription {
   /** Such as "allReduce of float32 [1000]". */

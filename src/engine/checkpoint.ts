@@ -7,7 +7,14 @@ import { type LoadedCheckpoint, loadCheckpoint, saveCheckpoint } from '../store/
 import type { Device } from '../tensor/dtype.js';
 import { randomState, setRandomState } from '../tensor/random.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { collectTensors } from './collect-tensors.js';
+import { type CollectiveTensor, collectTensors } from './collect-tensors.js';
+import {
+  type ErrorState,
+  errorsToSave,
+  errorTensors,
+  isErrorTensor,
+  loadErrors,
+} from './error-checkpoint.js';
 import { storedSource } from './fill-parameters.js';
 import { gatherBytes } from './gather-bytes.js';
 import { demandSameRun, identityToSave, type RunIdentity } from './run-identity.js';
@@ -25,6 +32,14 @@ export interface TrainingState {
   readonly identity: RunIdentity;
   /** What else the engine goes on from. */
   readonly extra: Readonly<Record<string, JsonValue>>;
+  /** Absent where messages have no errors that are kept. */
+  readonly errors?: ErrorState;
+}
+
+/** A checkpoint that a run goes on from. */
+export interface RestoredCheckpoint extends LoadedCheckpoint {
+  /** What is otherwise than one might expect: to be printed. */
+  readonly notes: readonly string[];
 }
 
 /**
@@ -41,19 +56,24 @@ export function saveTrainingState(
 ): string | undefined {
   const random = gatherBytes(state.group, randomState(state.device));
   const { memory } = state;
-  const tensors = logicalTensors(state).map(({ name, slot, slices }) => ({
+  const tensors: CollectiveTensor[] = logicalTensors(state).map(({ name, slot, slices }) => ({
     name,
     dtype: memory.dtypeOf(slot),
     shape: slot.shape,
     read: () => memory.read(slot, slices),
   }));
+  if (state.errors !== undefined) tensors.push(...errorTensors(state.errors, trainedSlots(state)));
   const folder = collectTensors(state.group, tensors, (sources) =>
     saveCheckpoint(directory, {
       state: {
         step: steps,
         data: { seed: state.seed, position: steps * state.batchSize },
         random: Object.fromEntries(random.map((bytes, rank) => [randomName(rank), bytes])),
-        extra: { ...state.extra, ...identityToSave(state.identity) },
+        extra: {
+          ...state.extra,
+          ...identityToSave(state.identity),
+          ...(state.errors && errorsToSave(state.errors)),
+        },
       },
       tensors: sources,
     }),
@@ -69,7 +89,7 @@ export function saveTrainingState(
  * @throws TrainyardError CHECKPOINT_INVALID when none is whole, or the tensors of the newest are others; CONFIG_CONFLICT when it
  *   belongs to another run.
  */
-export function loadTrainingState(directory: string, state: TrainingState): LoadedCheckpoint | undefined {
+export function loadTrainingState(directory: string, state: TrainingState): RestoredCheckpoint | undefined {
   const checkpoint = loadCheckpoint(directory);
   if (checkpoint === undefined) return undefined;
   demandSameRun(checkpoint, state.identity);
@@ -78,9 +98,10 @@ export function loadTrainingState(directory: string, state: TrainingState): Load
   for (const { name, slot, slices } of tensors) {
     state.memory.fill(slot, storedSource(checkpoint.read(name)), slices);
   }
+  const notes = loadErrors(checkpoint, state.errors, trainedSlots(state));
   const random = checkpoint.state.random[randomName(state.group.rank)];
   if (random !== undefined) setRandomState(random, state.device);
-  return checkpoint;
+  return { ...checkpoint, notes };
 }
 
 /**
@@ -91,7 +112,7 @@ export function loadTrainingState(directory: string, state: TrainingState): Load
 function demandSameTensors(checkpoint: LoadedCheckpoint, tensors: readonly LogicalTensor[]): void {
   const known = new Set(tensors.map(({ name }) => name));
   for (const name of checkpoint.names) {
-    if (!known.has(name)) throw otherTensors(checkpoint, 'no such tensor', name);
+    if (!known.has(name) && !isErrorTensor(name)) throw otherTensors(checkpoint, 'no such tensor', name);
   }
   const saved = new Set(checkpoint.names);
   for (const { name, slot } of tensors) {
@@ -125,13 +146,18 @@ interface LogicalTensor {
  * Parameters under their own names, moments under "optimizer.<state>.<parameter>". What is frozen is as it was in
  * the model that the run began with.
  */
-function logicalTensors({ memory, optimizer }: TrainingState): readonly LogicalTensor[] {
-  const trained = memory.slots.filter(({ trainable }) => trainable);
+function logicalTensors(state: TrainingState): readonly LogicalTensor[] {
+  const { memory, optimizer } = state;
+  const trained = trainedSlots(state);
   const values = trained.map((slot) => ({ name: slot.name, slot, slices: memory.owned.values }));
   const moments = [...optimizer.states].flatMap(([state, slices]) =>
     trained.map((slot) => ({ name: `optimizer.${state}.${slot.name}`, slot, slices })),
   );
   return [...values, ...moments];
+}
+
+function trainedSlots({ memory }: TrainingState): readonly FlatSlot[] {
+  return memory.slots.filter(({ trainable }) => trainable);
 }
 
 function randomName(rank: number): string {

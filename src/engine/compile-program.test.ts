@@ -39,6 +39,7 @@ const worlds = fc
       { type: 'bf16' } as const,
       { type: 'fp16-dynamic' } as const,
       { type: 'fp16-static', scale: 2 ** 16 } as const,
+      { type: 'one-bit' } as const,
     ),
     precision: fc.constantFrom<Precision>(
       { dtype: 'float32' },
@@ -92,7 +93,7 @@ test('every compiled program passes its check and means one synchronous step', (
       assert.equal(meaning(programs), intendedMeaning(programs));
       const [program] = programs;
       assert.ok(program);
-      if (program.sharding?.gradients === 'released') return;
+      if (program.sharding?.gradients === 'released' || program.errorFeedback !== undefined) return;
       const sent = reports
         .flatMap(({ collectives }) => collectives)
         .reduce((sum, { sentBytes }) => sum + sentBytes, 0);
@@ -315,6 +316,8 @@ class SymbolicRank {
   #norm: string | undefined;
   #checked: string | undefined;
   readonly #updates: string[] = [];
+  #errorCopy: 'in time' | 'too late' | undefined;
+  readonly #restored: string[] = [];
 
   constructor(
     readonly program: Program,
@@ -398,6 +401,18 @@ class SymbolicRank {
         if (this.#whole.has(instruction.block)) throw new Fault('cast twice');
         this.#whole.set(instruction.block, 'whole');
         return;
+      case 'accumulate':
+        throw new Fault('no momentum is exchanged here');
+      case 'remember':
+        if (this.#errorCopy) throw new Fault('copied twice');
+        this.#errorCopy = /reduce|scatter/.test(this.meetings.join()) ? 'too late' : 'in time';
+        return;
+      case 'restore':
+        if (!this.#errorCopy || !this.#checked) throw new Fault('nothing to restore');
+        if (/reduce|scatter/.test([...this.#flying.keys()].join())) throw new Fault('a message on its way');
+        this.#restored.push(this.#errorCopy);
+        this.#errorCopy = undefined;
+        return;
       case 'check':
         if (this.program.sharding !== undefined && this.#agreed === undefined) throw new Fault('not agreed');
         this.#checked = this.#everything();
@@ -457,6 +472,8 @@ class SymbolicRank {
     if (this.#alive.size > 0) return `leak of ${[...this.#alive]}`;
     if (this.#flying.size > 0) return 'unfinished reduction';
     if (this.#prepared.size > 0) return 'gradients left in memory';
+    const restored = this.program.errorFeedback?.isRestored ? 'in time' : '';
+    if (this.#errorCopy || this.#restored.join() !== restored) return 'errors of messages';
     const isKept = this.program.sharding?.parameters !== 'released';
     if ([...this.#whole.values()].some((state) => !isKept || state === 'flying')) return 'parameters left';
     return `norm[${this.#norm}] updates${this.#updates.join('')}`;

@@ -1,3 +1,4 @@
+import type { ActiveCompression } from '../comm/config.js';
 import type { FlatLayout } from '../nn/flat-layout.js';
 import type { Precision } from '../precision/config.js';
 import { mixedPrecision } from '../precision/mixed-precision.js';
@@ -6,8 +7,16 @@ import { recomputeBlocks } from '../recompute/recompute-blocks.js';
 import { type ScheduleOptions, schedule } from '../step/passes/schedule.js';
 import type { Pass, Program, ProgramBlock } from '../step/program.js';
 import { type CompressReductionsOptions, compressReductions } from '../zero/compress-reductions.js';
+import {
+  type ExchangeMomentumOptions,
+  exchangeMomentum,
+  reserveMomentum,
+} from '../zero/exchange-momentum.js';
 import { type GatherParametersOptions, gatherParameters } from '../zero/gather-parameters.js';
+import { keepErrors } from '../zero/keep-errors.js';
 import { limitInFlight } from '../zero/limit-in-flight.js';
+import { quantizeGathers } from '../zero/quantize-gathers.js';
+import { quantizeScatters } from '../zero/quantize-scatters.js';
 import { type ReduceGradientsOptions, reduceGradients } from '../zero/reduce-gradients.js';
 import { scatterGradients } from '../zero/scatter-gradients.js';
 import { type ShardStateOptions, shardState } from '../zero/shard-state.js';
@@ -37,7 +46,20 @@ export interface ProgramInputs {
   readonly zero?: ZeroOptions;
   /** Absent: gradients travel as they are. */
   readonly compression?: CompressReductionsOptions;
+  /** How parameters travel where they are divided; absent: as blocks compute with them. */
+  readonly quantizedWeights?: ActiveCompression;
+  /** How the sums of hosts travel to other hosts; absent: as all gradients do. */
+  readonly quantizedGradients?: ActiveCompression;
+  /** Absent: gradients are summed throughout. */
+  readonly momentum?: MomentumOptions;
+  /** The ranks of each host. */
+  readonly hosts?: Program['hosts'];
   readonly precision: Precision;
+}
+
+/** Of an optimizer whose ranks exchange a momentum, once it is frozen. */
+export interface MomentumOptions extends ExchangeMomentumOptions {
+  readonly isFrozen: boolean;
 }
 
 /** How the training state is divided (ZeRO). */
@@ -54,12 +76,32 @@ export function compileProgram(inputs: ProgramInputs): Program {
     ...(inputs.keptInputs === 'host' ? [offloadKeptInputs] : []),
     ...dataParallelPasses(inputs),
     mixedPrecision(inputs.precision),
+    keepErrors(),
   ];
   return passes.reduce((program, pass) => pass(program), emptyProgram(inputs));
 }
 
 function dataParallelPasses(inputs: ProgramInputs): readonly Pass[] {
-  const { zero, layout, gradients, compression } = inputs;
+  const { momentum } = inputs;
+  if (momentum === undefined) return gradientPasses(inputs);
+  const passes = momentum.isFrozen ? momentumPasses(inputs, momentum) : gradientPasses(inputs);
+  return [...passes, reserveMomentum(momentum)];
+}
+
+/** Gradients stay with their ranks. */
+function momentumPasses(
+  { zero, layout, gradients }: ProgramInputs,
+  momentum: MomentumOptions,
+): readonly Pass[] {
+  const exchange = exchangeMomentum(momentum);
+  const limit = limitInFlight(gradients.overlap ? MOST_COMPRESSED : 0);
+  return zero === undefined
+    ? [exchange, limit]
+    : [shardState({ ...zero, ranges: layout.ranges }), exchange, limit, gatherParameters(zero)];
+}
+
+function gradientPasses(inputs: ProgramInputs): readonly Pass[] {
+  const { zero, layout, gradients, compression, quantizedGradients, quantizedWeights } = inputs;
   const compress = compression === undefined ? [] : [compressReductions(compression)];
   const limit = limitInFlight(mostInFlight(inputs));
   return zero === undefined
@@ -68,8 +110,10 @@ function dataParallelPasses(inputs: ProgramInputs): readonly Pass[] {
         shardState({ ...zero, ranges: layout.ranges }),
         scatterGradients,
         ...compress,
+        ...(quantizedGradients ? [quantizeScatters(quantizedGradients)] : []),
         limit,
         gatherParameters(zero),
+        ...(quantizedWeights ? [quantizeGathers(quantizedWeights)] : []),
       ];
 }
 
@@ -102,6 +146,7 @@ function emptyProgram(inputs: ProgramInputs): Program {
     readsInPlace: inputs.readsInPlace ?? false,
     hostIsApart: inputs.hostIsApart ?? false,
     groups: { data: Array.from({ length: inputs.worldSize }, (_, rank) => rank) },
+    ...(inputs.hosts && { hosts: inputs.hosts }),
     buckets: [],
     instructions: [],
   };

@@ -1,5 +1,5 @@
 import { invariant, TrainyardError } from '../base/errors.js';
-import { withStandardScale } from '../comm/config.js';
+import { type ActiveCompression, completeCompression } from '../comm/config.js';
 import type { Model } from '../nn/block.js';
 import type { FlatLayout } from '../nn/flat-layout.js';
 import { optimizerStateCount } from '../optim/optimizer.js';
@@ -12,6 +12,7 @@ import { compileProgram, type ZeroOptions } from './compile-program.js';
 import type { ResolvedConfig } from './config.js';
 import { constantBytes } from './frozen-memory.js';
 import { measureBlocks } from './measure-blocks.js';
+import type { OptimizerPhase } from './optimizer-phase.js';
 
 /** What a step is compiled from. */
 export interface StepToCompile {
@@ -22,6 +23,10 @@ export interface StepToCompile {
   readonly sequenceLength: number;
   /** As the ranks' process group has it; left out: messages take memory. */
   readonly readsInPlace?: boolean;
+  /** The ranks of each host; left out: all are on one. */
+  readonly hosts?: Program['hosts'];
+  /** Where the optimizer stands, if that makes a difference; left out: at its beginning. */
+  readonly phase?: OptimizerPhase;
   /** What the blocks took in a step of this run. Left out: what they take when they are tried alone. */
   readonly measured?: readonly BlockCosts[];
   /** Bytes that a budget must leave to tensors that no program lists (tables of a model); 0 where left out. */
@@ -32,6 +37,10 @@ export interface StepToCompile {
 
 const FLOAT32_BYTES = 4;
 const INT64_BYTES = 8;
+
+/** DeepSpeed's number of bits; its blocks are of about 8000 values, ours keep more of what is small. */
+const QUANTIZED_WEIGHTS: ActiveCompression = { type: 'int8', block_size: 128 };
+const QUANTIZED_GRADIENTS: ActiveCompression = { type: 'int4', block_size: 128 };
 
 /** The sequence length of a run whose configuration says none: the model's longest, at most 1024. */
 export function defaultSequenceLength(model: Model): number {
@@ -114,14 +123,23 @@ function memoryLimit(
 }
 
 function compileForRank(
-  { config, model, layout, goal, sequenceLength, readsInPlace = false }: StepToCompile,
+  {
+    config,
+    model,
+    layout,
+    goal,
+    sequenceLength,
+    readsInPlace = false,
+    hosts,
+    phase = 'warm-up',
+  }: StepToCompile,
   costs: readonly BlockCosts[],
   recomputed: ReadonlySet<number>,
   rank: number,
 ): Program {
   const tokens = config.train_micro_batch_size_per_gpu * sequenceLength;
   const { zero_optimization: zero, gradient_clipping: clipping, optimizer } = config;
-  const compression = withStandardScale(config.communication.compression);
+  const compression = completeCompression(config.communication.compression);
   return compileProgram({
     rank,
     worldSize: config.data_parallel_size,
@@ -150,6 +168,17 @@ function compileForRank(
     },
     ...(zero.stage !== 0 && { zero: zeroOptions(config, zero.stage) }),
     ...(compression.type !== 'none' && { compression: { compression, sequenceLength } }),
+    ...(zero.zero_quantized_weights && { quantizedWeights: QUANTIZED_WEIGHTS }),
+    ...(zero.zero_quantized_gradients && { quantizedGradients: QUANTIZED_GRADIENTS }),
+    ...(optimizer.type === 'OneBitAdam' && {
+      momentum: {
+        decay: optimizer.params.betas[0],
+        bucketElements: zero.reduce_bucket_size,
+        isFrozen: phase !== 'warm-up',
+        isWhole: phase === 'frozen',
+      },
+    }),
+    ...(hosts && { hosts }),
     precision: precisionOf(config),
   });
 }

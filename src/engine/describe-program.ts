@@ -3,6 +3,7 @@ import { planFlatLayout } from '../nn/flat-layout.js';
 import { printProgram, printReport, programToJson } from '../step/print.js';
 import { compileStep, defaultSequenceLength } from './compile-step.js';
 import { loadConfig, type ResolvedConfig } from './config.js';
+import { severalEqualHosts } from './hosts.js';
 import { openModel } from './model-source.js';
 
 export interface DescribeOptions {
@@ -34,6 +35,8 @@ export function describeProgram({
 }: DescribeOptions): ProgramDescription {
   const { config } = loadConfig(configPath, overrides, { worldSize, requires: ['model'] });
   const { model } = openModel(config);
+  const { topology } = config.communication;
+  const hosts = topology && severalEqualHosts(hostsOf(topology, worldSize));
   const { programs, reports } = compileStep({
     config,
     model,
@@ -41,6 +44,7 @@ export function describeProgram({
     goal: 'update',
     // As it will be where the ranks are on one host, which a description cannot know.
     readsInPlace: mayShareMemory(config, worldSize),
+    ...(hosts && { hosts }),
     sequenceLength: config.data?.sequence_length ?? defaultSequenceLength(model),
   });
   const described = programs.flatMap((program, index) => {

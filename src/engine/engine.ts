@@ -12,15 +12,20 @@ import { type Instruction, instructionText } from '../step/instruction.js';
 import type { Program } from '../step/program.js';
 import { runStep } from '../step/run-step.js';
 import { hasMasters } from '../step/sharding.js';
-import type { LoadedCheckpoint } from '../store/checkpoint.js';
 import { openModelFolder } from '../store/hugging-face/model-folder.js';
-import { type Device, DTYPES } from '../tensor/dtype.js';
+import type { Device } from '../tensor/dtype.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { openFittingAdapter } from './adapter-source.js';
 import { type Batch, cutBatch, toDevice } from './batch.js';
-import { loadTrainingState, saveTrainingState, type TrainingState } from './checkpoint.js';
+import {
+  loadTrainingState,
+  type RestoredCheckpoint,
+  saveTrainingState,
+  type TrainingState,
+} from './checkpoint.js';
 import type { ResolvedConfig } from './config.js';
 import { type EngineData, openEngineData } from './engine-data.js';
+import type { TrainingErrors } from './error-memory.js';
 import { loadAdapter, loadParameters, type ParameterWriter } from './fill-parameters.js';
 import { gatherNumbers } from './gather-bytes.js';
 import { GatheredParameters } from './gathered-parameters.js';
@@ -63,6 +68,8 @@ export interface EngineParts {
   readonly programs: StepPrograms;
   readonly memory: TrainingMemory;
   readonly optimizer: OptimizerGroup;
+  /** Absent where messages lose nothing that must be made good. */
+  readonly errors?: TrainingErrors;
   readonly schedule: Schedule;
   readonly lossScaling: RunLossScaling;
   readonly group: ProcessGroup;
@@ -145,8 +152,7 @@ export class Engine {
 
   /** What the optimizer keeps on this rank from step to step. */
   get optimizerStateBytes(): number {
-    const states = [...this.#parts.optimizer.states.values()].flat();
-    return states.reduce((sum, { elements, dtype }) => sum + elements * DTYPES[dtype].bytes, 0);
+    return this.#parts.optimizer.bytes;
   }
 
   /**
@@ -182,15 +188,24 @@ export class Engine {
 
   /** As `trainBatch`, with each micro-batch made when its turn comes: `trainStep(data.batch(engine.steps))`. */
   trainStep(microBatch: (micro: number) => MicroBatchData, options: StepOptions = {}): StepResult {
-    const { programs, memory, optimizer, schedule, lossScaling, group, flight, device, source } = this.#parts;
+    const { programs, memory, optimizer, errors, schedule, lossScaling, group, flight, device, source } =
+      this.#parts;
     this.#gathered.demandClosed('A training step');
     const step = this.steps + 1;
     const enter = (instruction: Instruction): void =>
       flight?.recorder.enter(`step ${step}, ${instructionText(instruction)}`);
     const startMs = performance.now();
     const { updates, lossScale } = this.#progress;
+    programs.turnTo(updates);
     const { learningRate, momentum } = schedule.at(updates);
-    const resources = { blocks: source.model.blocks, ...memory.resources, group, optimizer };
+    const resources = {
+      blocks: source.model.blocks,
+      ...memory.resources,
+      group,
+      optimizer,
+      ...(errors && { errors }),
+      ...(optimizer.momentum && { momentum: optimizer.momentum }),
+    };
     const inputs = {
       nextBatch: (micro: number) => toDevice(microBatch(micro), device),
       lossScale: lossScaling.factor * lossScale,
@@ -277,18 +292,29 @@ export class Engine {
    *
    * @throws TrainyardError CHECKPOINT_INVALID when none is whole; CONFIG_CONFLICT when it belongs to another run.
    */
-  load(directory: string): Pick<LoadedCheckpoint, 'tag' | 'passedOver'> | undefined {
+  load(directory: string): Pick<RestoredCheckpoint, 'tag' | 'passedOver' | 'notes'> | undefined {
     const checkpoint = loadTrainingState(directory, this.#state());
     if (checkpoint === undefined) return undefined;
     this.#progress.restore(checkpoint);
+    this.#parts.programs.loaded();
     return checkpoint;
   }
 
   #state(): TrainingState {
-    const { memory, optimizer, group, device, config, identity } = this.#parts;
+    const { memory, optimizer, errors, programs, group, device, config, identity } = this.#parts;
     const { seed, train_batch_size: batchSize } = config;
     const extra = this.#progress.toSave();
-    return { memory, optimizer, group, device, identity, seed, batchSize, extra };
+    return {
+      memory,
+      optimizer,
+      group,
+      device,
+      identity,
+      seed,
+      batchSize,
+      extra,
+      ...(errors && { errors: { errors, programs: programs.programs, group } }),
+    };
   }
 
   /** The largest resident memory so far of each rank, in bytes. Every rank must call it. */
@@ -312,9 +338,10 @@ export class Engine {
 
   /** Leaves the other ranks and frees the memory. */
   close(): void {
-    const { group, memory, optimizer, source } = this.#parts;
+    const { group, memory, optimizer, errors, source } = this.#parts;
     group.close();
     optimizer.dispose();
+    errors?.dispose();
     memory.dispose();
     source.model.dispose?.();
   }

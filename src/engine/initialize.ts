@@ -12,9 +12,8 @@ import { threadBudget } from '../launch/threads.js';
 import type { Model } from '../nn/block.js';
 import { type FlatLayout, planFlatLayout } from '../nn/flat-layout.js';
 import { createSchedule } from '../optim/lr-schedules.js';
-import { OptimizerGroup } from '../optim/optimizer-group.js';
 import { precisionOf } from '../precision/config.js';
-import type { Sharding } from '../step/program.js';
+import type { Program, Sharding } from '../step/program.js';
 import type { Device, DType } from '../tensor/dtype.js';
 import { manualSeed } from '../tensor/random.js';
 import { setThreads } from '../tensor/threads.js';
@@ -23,11 +22,14 @@ import { type ResolvedConfig, resolveObject, type UserConfig } from './config.js
 import { demandSameConfiguration } from './demand-same-configuration.js';
 import { deviceOf } from './device.js';
 import { Engine } from './engine.js';
+import { TrainingErrors } from './error-memory.js';
 import { fillParameters, streamSeed } from './fill-parameters.js';
 import { openFrozenMemory, shareTables } from './frozen-memory.js';
 import { HostConstants } from './host-constants.js';
+import { hostNotes, regularHosts } from './hosts.js';
 import { lossScalingOf } from './loss-scaling.js';
 import { inForm, type ModelSource, openModel } from './model-source.js';
+import { openOptimizer } from './open-optimizer.js';
 import { runIdentity } from './run-identity.js';
 import { StepPrograms } from './step-programs.js';
 import { TrainingMemory } from './training-memory.js';
@@ -53,7 +55,9 @@ export function initialize({ config: written, model }: InitializeOptions): Engin
   const { config, notes } = resolveObject(written, { worldSize, requires });
   const source = modelOf(config, model);
   const world = joinWorld(config, place);
-  for (const note of place.rank === 0 ? [...notes, ...(world.notes ?? [])] : []) {
+  for (const note of place.rank === 0
+    ? [...notes, ...(world.notes ?? []), ...hostNotes(config, world.hosts)]
+    : []) {
     process.emitWarning(note, 'TrainyardWarning');
   }
   return buildEngine({ config, source, world });
@@ -82,6 +86,8 @@ export interface World {
   /** Remembers its collectives; absent in a world of one. */
   readonly flight?: Flight | undefined;
   readonly device: Device;
+  /** The ranks of each host, where there are several with equally many. */
+  readonly hosts?: Program['hosts'];
   /** What came otherwise than it might have. */
   readonly notes?: readonly string[];
 }
@@ -112,7 +118,9 @@ export function joinWorld(
     threadsPerRank,
   } as const;
   const flight = place.worldSize === 1 ? undefined : openFlight(config.output, place);
-  return { group: rendezvous({ ...place, timeoutMs, flight, exchange }), flight, device, notes };
+  const group = rendezvous({ ...place, timeoutMs, flight, exchange });
+  const hosts = regularHosts(group, place.localWorldSize, topology);
+  return { group, flight, device, ...(hosts && { hosts }), notes };
 }
 
 function openFlight(output: string | undefined, { runId: run, rank, worldSize }: RankEnvironment): Flight {
@@ -147,9 +155,10 @@ export function buildEngine({ config, source, world, sequenceLength, data }: Eng
     layout,
     goal: 'update',
     readsInPlace: group.readsInPlace,
+    ...(world.hosts && { hosts: world.hosts }),
     sequenceLength: length,
   });
-  const { sharding } = programs.program;
+  const { sharding, errorFeedback } = programs.program;
   const { dtype } = precisionOf(config);
   const memory = openMemory({
     source,
@@ -161,12 +170,13 @@ export function buildEngine({ config, source, world, sequenceLength, data }: Eng
     sequenceLength: length,
   });
   manualSeed(streamSeed(config.seed, `rank ${group.rank}`));
-  const optimizer = new OptimizerGroup(config.optimizer, memory.pieces);
+  const optimizer = openOptimizer(config.optimizer, memory, group.rank);
+  const errors = errorFeedback && new TrainingErrors(errorFeedback, device);
   const schedule = createSchedule(config.scheduler, config.optimizer.params.lr);
   const identity = runIdentity(config, source, data);
   const lossScaling = lossScalingOf(config, length);
   const parts = { config, source, programs, memory, optimizer, schedule, lossScaling };
-  return new Engine({ ...parts, group, flight, device, identity });
+  return new Engine({ ...parts, group, flight, device, identity, ...(errors && { errors }) });
 }
 
 /** What a rank's memory is made of. */

@@ -27,6 +27,7 @@ export function runIdentity(
     seed: config.seed,
     train_batch_size: config.train_batch_size,
     'optimizer.type': updateRule(config.optimizer),
+    ...freezeStep(config.optimizer),
     ...prefixed('model', model as [string, JsonValue][]),
     adapter: adapterIdentity(source),
     ...prefixed('data', Object.entries(data ?? {})),
@@ -42,6 +43,11 @@ function adapterIdentity({ adapter }: ModelSource): JsonValue {
 /** Adam that decays weights directly is AdamW by another name. */
 function updateRule({ type, params }: ResolvedConfig['optimizer']): string {
   return type === 'Adam' && 'adam_w_mode' in params && params.adam_w_mode ? 'AdamW' : type;
+}
+
+/** When a second moment froze is a part of what it is. */
+function freezeStep({ type, params }: ResolvedConfig['optimizer']): RunIdentity {
+  return type === 'OneBitAdam' ? { 'optimizer.params.freeze_step': params.freeze_step } : {};
 }
 
 function prefixed(group: string, entries: readonly (readonly [string, JsonValue])[]): RunIdentity {

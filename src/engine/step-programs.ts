@@ -7,6 +7,7 @@ import type { Program } from '../step/program.js';
 import { allocatedBytes, peakAllocatedBytes, resetPeakAllocatedBytes } from '../tensor/memory.js';
 import { type CompiledStep, compileStep, type StepToCompile } from './compile-step.js';
 import { gatherBytes, gatherNumbers } from './gather-bytes.js';
+import { type OptimizerPhase, optimizerPhase } from './optimizer-phase.js';
 
 type Record = (timed: TimedInstruction) => void;
 
@@ -22,6 +23,13 @@ export class StepPrograms {
   readonly #step: StepToCompile;
   #compiled: CompiledStep;
   #awaitsMeasurement: boolean;
+  #measured: readonly BlockCosts[] | undefined;
+  #unlistedBytes = 0;
+  #phase: OptimizerPhase = 'warm-up';
+  /** Whether every rank has the whole momentum, where ranks exchange one. */
+  #hasWholeMomentum = false;
+  /** Of the programs so far. */
+  #predictedPeaks: readonly MemoryPeak[];
 
   constructor(group: ProcessGroup, step: StepToCompile) {
     this.#group = group;
@@ -30,6 +38,7 @@ export class StepPrograms {
     this.#compiled = compileStep(
       this.#awaitsMeasurement ? { ...step, recomputed: new Set(step.model.blocks.keys()) } : step,
     );
+    this.#predictedPeaks = peaksOf(this.#compiled);
   }
 
   /** The program of the next step. */
@@ -37,9 +46,27 @@ export class StepPrograms {
     return this.#compiled.program(this.#group.rank);
   }
 
-  /** When the program has most bytes alive, one per rank. */
+  /** Those of all ranks. */
+  get programs(): readonly Program[] {
+    return this.#compiled.programs;
+  }
+
+  /** When the programs so far had most bytes alive, one per rank. */
   get predictedPeaks(): readonly MemoryPeak[] {
-    return this.#compiled.reports.map(({ peak }) => peak);
+    return this.#predictedPeaks;
+  }
+
+  /** Turns to the program of the update after so many. */
+  turnTo(updates: number): void {
+    const phase = optimizerPhase(this.#step.config, updates, this.#hasWholeMomentum);
+    if (phase === this.#phase) return;
+    this.#phase = phase;
+    this.#compile(this.#awaitsMeasurement ? { recomputed: new Set(this.#step.model.blocks.keys()) } : {});
+  }
+
+  /** What optimizers keep was read from a checkpoint: every rank has its slices. */
+  loaded(): void {
+    this.#hasWholeMomentum = false;
   }
 
   /** Runs a step: `body` executes the program and tells `record` of every instruction. */
@@ -51,6 +78,7 @@ export class StepPrograms {
     resetPeakAllocatedBytes();
     const result = body(this.program, record);
     this.#sawPeak(peakAllocatedBytes());
+    this.#hasWholeMomentum = this.#phase !== 'warm-up';
     return result;
   }
 
@@ -65,13 +93,26 @@ export class StepPrograms {
       record?.(timed);
     });
     this.#sawPeak(meter.peakBytes);
+    this.#measured = this.#agree(meter.costs());
+    this.#unlistedBytes = Math.max(0, ...gatherNumbers(this.#group, unlisted));
+    this.#awaitsMeasurement = false;
+    this.#hasWholeMomentum = this.#phase !== 'warm-up';
+    this.#compile();
+    return result;
+  }
+
+  #compile(choice: Pick<StepToCompile, 'recomputed'> = {}): void {
     this.#compiled = compileStep({
       ...this.#step,
-      measured: this.#agree(meter.costs()),
-      unlistedBytes: Math.max(0, ...gatherNumbers(this.#group, unlisted)),
+      ...choice,
+      ...(this.#measured && { measured: this.#measured }),
+      unlistedBytes: this.#unlistedBytes,
+      phase: this.#phase,
     });
-    this.#awaitsMeasurement = false;
-    return result;
+    this.#predictedPeaks = peaksOf(this.#compiled).map((peak, rank) => {
+      const before = this.#predictedPeaks[rank];
+      return before !== undefined && before.bytes > peak.bytes ? before : peak;
+    });
   }
 
   #sawPeak(bytes: number): void {
@@ -87,6 +128,10 @@ export class StepPrograms {
       forwardMs: Math.max(...times.map((ofRank) => ofRank[block] ?? 0)),
     }));
   }
+}
+
+function peaksOf({ reports }: CompiledStep): readonly MemoryPeak[] {
+  return reports.map(({ peak }) => peak);
 }
 
 /** What the program says is there before its first instruction. */

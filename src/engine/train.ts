@@ -8,6 +8,7 @@ import { checkpointsIn } from './checkpoints-in.js';
 import { type LoadedConfig, loadConfig } from './config.js';
 import { demandOutput } from './demand-output.js';
 import type { Engine, StepResult } from './engine.js';
+import { hostNotes } from './hosts.js';
 import { buildEngine, joinWorld, type World } from './initialize.js';
 import { type ModelSource, openModel } from './model-source.js';
 import { openTrainingData } from './training-data.js';
@@ -60,7 +61,8 @@ export async function runTraining(options: TrainingOptions): Promise<void> {
   enter('meet the other ranks');
   const world = joinWorld(config, environment);
   if (environment.rank === 0) {
-    for (const message of world.notes ?? []) sink({ event: 'log', level: 'info', message });
+    for (const message of [...(world.notes ?? []), ...hostNotes(config, world.hosts)])
+      sink({ event: 'log', level: 'info', message });
   }
   try {
     await trainInWorld(options, world, { loaded, resumed, source, data, batches });
@@ -112,6 +114,7 @@ function resume(engine: Engine, output: string, { config, origin }: TrainingConf
   for (const { tag, reason } of found?.passedOver ?? []) {
     sink({ event: 'log', level: 'warning', message: `the checkpoint ${tag} cannot be used: ${reason}` });
   }
+  for (const message of found?.notes ?? []) sink({ event: 'log', level: 'warning', message });
   const message = found ? `resumed after step ${engine.steps}` : 'no checkpoint yet: starting at step 1';
   sink({ event: 'log', level: 'info', message });
 }

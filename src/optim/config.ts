@@ -45,6 +45,21 @@ const adamWSchema = z.strictObject({
   params: z.strictObject(adamParameters).prefault({}),
 });
 
+const oneBitAdamSchema = z.strictObject({
+  type: z.literal('OneBitAdam'),
+  params: z
+    .strictObject({
+      ...adamParameters,
+      freeze_step: positiveInteger()
+        .default(100_000)
+        .describe(
+          'Updates that are AdamW with all gradients summed. After them the second moment stays as it is, and the ranks ' +
+            'sum one bit of every element of the first moment in place of gradients.',
+        ),
+    })
+    .prefault({}),
+});
+
 const sgdSchema = z.strictObject({
   type: z.literal('SGD'),
   params: z
@@ -71,7 +86,7 @@ const lionSchema = z.strictObject({
 
 /** The `optimizer` key, in DeepSpeed's form: `{"type": …, "params": {…}}`. */
 export const optimizerSchema = z
-  .discriminatedUnion('type', [adamWSchema, adamSchema, sgdSchema, lionSchema])
+  .discriminatedUnion('type', [adamWSchema, adamSchema, oneBitAdamSchema, sgdSchema, lionSchema])
   .prefault({ type: 'AdamW' })
   .describe('The optimizer. Left out: AdamW with its defaults.');
 

@@ -1,3 +1,4 @@
+import { DTYPES } from '../tensor/dtype.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { OptimizerConfig } from './config.js';
 import { createOptimizer, type Optimizer, type OptimizerMemory, type OptimizerUpdate } from './optimizer.js';
@@ -6,14 +7,26 @@ import { createOptimizer, type Optimizer, type OptimizerMemory, type OptimizerUp
 export class OptimizerGroup implements Pick<Optimizer, 'step'> {
   /** By name, one flat tensor per piece, in their order. */
   readonly states: ReadonlyMap<string, readonly Tensor[]>;
+  /** [all elements]: the first moment of all pieces, where ranks exchange it; this group's to free. */
+  readonly momentum: Tensor | undefined;
   readonly #optimizers: readonly Optimizer[];
 
-  constructor(config: OptimizerConfig, pieces: readonly OptimizerMemory[]) {
+  /** @param momentum what the pieces have their first moments in */
+  constructor(config: OptimizerConfig, pieces: readonly OptimizerMemory[], momentum?: Tensor) {
+    this.momentum = momentum;
     this.#optimizers = pieces.map((memory) => createOptimizer(config, memory));
     const names = [...(this.#optimizers[0]?.states.keys() ?? [])];
     this.states = new Map(
       names.map((name) => [name, this.#optimizers.flatMap(({ states }) => states.get(name) ?? [])]),
     );
+  }
+
+  /** What it keeps between updates. */
+  get bytes(): number {
+    const states = [...this.states].flatMap(([name, tensors]) =>
+      name === 'exp_avg' && this.momentum !== undefined ? [this.momentum] : tensors,
+    );
+    return states.reduce((sum, { elements, dtype }) => sum + elements * DTYPES[dtype].bytes, 0);
   }
 
   /** Updates all pieces in place. */
@@ -24,5 +37,6 @@ export class OptimizerGroup implements Pick<Optimizer, 'step'> {
   /** Frees the states. */
   dispose(): void {
     for (const tensor of [...this.states.values()].flat()) tensor.dispose();
+    this.momentum?.dispose();
   }
 }

@@ -45,6 +45,23 @@ const cases: readonly Case[] = [
     reference: adamReference(false, 0.1),
   },
   {
+    name: 'OneBitAdam before it freezes',
+    config: { type: 'OneBitAdam', params: adamParams },
+    reference: adamReference(true, 0.1),
+  },
+  {
+    // The first moment is the caller's to change, and here nobody does.
+    name: 'OneBitAdam after it froze',
+    config: { type: 'OneBitAdam', params: { ...adamParams, freeze_step: 1 } },
+    reference(update, parameter, gradient, state) {
+      const { step, learningRate, momentum = 0.9 } = update;
+      if (step === 1) return adamReference(true, 0.1)(update, parameter, gradient, state);
+      const corrected = Math.sqrt((state[1] ?? 0) / 0.05) + 1e-8;
+      const moved = (learningRate / (1 - momentum ** step)) * ((state[0] ?? 0) / corrected);
+      return parameter * (1 - learningRate * 0.1) - moved;
+    },
+  },
+  {
     name: 'Lion',
     config: { type: 'Lion', params: { betas: [0.9, 0.99], weight_decay: 0.1 } },
     reference: ({ learningRate, gradientScale, momentum = 0.9 }, parameter, gradient, state) => {

@@ -3,6 +3,7 @@ import type { Tensor } from '../tensor/tensor.js';
 import type { OptimizerConfig } from './config.js';
 import { adam } from './optimizer/adam.js';
 import { lion } from './optimizer/lion.js';
+import { oneBitAdam } from './optimizer/one-bit-adam.js';
 import { sgd } from './optimizer/sgd.js';
 
 /** What one update needs beside the memory. */
@@ -31,6 +32,8 @@ export interface Optimizer {
 export interface OptimizerMemory {
   readonly parameters: Tensor;
   readonly gradients: Tensor;
+  /** Where the first moment lies that ranks exchange; left out: in memory of its own. */
+  readonly momentum?: Tensor;
 }
 
 /** The optimizer that a configuration names. Its states start as zeros and are kept until disposed. */
@@ -44,6 +47,8 @@ export function createOptimizer(config: OptimizerConfig, memory: OptimizerMemory
       return adam({ ...config.params, adam_w_mode: true }, memory);
     case 'Adam':
       return adam(config.params, memory);
+    case 'OneBitAdam':
+      return oneBitAdam(config.params, memory);
     case 'Lion':
       return lion(config.params, memory);
     case 'SGD':
@@ -58,6 +63,7 @@ export function optimizerStateCount(config: OptimizerConfig): number {
   switch (config.type) {
     case 'AdamW':
     case 'Adam':
+    case 'OneBitAdam':
       return 2;
     case 'Lion':
       return 1;

@@ -39,7 +39,9 @@ function withCasts(program: Program): readonly Instruction[] {
 function withCheck(instructions: readonly Instruction[]): readonly Instruction[] {
   return instructions.flatMap((instruction): readonly Instruction[] => {
     if (instruction.op === 'clip') return [{ op: 'check' }, instruction];
-    return instruction.op === 'step' ? [{ ...instruction, unlessOverflow: true }] : [instruction];
+    return instruction.op === 'step' || instruction.op === 'accumulate'
+      ? [{ ...instruction, unlessOverflow: true }]
+      : [instruction];
   });
 }
 

@@ -78,6 +78,7 @@ test('reports the peak of memory and the bytes of collectives', () => {
     gradients: 51 * 4,
     optimizer: 384,
     buckets: 0,
+    errors: 0,
     constants: 0,
     activations: 1000 + 500 + 40,
     workspace: 0,

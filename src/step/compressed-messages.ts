@@ -1,19 +1,20 @@
 import { chunkStart } from '../comm/chunk.js';
+import { createCodec } from '../comm/codec.js';
 import type { ActiveCompression } from '../comm/config.js';
 import { type FlatRange, TALLY_ELEMENTS } from '../nn/flat-layout.js';
+import { DTYPES } from '../tensor/dtype.js';
 import type { Bucket, Program } from './program.js';
 
-/** What a compressed reduction sends and keeps while it is on its way, in bytes. */
+/** What a compressed exchange sends and keeps while it is on its way, in bytes. */
 export interface CompressedMessages {
   /** Its whole message as it would lie in memory, what travels uncompressed included. */
   readonly bytes: number;
   /** What this rank sends. */
   readonly sentBytes: number;
-  /** Of a reduction under way: all of its values in 16 bits, and the chunks of the other ranks. */
+  /** Of a reduction under way: all of its values encoded, and what the other ranks say of the own chunk. */
   readonly memoryBytes: number;
 }
 
-const COMPRESSED_BYTES = 2;
 /** Of a largest magnitude, and of each number of the tally. */
 const EXACT_BYTES = 4;
 
@@ -25,16 +26,18 @@ export function compressedAllReduce(
 ): CompressedMessages {
   const ranks = groups.data.length;
   const peers = ranks - 1;
-  const place = groups.data.indexOf(rank);
-  const values = end - start;
-  const own = chunkStart(values, place + 1, ranks) - chunkStart(values, place, ranks);
+  const bytes = Array.from({ length: ranks }, (_, chunk) => {
+    const values = chunkStart(end - start, chunk + 1, ranks) - chunkStart(end - start, chunk, ranks);
+    return messageBytes(values, compression);
+  });
+  const all = bytes.reduce((sum, each) => sum + each, 0);
+  const own = bytes[groups.data.indexOf(rank)] ?? 0;
   const tally = carriesTally ? TALLY_ELEMENTS * EXACT_BYTES : 0;
   return {
-    bytes: values * COMPRESSED_BYTES + tally,
+    bytes: all + tally,
     // The others get their chunks, and then each of them the sum of the own one.
-    sentBytes:
-      (values - own + peers * own) * COMPRESSED_BYTES + peers * tally + maximumBytes(compression, peers),
-    memoryBytes: (values + peers * own) * COMPRESSED_BYTES,
+    sentBytes: all - own + peers * own + peers * tally + maximumBytes(compression, peers),
+    memoryBytes: all + peers * own,
   };
 }
 
@@ -46,21 +49,68 @@ export function compressedReduceScatter(
 ): CompressedMessages {
   const ranks = groups.data.length;
   const peers = ranks - 1;
-  const own = end - start;
+  const own = messageBytes(end - start, compression);
   return {
-    bytes: ranks * own * COMPRESSED_BYTES,
-    sentBytes: peers * own * COMPRESSED_BYTES + maximumBytes(compression, peers),
-    memoryBytes: (ranks + peers) * own * COMPRESSED_BYTES,
+    bytes: ranks * own,
+    sentBytes: peers * own + maximumBytes(compression, peers),
+    memoryBytes: (ranks + peers) * own,
   };
 }
 
-/** The words of a program for a compression ("fp16 dynamic", "fp16 static × 512"). */
+/** The same where only the sums of hosts are compressed, for the other hosts. */
+export function compressedBetweenHosts(
+  { start, end }: FlatRange,
+  compression: ActiveCompression,
+  { groups, hosts = [groups.data] }: Pick<Program, 'groups' | 'hosts'>,
+): CompressedMessages {
+  const neighbours = (hosts[0]?.length ?? 1) - 1;
+  const row = (end - start) * EXACT_BYTES;
+  const code = messageBytes(end - start, compression);
+  return {
+    // What a host's ranks together say to the others, and to each other.
+    bytes: groups.data.length * (row + code),
+    sentBytes: neighbours * hosts.length * row + (hosts.length - 1) * code,
+    memoryBytes: Math.max(neighbours * hosts.length * row, 2 * (hosts.length - 1) * code),
+  };
+}
+
+/** Of a gather of blocks whose slices are compressed on their way. */
+export function compressedAllGather(
+  sliceElements: number,
+  compression: ActiveCompression,
+  { groups }: Pick<Program, 'groups'>,
+): CompressedMessages {
+  const ranks = groups.data.length;
+  const own = messageBytes(sliceElements, compression);
+  return { bytes: ranks * own, sentBytes: (ranks - 1) * own, memoryBytes: ranks * own };
+}
+
+/** Of a message of so many values. */
+function messageBytes(values: number, compression: ActiveCompression): number {
+  const codec = createCodec(compression);
+  return codec.messageElements(values) * DTYPES[codec.dtype].bytes;
+}
+
+/** The words of a program for a compression ("fp16 dynamic", "fp16 static × 512", "int8 in blocks of 128"). */
 export function compressionName(compression: ActiveCompression): string {
-  const name = compression.type.replace('-', ' ');
-  return compression.type === 'fp16-static' ? `${name} × ${compression.scale}` : name;
+  switch (compression.type) {
+    case 'fp16-static':
+      return `fp16 static × ${compression.scale}`;
+    case 'int8':
+    case 'int4':
+      return `${compression.type} in blocks of ${compression.block_size}`;
+    case 'fp16-dynamic':
+      return 'fp16 dynamic';
+    case 'fp16':
+    case 'bf16':
+    case 'one-bit':
+      return compression.type;
+    default:
+      return compression satisfies never;
+  }
 }
 
 /** Each other rank is told the largest magnitude, where the scale depends on it. */
-function maximumBytes({ type }: ActiveCompression, peers: number): number {
-  return type === 'fp16-dynamic' ? peers * EXACT_BYTES : 0;
+function maximumBytes(compression: ActiveCompression, peers: number): number {
+  return createCodec(compression).usesMaximum ? peers * EXACT_BYTES : 0;
 }

@@ -49,6 +49,7 @@ export type Account =
   | 'gradients'
   | 'optimizer'
   | 'buckets'
+  | 'errors'
   | 'activations'
   | 'workspace'
   | 'batches'

@@ -1,4 +1,5 @@
 import type { Handlers } from './executor.js';
+import { accumulate } from './handlers/accumulate.js';
 import { agree } from './handlers/agree.js';
 import { backward } from './handlers/backward.js';
 import { cast } from './handlers/cast.js';
@@ -14,6 +15,8 @@ import { prepare } from './handlers/prepare.js';
 import { recompute } from './handlers/recompute.js';
 import { reduce } from './handlers/reduce.js';
 import { release } from './handlers/release.js';
+import { remember } from './handlers/remember.js';
+import { restore } from './handlers/restore.js';
 import { scatter } from './handlers/scatter.js';
 import { step } from './handlers/step.js';
 import type { StepState } from './handlers/step-state.js';
@@ -23,6 +26,7 @@ import type { Program } from './program.js';
 /** What the instructions really do: one handler per operation, over the state of one step. */
 export function createHandlers(program: Program, state: StepState): Handlers {
   return {
+    accumulate: accumulate(program, state),
     clear: clear(program, state),
     load: load(state),
     forward: forward(state),
@@ -38,6 +42,8 @@ export function createHandlers(program: Program, state: StepState): Handlers {
     evict: evict(state),
     fetch: fetch(state),
     wait: wait(state),
+    remember: remember(program, state),
+    restore: restore(program, state),
     check: check(program, state),
     clip: clip(program, state),
     step: step(state),

@@ -25,28 +25,40 @@ export interface InstructionTable {
     readonly bucket: number;
     readonly ordered?: true;
     readonly compression?: ActiveCompression;
+    /** Left out: gradients. */
+    readonly of?: 'momentum';
   };
   /** Makes a block's parameters for computing, in 16 bits, from the fp32 weights. */
   readonly cast: { readonly block: number };
   /** Starts making a block's parameters whole from the slices of all ranks; a `wait` must follow. */
-  readonly gather: { readonly block: number };
+  readonly gather: {
+    readonly block: number;
+    readonly compression?: ActiveCompression;
+    /** Left out: parameters. */
+    readonly of?: 'momentum';
+  };
   /** Allocates a block's gradients, of one micro-batch or of all, and sets them to zero. */
   readonly prepare: { readonly block: number; readonly micro?: number };
   /**
    * Starts the sum of one part of a block's gradients over the ranks, each of which gets its own slice; a
-   * `wait` must follow. Without `micro` the gradients are those of all micro-batches together.
+   * `wait` must follow. Without `micro` the gradients are those of all micro-batches together. `betweenHosts`: those
+   * of one host add up as they are, and only their sums are compressed.
    */
   readonly scatter: {
     readonly part: number;
     readonly micro?: number;
     readonly compression?: ActiveCompression;
+    readonly betweenHosts?: true;
   };
   /** Frees a block's parameters or gradients; the slice that this rank owns stays. */
   readonly release:
     | { readonly block: number; readonly memory: 'parameters' }
     | { readonly block: number; readonly memory: 'gradients'; readonly micro?: number };
-  /** Starts telling all ranks each other's tally and sum of squared gradients; a `wait` must follow. */
-  readonly agree: object;
+  /**
+   * Starts telling all ranks each other's tally and sum of squared gradients, or, where they stay with their ranks, the
+   * norm of each rank's own; a `wait` must follow.
+   */
+  readonly agree: { readonly gradients?: 'own' };
   /**
    * Starts moving what a block made to host memory; the `wait` that must follow frees it on the device, where
    * nothing can use it from then on.
@@ -56,10 +68,19 @@ export interface InstructionTable {
   readonly fetch: Offloaded;
   /** Blocks until a started instruction is done. */
   readonly wait: { readonly started: Instruction<AsynchronousOperation> };
+  /** Copies what messages have lost before this step, for the case that the step is left out. */
+  readonly remember: object;
+  /** Frees that copy, where `check` found an infinite gradient after putting it back. */
+  readonly restore: object;
   /** Finds out, the same on all ranks, whether every gradient is finite, and which is not. */
   readonly check: object;
   /** Computes the global gradient norm and from it the factor that brings it down to `maximumNorm`. */
   readonly clip: { readonly maximumNorm?: number };
+  /**
+   * Makes this rank's share of the new momentum from the old one and its own gradients; with `unlessOverflow` not
+   * where `check` found an infinite gradient, and then its exchange is left out too.
+   */
+  readonly accumulate: { readonly decay: number; readonly unlessOverflow?: true };
   /** One optimizer update of the parameters; with `unlessOverflow` none where `check` found an infinite gradient. */
   readonly step: { readonly unlessOverflow?: true };
 }
@@ -87,21 +108,27 @@ const WORDS: { readonly [Op in Operation]: (instruction: Instruction<Op>) => rea
   forward: ({ block, micro, drop }) => [`block.${block}`, `micro ${micro}`, ...(drop ? ['(drop)'] : [])],
   recompute: ({ block, micro }) => [`block.${block}`, `micro ${micro}`],
   backward: ({ block, micro }) => [`block.${block}`, `micro ${micro}`],
-  reduce: ({ bucket }) => [`bucket.${bucket}`, 'start'],
+  reduce: ({ bucket, of }) => [`${of === undefined ? 'bucket' : of}.${bucket}`, 'start'],
   cast: ({ block }) => [`block.${block}`, 'parameters'],
-  gather: ({ block }) => [`block.${block}`, 'start'],
+  gather: ({ block, of }) => [`${of === undefined ? 'block' : of}.${block}`, 'start'],
   prepare: ({ block, micro }) => [`block.${block}`, `gradients${ofMicro(micro)}`],
   scatter: ({ part, micro }) => [`part.${part}${ofMicro(micro)}`, 'start'],
   release: (freed) => [
     `block.${freed.block}`,
     freed.memory === 'parameters' ? freed.memory : `${freed.memory}${ofMicro(freed.micro)}`,
   ],
-  agree: () => ['tally', 'start'],
+  agree: ({ gradients }) => ['tally', gradients === 'own' ? 'start (own gradients)' : 'start'],
   evict: (moved) => [offloadedName(moved), 'start'],
   fetch: (moved) => [offloadedName(moved), 'start'],
   wait: ({ started }) => [startName(started)],
+  remember: () => ['errors'],
+  restore: () => ['errors', '(on overflow)'],
   check: () => ['overflow'],
   clip: ({ maximumNorm }) => [maximumNorm === undefined ? 'none' : String(maximumNorm)],
+  accumulate: ({ decay, unlessOverflow = false }) => [
+    'momentum',
+    `${decay}${unlessOverflow ? ' (unless overflow)' : ''}`,
+  ],
   step: ({ unlessOverflow = false }) => (unlessOverflow ? ['', '(unless overflow)'] : []),
 };
 

@@ -1,3 +1,4 @@
+import type { Hosts } from '../comm/topology.js';
 import { type FlatRange, type FlatSlot, TALLY_ELEMENTS } from '../nn/flat-layout.js';
 import type { Instruction } from './instruction.js';
 
@@ -75,6 +76,24 @@ export interface MixedPrecision {
   readonly bytesPerElement: 2;
 }
 
+/** The chunk of a bucket whose sum a rank encodes for all: elements [start, end) of the flat buffer. */
+export interface OwnChunk extends FlatRange {
+  /** Where its errors begin among those of all chunks. */
+  readonly offset: number;
+}
+
+/** What a rank keeps of what its messages lost (`ErrorMemory`), in fp32. */
+export interface ErrorFeedbackLayout {
+  /** What the messages say. */
+  readonly of: 'gradients' | 'momentum';
+  /** Elements of which it keeps what its own messages lost. */
+  readonly worker: number;
+  /** The chunks whose sums it encodes, one for each bucket; none where sums stay with their owners. */
+  readonly server: readonly OwnChunk[];
+  /** Whether a step that is left out leaves them as they were: `remember` comes before all messages. */
+  readonly isRestored?: true;
+}
+
 /** A set of ranks that communicate, by the mesh axis it stands for. */
 export type GroupName = 'data';
 
@@ -109,6 +128,8 @@ export interface Program {
    */
   readonly constantBytes?: number;
   readonly groups: Readonly<Record<GroupName, readonly number[]>>;
+  /** The ranks of each host, equally many. Left out: all are on one. */
+  readonly hosts?: Hosts;
   /** Whether reductions in fp32 need no memory for messages: the ranks read each other's. */
   readonly readsInPlace?: boolean;
   /**
@@ -116,7 +137,11 @@ export interface Program {
    * they are the same (a CPU, which is what is meant where this is left out) it takes up as much as before.
    */
   readonly hostIsApart?: boolean;
+  /** What the ranks sum: the momentum that each has made with its own gradients; left out: gradients. */
+  readonly exchanges?: 'momentum';
   readonly buckets: readonly Bucket[];
+  /** Absent: messages lose nothing that must be made good. */
+  readonly errorFeedback?: ErrorFeedbackLayout;
   /** Absent: every rank has all of the training state. */
   readonly sharding?: Sharding;
   readonly instructions: readonly Instruction[];

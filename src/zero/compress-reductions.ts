@@ -1,7 +1,9 @@
+import { createCodec } from '../comm/codec.js';
 import type { ActiveCompression } from '../comm/config.js';
 import { compressionName } from '../step/compressed-messages.js';
-import type { Instruction } from '../step/instruction.js';
-import type { Pass } from '../step/program.js';
+import { ownChunks } from '../step/message-errors.js';
+import type { ErrorFeedbackLayout, Pass, Program } from '../step/program.js';
+import { compressExchanges } from './compress-exchanges.js';
 
 export interface CompressReductionsOptions {
   readonly compression: ActiveCompression;
@@ -10,19 +12,26 @@ export interface CompressReductionsOptions {
 }
 
 /**
- * Gradients travel in 16 bits (DeepSpeed: communication_data_type): every `reduce` and every `scatter` that the
+ * Gradients travel in fewer bits (DeepSpeed: communication_data_type): every `reduce` and every `scatter` that the
  * program has by now. A program of one rank stays as it is.
  */
 export function compressReductions({ compression, sequenceLength }: CompressReductionsOptions): Pass {
+  const inMemory = scaledForMemory(compression, sequenceLength);
+  const compress = compressExchanges(
+    { kinds: ['reduce', 'scatter'], compression: inMemory },
+    `gradients in ${compressionName(inMemory)}`,
+  );
   return (program) => {
-    if (!program.instructions.some(isReduction)) return program;
-    const inMemory = scaledForMemory(compression, sequenceLength);
-    return {
-      ...program,
-      instructions: program.instructions.map((instruction) => withCompression(instruction, inMemory)),
-      features: [...program.features, `gradients in ${compressionName(inMemory)}`],
-    };
+    const compressed = compress(program);
+    return compressed !== program && createCodec(compression).feedsBack
+      ? { ...compressed, errorFeedback: feedbackLayout(program) }
+      : compressed;
   };
+}
+
+/** All gradients are encoded, and at stage 0 the sums of the own chunks too. */
+function feedbackLayout(program: Program): ErrorFeedbackLayout {
+  return { of: 'gradients', worker: program.trainableElements, server: ownChunks(program) };
 }
 
 /**
@@ -33,14 +42,4 @@ export function compressReductions({ compression, sequenceLength }: CompressRedu
 export function scaledForMemory(compression: ActiveCompression, sequenceLength: number): ActiveCompression {
   if (compression.type !== 'fp16-static') return compression;
   return { ...compression, scale: compression.scale * 2 ** -Math.round(Math.log2(sequenceLength)) };
-}
-
-function isReduction(instruction: Instruction): instruction is Instruction<'reduce' | 'scatter'> {
-  return instruction.op === 'reduce' || instruction.op === 'scatter';
-}
-
-function withCompression(instruction: Instruction, compression: ActiveCompression): Instruction {
-  if (isReduction(instruction)) return { ...instruction, compression };
-  if (instruction.op !== 'wait' || !isReduction(instruction.started)) return instruction;
-  return { ...instruction, started: { ...instruction.started, compression } };
 }

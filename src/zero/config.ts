@@ -51,6 +51,20 @@ export const zeroSchema = z
     stage3_model_persistence_threshold: nonNegativeInteger()
       .default(Number.MAX_SAFE_INTEGER)
       .describe('Stage 3: elements that all blocks together may have that stay whole for being small.'),
+    zero_quantized_weights: z
+      .boolean()
+      .default(false)
+      .describe(
+        'Stage 3: parameters travel as `int8` in blocks of 128, in a quarter of the bytes of fp32. Computed with is what ' +
+          'arrives; what is updated and saved stays fp32 (ZeRO++).',
+      ),
+    zero_quantized_gradients: z
+      .boolean()
+      .default(false)
+      .describe(
+        'Stage 3: the ranks of one host sum gradients in fp32, and the sums travel to other hosts as `int4` in blocks ' +
+          'of 128 (ZeRO++). On one host there is nothing to quantize, and a note says so.',
+      ),
   })
   .prefault({})
   .describe('Division of the training state over the data-parallel ranks (ZeRO).');

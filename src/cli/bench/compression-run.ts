@@ -5,6 +5,11 @@ export const COMPRESSION_BENCH_RANKS = 2;
 
 const BATCH_SIZE = 8;
 
+const ADAM = { lr: 2e-3, betas: [0.9, 0.95], eps: 1e-8, weight_decay: 0.1 };
+
+/** The share of its steps in which 1-bit Adam learns how large gradients are. */
+const WARM_UP_SHARE = 0.2;
+
 /** A small byte-level Llama on the declaration files of TypeScript: gradients of a real run, in seconds. */
 export function compressionBenchConfig(steps: number): object {
   return {
@@ -24,8 +29,17 @@ export function compressionBenchConfig(steps: number): object {
     seed: 0,
     train_batch_size: BATCH_SIZE,
     gradient_clipping: 1,
-    optimizer: { type: 'AdamW', params: { lr: 2e-3, betas: [0.9, 0.95], eps: 1e-8, weight_decay: 0.1 } },
+    optimizer: { type: 'AdamW', params: ADAM },
     scheduler: { type: 'WarmupCosineLR', params: { warmup_num_steps: 10 } },
+  };
+}
+
+/** Runs in which something else than gradients is compressed, by the names of the table: what they set. */
+export function otherCompressions(steps: number): Readonly<Record<string, string>> {
+  const params = { ...ADAM, freeze_step: Math.ceil(steps * WARM_UP_SHARE) };
+  return {
+    zero_quantized_weights: 'zero_optimization={"stage":3,"zero_quantized_weights":true}',
+    OneBitAdam: `optimizer=${JSON.stringify({ type: 'OneBitAdam', params })}`,
   };
 }
 

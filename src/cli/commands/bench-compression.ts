@@ -6,6 +6,7 @@ import {
   COMPRESSION_BENCH_RANKS,
   compressionBenchConfig,
   gradientOverrides,
+  otherCompressions,
 } from '../bench/compression-run.js';
 import type { BenchCompressionOptions } from '../program.js';
 import { createDisplay } from '../progress/create-display.js';
@@ -17,8 +18,9 @@ const LAST_STEPS = 10;
 /** One line of the table; a number that is not finite is null in JSON. */
 interface Row {
   readonly scheme: string;
-  readonly relative_l2: number;
-  readonly relative_max: number;
+  /** Of the sum of gradients; absent where it is something else that is compressed. */
+  readonly relative_l2?: number;
+  readonly relative_max?: number;
   /** Mean over the last steps. */
   readonly loss: number;
   readonly loss_difference: number;
@@ -40,6 +42,10 @@ export async function benchCompression({ steps, json }: BenchCompressionOptions)
     for (const { setting, ...error } of errors) {
       const loss = await finalLoss(config, setting);
       rows.push({ ...error, loss, loss_difference: loss - exact });
+    }
+    for (const [scheme, setting] of Object.entries(otherCompressions(steps))) {
+      const loss = await finalLoss(config, 'none', [setting]);
+      rows.push({ scheme, loss, loss_difference: loss - exact });
     }
     process.stdout.write(json === true ? `${JSON.stringify({ steps, rows })}\n` : table(rows));
   } finally {
@@ -79,7 +85,8 @@ function table(rows: readonly Row[]): string {
   return lines.join('');
 }
 
-function rounded(value: number): string {
+function rounded(value: number | undefined): string {
+  if (value === undefined) return '';
   if (value === 0) return '0';
   return Number.isFinite(value) ? value.toExponential(1) : 'not finite';
 }

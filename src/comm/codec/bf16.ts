@@ -1,4 +1,4 @@
-import type { Codec } from '../codec.js';
+import { sixteenBits } from './sixteen-bits.js';
 
 /** A plain cast to bfloat16: the range of fp32, with 8 significant bits. */
-export const bf16: Codec = { dtype: 'bfloat16', usesMaximum: false, scaleFor: () => 1 };
+export const bf16 = sixteenBits({ dtype: 'bfloat16', usesMaximum: false, scaleFor: () => 1 });

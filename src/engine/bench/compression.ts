@@ -1,12 +1,13 @@
 import { invariant } from '../../base/errors.js';
-import { type Codec, compress, createCodec, decompress, largestMagnitude } from '../../comm/codec.js';
+import { addDecoded, type Codec, createCodec, decode, encoded, largestMagnitude } from '../../comm/codec.js';
+import { chunksOf } from '../../comm/compressed-reductions.js';
 import type { ActiveCompression } from '../../comm/config.js';
 import { singleRank } from '../../launch/environment.js';
 import { planFlatLayout } from '../../nn/flat-layout.js';
 import type { FlatParameters } from '../../nn/flat-parameters.js';
 import { runStep } from '../../step/run-step.js';
 import { noGrad } from '../../tensor/autograd.js';
-import { empty, zeros } from '../../tensor/generated/functions.js';
+import { zeros } from '../../tensor/generated/functions.js';
 import { keep, scope, type Tensor } from '../../tensor/tensor.js';
 import { scaledForMemory } from '../../zero/compress-reductions.js';
 import { toDevice } from '../batch.js';
@@ -34,6 +35,10 @@ const SCHEMES: Readonly<Record<string, ActiveCompression>> = {
   'fp16-static 2^24': { type: 'fp16-static', scale: 2 ** 24 },
   'fp16-dynamic': { type: 'fp16-dynamic' },
   bf16: { type: 'bf16' },
+  int8: { type: 'int8', block_size: 128 },
+  int4: { type: 'int4', block_size: 32 },
+  'int4, blocks of 128': { type: 'int4', block_size: 128 },
+  'one-bit': { type: 'one-bit' },
 };
 
 /** The number of ranks whose gradients are summed. */
@@ -55,7 +60,8 @@ export async function measureCompression(
     for (const part of gradients) exact.add_(part);
     return Object.entries(SCHEMES).map(([scheme, compression]) => {
       const codec = createCodec(scaledForMemory(compression, sequenceLength));
-      const setting = compression.type === 'fp16-static' ? JSON.stringify(compression) : compression.type;
+      const { type, ...options } = compression;
+      const setting = Object.keys(options).length === 0 ? type : JSON.stringify(compression);
       return { scheme, setting, ...scope(() => errorOf(sumCompressed(gradients, codec), exact)) };
     });
   });
@@ -64,24 +70,24 @@ export async function measureCompression(
 }
 
 /**
- * What compressed reductions are by definition, without ranks and chunks: compress every part, add up in fp32 in
- * the order of parts, compress the sum, decompress it.
+ * What compressed reductions are by definition, without ranks and stages: encode the chunks of every part, add up in
+ * fp32 in the order of parts, encode the sum, decode it.
  *
  * @param parts flat fp32 tensors of one length
  */
 export function sumCompressed(parts: readonly Tensor[], codec: Codec): Tensor {
   const maximum = codec.usesMaximum ? Math.max(...parts.map(largestMagnitude)) : 0;
-  const [scale, sumScale] = [codec.scaleFor(maximum), codec.scaleFor(maximum * parts.length)];
-  const elements = parts[0]?.elements ?? 0;
+  const [coder, sumCoder] = [codec.coder(maximum), codec.coder(maximum * parts.length)];
   return scope(() => {
-    const message = empty([elements], { dtype: codec.dtype });
-    const sum = zeros([elements]);
+    const sum = zeros([parts[0]?.elements ?? 0]);
     for (const part of parts) {
-      compress(part.clone(), scale, message);
-      sum.add_(message);
+      for (const [index, chunk] of chunksOf(part, parts.length).entries()) {
+        const target = chunksOf(sum, parts.length)[index];
+        invariant(target, 'parts of one length have equal chunks');
+        addDecoded(encoded(chunk, codec, coder), target, coder);
+      }
     }
-    compress(sum, sumScale / scale, message);
-    decompress(message, sumScale, sum);
+    for (const chunk of chunksOf(sum, parts.length)) decode(encoded(chunk, codec, sumCoder), chunk, sumCoder);
     return sum;
   });
 }

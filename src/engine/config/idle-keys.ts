@@ -77,6 +77,8 @@ const CONDITIONAL_KEYS: readonly ConditionalKey[] = [
   { path: zero('stage3_max_reuse_distance'), inert: 0, idle: atLowStage },
   { path: zero('stage3_model_persistence_threshold'), idle: either(atLowStage, withoutPersistence) },
   { path: zero('stage3_param_persistence_threshold'), idle: atLowStage },
+  { path: zero('zero_quantized_weights'), inert: false, idle: atLowStage },
+  { path: zero('zero_quantized_gradients'), inert: false, idle: atLowStage },
   { path: scaling('initial_scale_power'), inert: 16, idle: withStaticScale },
   { path: scaling('loss_scale_window'), inert: 1000, idle: withStaticScale },
   { path: scaling('hysteresis'), inert: 2, idle: withStaticScale },

@@ -1,7 +1,8 @@
 import { isJsonObject, type JsonPath, type JsonValue } from '../../base/json-document.js';
-import { withStandardScale } from '../../comm/config.js';
+import { completeCompression } from '../../comm/config.js';
 import { completeBatchSizes, isBatchConflict } from './batch-sizes.js';
 import { communicationRules } from './communication-rules.js';
+import { compressionRules } from './compression-rules.js';
 import { idleKeyRules } from './idle-keys.js';
 import type { ConfigIssue } from './issue.js';
 import type { ConfigOrigin } from './origin.js';
@@ -49,6 +50,7 @@ export const configRules: readonly ConfigRule[] = [
   { keys: ['recompute', 'pipeline'], check: checkCheckpointInterval },
   { keys: ['communication', 'communication_data_type'], check: checkCompression },
   ...communicationRules,
+  ...compressionRules,
   ...idleKeyRules,
   { keys: ['adapter'], check: checkAdapter },
 ];
@@ -133,7 +135,7 @@ function checkTotalSteps(config: CheckedConfig): ConfigIssue | undefined {
 function checkCompression(config: CheckedConfig, { origin }: Surroundings): ConfigIssue | undefined {
   const { communication_data_type: dtype, communication } = config;
   if (dtype === undefined || communication.compression === undefined) return undefined;
-  const { type } = withStandardScale(communication.compression);
+  const { type } = completeCompression(communication.compression);
   if (type === (dtype === 'fp32' ? 'none' : dtype)) return undefined;
   const path = ['communication', 'compression'];
   return {
@@ -206,7 +208,7 @@ function checkLossScale({ fp16 }: CheckedConfig): ConfigIssue | undefined {
 
 function checkScaledTwice({ fp16, communication }: CheckedConfig): ConfigIssue | undefined {
   if (!fp16.enabled || communication.compression === undefined) return undefined;
-  if (withStandardScale(communication.compression).type !== 'fp16-static') return undefined;
+  if (completeCompression(communication.compression).type !== 'fp16-static') return undefined;
   return {
     code: 'CONFIG_CONFLICT',
     path: ['communication', 'compression'],

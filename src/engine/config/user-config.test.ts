@@ -88,5 +88,7 @@ test("DeepSpeed's defaults are ours, but for the two that docs/config.md names",
     stage3_max_reuse_distance: 0,
     stage3_param_persistence_threshold: 1e5,
     stage3_model_persistence_threshold: Number.MAX_SAFE_INTEGER,
+    zero_quantized_weights: false,
+    zero_quantized_gradients: false,
   });
 });

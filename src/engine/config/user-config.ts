@@ -143,10 +143,11 @@ export interface UserConfig {
          */
         readonly deterministic?: boolean | undefined;
         /**
-         * How gradients travel between data-parallel ranks: `none` (fp32), or in 16 bits and summed in fp32:
-         * `fp16`, `fp16-static` (times 65536, or a scale of your own), `fp16-dynamic` (times the largest power
-         * of two that fits, chosen anew for each bucket) or `bf16`. Left out: what `communication_data_type`
-         * says.
+         * How gradients travel between data-parallel ranks, to be summed in fp32: `none` (fp32), `fp16`,
+         * `fp16-static` (times 65536, or a scale of your own), `fp16-dynamic` (times the largest power of two
+         * that fits, chosen anew for each bucket), `bf16`, `int8` or `int4` (whole numbers times a scale for
+         * each block of 128 or 32 values, or of `block_size`), or `one-bit` (signs, where what a message loses
+         * is added to the next). Left out: what `communication_data_type` says.
          */
         readonly compression?:
           | 'none'
@@ -154,12 +155,25 @@ export interface UserConfig {
           | 'fp16-static'
           | 'fp16-dynamic'
           | 'bf16'
+          | 'int8'
+          | 'int4'
+          | 'one-bit'
           | {
               readonly type: 'fp16-static';
               /**
                * The factor on the gradient of the mean loss before it is rounded to fp16. Default: `65536`.
                */
               readonly scale?: number | undefined;
+            }
+          | {
+              readonly type: 'int8';
+              /** Values that share a scale. Default: `128`. */
+              readonly block_size?: number | undefined;
+            }
+          | {
+              readonly type: 'int4';
+              /** Values that share a scale. Default: `32`. */
+              readonly block_size?: number | undefined;
             }
           | undefined;
       }
@@ -211,6 +225,26 @@ export interface UserConfig {
                * `true`.
                */
               readonly adam_w_mode?: boolean | undefined;
+            }
+          | undefined;
+      }
+    | {
+        readonly type: 'OneBitAdam';
+        readonly params?:
+          | {
+              /** Learning rate, before any schedule. Default: `0.001`. */
+              readonly lr?: number | undefined;
+              /** Decay rates of the first and second moment. Default: `[0.9,0.999]`. */
+              readonly betas?: readonly [number, number] | undefined;
+              /** Added to the root of the second moment. Default: `1e-8`. */
+              readonly eps?: number | undefined;
+              /** Applied to every parameter. Default: `0`. */
+              readonly weight_decay?: number | undefined;
+              /**
+               * Updates that are AdamW with all gradients summed. After them the second moment stays as it is, and
+               * the ranks sum one bit of every element of the first moment in place of gradients. Default: `100000`.
+               */
+              readonly freeze_step?: number | undefined;
             }
           | undefined;
       }
@@ -398,6 +432,17 @@ export interface UserConfig {
          * `9007199254740991`.
          */
         readonly stage3_model_persistence_threshold?: number | undefined;
+        /**
+         * Stage 3: parameters travel as `int8` in blocks of 128, in a quarter of the bytes of fp32. Computed
+         * with is what arrives; what is updated and saved stays fp32 (ZeRO++). Default: `false`.
+         */
+        readonly zero_quantized_weights?: boolean | undefined;
+        /**
+         * Stage 3: the ranks of one host sum gradients in fp32, and the sums travel to other hosts as `int4`
+         * in blocks of 128 (ZeRO++). On one host there is nothing to quantize, and a note says so. Default:
+         * `false`.
+         */
+        readonly zero_quantized_gradients?: boolean | undefined;
       }
     | undefined;
   /** Mixed precision in bf16. */

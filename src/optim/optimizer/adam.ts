@@ -9,9 +9,14 @@ type AdamOptions = Extract<OptimizerConfig, { type: 'Adam' }>['params'];
 /**
  * Adam (arXiv 1412.6980), with `adam_w_mode` AdamW (arXiv 1711.05101), by torch's formulas and DeepSpeed's
  * option names (ops/adam).
+ *
+ * @param expAvg where the first moment lies
  */
-export function adam(options: AdamOptions, { parameters, gradients }: OptimizerMemory): Optimizer {
-  const expAvg = keep(zerosLike(parameters));
+export function adam(
+  options: AdamOptions,
+  { parameters, gradients }: OptimizerMemory,
+  expAvg = keep(zerosLike(parameters)),
+): Optimizer {
   const expAvgSq = keep(zerosLike(parameters));
   const [beta1, beta2] = options.betas;
   return {

@@ -100,6 +100,7 @@ class LiveValues {
     gradients: 0,
     optimizer: 0,
     buckets: 0,
+    errors: 0,
     activations: 0,
     workspace: 0,
     batches: 0,

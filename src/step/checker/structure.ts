@@ -16,7 +16,8 @@ export function checkStructure(program: Program): void {
     }
   }
   if (program.sharding !== undefined) checkParts(program, program.sharding);
-  else if (program.groups.data.length > 1) checkBuckets(program);
+  const isInBuckets = program.sharding === undefined || program.exchanges === 'momentum';
+  if (isInBuckets && program.groups.data.length > 1) checkBuckets(program);
 }
 
 function indices(instruction: Instruction, program: Program): readonly (readonly [string, number, number])[] {
@@ -94,6 +95,7 @@ function checkBuckets(program: Program): void {
       `the buckets end at element ${covered} of ${program.trainableElements}`,
     );
   }
+  if (program.exchanges === 'momentum') return;
   const tallies = program.buckets.filter((bucket) => bucket.carriesTally);
   if (tallies.length !== 1 || tallies[0]?.end !== program.trainableElements) {
     throw refusal(program, undefined, 'the tally must travel once, with the bucket that ends the buffer');

@@ -1,6 +1,7 @@
 import type { EffectTable, Made } from '../effects.js';
 import type { Program } from '../program.js';
 import { blocksUsedBy, hasMasters, remadeBlocks } from '../sharding.js';
+import { errorBytes } from './initial-values.js';
 import {
   agreed,
   batch,
@@ -9,6 +10,8 @@ import {
   cleared,
   contribution,
   contributionsTo,
+  errors,
+  errorsBefore,
   gradientNorm,
   gradients,
   graph,
@@ -16,17 +19,30 @@ import {
   optimizerStates,
   output,
   outputGradient,
+  ownMomentum,
   parameters,
   reduced,
   scratchName,
   shards,
   update,
+  wholeMomentum,
 } from './value-names.js';
 
 /** What instructions do that compute on one rank. */
 export const computeEffects: Pick<
   EffectTable,
-  'clear' | 'load' | 'forward' | 'recompute' | 'backward' | 'cast' | 'check' | 'clip' | 'step'
+  | 'clear'
+  | 'load'
+  | 'forward'
+  | 'recompute'
+  | 'backward'
+  | 'cast'
+  | 'remember'
+  | 'restore'
+  | 'accumulate'
+  | 'check'
+  | 'clip'
+  | 'step'
 > = {
   clear: () => ({ reads: [gradients], makes: [{ value: cleared }], frees: [] }),
 
@@ -109,6 +125,26 @@ export const computeEffects: Pick<
 
   cast: ({ block }) => ({ reads: [shards], makes: [{ value: parameters(block) }], frees: [] }),
 
+  remember: (_, program) => ({
+    reads: [errors],
+    makes: [{ value: errorsBefore, memory: { account: 'errors', bytes: errorBytes(program) } }],
+    frees: [],
+  }),
+
+  restore: () => ({ reads: [errors, errorsBefore, checked], makes: [], frees: [errorsBefore] }),
+
+  accumulate: ({ unlessOverflow = false }, program) => ({
+    reads: [
+      gradientNorm,
+      gradients,
+      optimizerStates,
+      ...gatheredMomentum(program),
+      ...(unlessOverflow ? [checked] : []),
+    ],
+    makes: [{ value: ownMomentum }],
+    frees: [],
+  }),
+
   check: (_, program) => ({
     reads: [gradients, ...finishedGradients(program)],
     makes: [{ value: checked }],
@@ -126,6 +162,7 @@ export const computeEffects: Pick<
       gradientNorm,
       gradients,
       optimizerStates,
+      ...(program.exchanges === 'momentum' ? finishedMomentum(program) : []),
       ...(hasMasters(program) ? [shards] : program.blocks.map((_, block) => parameters(block))),
       ...(unlessOverflow ? [checked] : []),
     ],
@@ -151,7 +188,7 @@ function madeGraph(block: number, micro: number, program: Program): Made {
 
 /** Gradients as `clip` may use them: summed over the ranks, or as they are where there is no one to sum with. */
 function finishedGradients(program: Program): readonly string[] {
-  if (program.sharding !== undefined) return [agreed];
+  if (program.sharding !== undefined || isUnsummed(program)) return [agreed];
   if (program.buckets.length > 0) return program.buckets.map((_, index) => reduced(index));
   const everything = { blocks: program.blocks.map((_, index) => index), carriesTally: true };
   return contributionsTo(everything, program);
@@ -161,6 +198,22 @@ function finishedGradients(program: Program): readonly string[] {
 function gradientsToAddTo(block: number, micro: number, { sharding }: Program): readonly string[] {
   if (sharding?.gradients !== 'released') return [];
   return [blockGradients(block, sharding.reductions === 'every step' ? undefined : micro)];
+}
+
+/** Whether gradients stay with the ranks that made them. */
+function isUnsummed({ exchanges, groups }: Program): boolean {
+  return exchanges === 'momentum' && groups.data.length > 1;
+}
+
+/** What of the momentum other ranks have, where this step brings it together. */
+function gatheredMomentum(program: Program): readonly string[] {
+  const gathers = program.instructions.some((each) => each.op === 'gather' && each.of === 'momentum');
+  return gathers ? remadeBlocks(program).map(wholeMomentum) : [];
+}
+
+/** The sum of the ranks' shares. */
+function finishedMomentum(program: Program): readonly string[] {
+  return [ownMomentum, ...program.buckets.map((_, bucket) => reduced(bucket))];
 }
 
 function isLast(program: Program, block: number): boolean {

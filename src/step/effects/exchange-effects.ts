@@ -1,12 +1,15 @@
+import { createCodec } from '../../comm/codec.js';
 import type { ActiveCompression } from '../../comm/config.js';
 import { TALLY_ELEMENTS } from '../../nn/flat-layout.js';
 import {
   type CompressedMessages,
+  compressedAllGather,
   compressedAllReduce,
+  compressedBetweenHosts,
   compressedReduceScatter,
   compressionName,
 } from '../compressed-messages.js';
-import type { Collective, EffectTable, Made } from '../effects.js';
+import type { Collective, Effects, EffectTable, Made } from '../effects.js';
 import type { Instruction } from '../instruction.js';
 import { startName } from '../instruction.js';
 import { bucketElements, type Program } from '../program.js';
@@ -18,13 +21,18 @@ import {
   cleared,
   contribution,
   contributionsTo,
+  errors,
+  errorsBefore,
   gradients,
   loss,
   microsOf,
+  optimizerStates,
+  ownMomentum,
   parameters,
   reduced,
   scattered,
   shards,
+  wholeMomentum,
 } from './value-names.js';
 
 /** What ranks agree on beside parameters and gradients: the tally, and the sum of squared gradients. */
@@ -48,14 +56,19 @@ export const exchangeEffects: Pick<
           ? [arrivingMessages(instruction, elements, program)]
           : [];
     return {
-      reads: bucket === undefined ? [] : [gradients, ...contributionsTo(bucket, program)],
+      reads:
+        bucket === undefined
+          ? []
+          : instruction.of === 'momentum'
+            ? [optimizerStates, ownMomentum, ...errorsReadBy(instruction, program)]
+            : [gradients, ...errorsReadBy(instruction, program), ...contributionsTo(bucket, program)],
       makes: [{ value: reduced(instruction.bucket) }, ...messages],
       frees: messages.map(({ value }) => value),
       starts: startName(instruction),
       collective: {
         kind: 'all-reduce',
         group: 'data',
-        subject: `bucket.${instruction.bucket}`,
+        subject: `${instruction.of ?? 'bucket'}.${instruction.bucket}`,
         elements,
         bytes: elements * program.bytesPerElement,
         ...(compression && compressed && onTheWire(compression, compressed)),
@@ -65,19 +78,32 @@ export const exchangeEffects: Pick<
 
   gather: (instruction, program) => {
     const { block } = instruction;
+    if (instruction.of === 'momentum') return gatherMomentum(instruction, program);
     const elements = program.sharding === undefined ? 0 : rangeElements(program.sharding, block);
     const bytes = elements * parameterBytes(program);
     const isKept = program.sharding?.parameters === 'kept';
+    const { compression } = instruction;
+    const slice = elements / program.groups.data.length;
+    const compressed = compression && compressedAllGather(slice, compression, program);
+    const messages = compressed ? [messagesOf(instruction, compressed.memoryBytes)] : [];
     return {
       reads: [shards],
       makes: [
         isKept
           ? { value: parameters(block) }
           : { value: parameters(block), memory: { account: 'gathered', bytes, pool: 'blocks' } },
+        ...messages,
       ],
-      frees: [],
+      frees: messages.map(({ value }) => value),
       starts: startName(instruction),
-      collective: { kind: 'all-gather', group: 'data', subject: `block.${block}`, elements, bytes },
+      collective: {
+        kind: 'all-gather',
+        group: 'data',
+        subject: `block.${block}`,
+        elements,
+        bytes,
+        ...(compression && compressed && onTheWire(compression, compressed)),
+      },
     };
   },
 
@@ -95,14 +121,15 @@ export const exchangeEffects: Pick<
   },
 
   scatter: (instruction, program) => {
-    const { part: index, micro, compression } = instruction;
+    const { part: index, micro, compression, betweenHosts = false } = instruction;
     const part = program.sharding?.parts[index];
     const ranks = program.groups.data.length;
     const elements = part === undefined ? 0 : (part.end - part.start) * ranks;
     const bytes = elements * program.bytesPerElement;
     const micros = micro === undefined ? microsOf(program) : [micro];
     const isKept = program.sharding?.gradients === 'kept';
-    const compressed = part && compression && compressedReduceScatter(part, compression, program);
+    const compressedOf = betweenHosts ? compressedBetweenHosts : compressedReduceScatter;
+    const compressed = part && compression && compressedOf(part, compression, program);
     const messages =
       compressed === undefined
         ? arrivingMessages(instruction, elements, program)
@@ -113,6 +140,7 @@ export const exchangeEffects: Pick<
           ? []
           : [
               gradients,
+              ...errorsReadBy(instruction, program),
               ...(isKept ? [] : [blockGradients(part.block, micro)]),
               ...part.blocks.flatMap((block) => micros.map((each) => contribution(block, each))),
             ],
@@ -125,7 +153,7 @@ export const exchangeEffects: Pick<
         subject: `part.${index}`,
         elements,
         bytes,
-        ...(compression && compressed && onTheWire(compression, compressed)),
+        ...(compression && compressed && onTheWire(compression, compressed, betweenHosts)),
       },
     };
   },
@@ -141,8 +169,13 @@ export const exchangeEffects: Pick<
 
   agree: (instruction, program) => {
     const elements = AGREED_ELEMENTS * program.groups.data.length;
+    const everything = { blocks: [...program.blocks.keys()], carriesTally: true };
+    const summed = [...requiredScatters(program).map(scattered), ...microsOf(program).map(loss)];
     return {
-      reads: [gradients, ...requiredScatters(program).map(scattered), ...microsOf(program).map(loss)],
+      reads: [
+        gradients,
+        ...(instruction.gradients === 'own' ? contributionsTo(everything, program) : summed),
+      ],
       makes: [{ value: agreed }],
       frees: [],
       starts: startName(instruction),
@@ -159,6 +192,34 @@ export const exchangeEffects: Pick<
   wait: ({ started }) => ({ reads: [], makes: [], frees: [], completes: startName(started) }),
 };
 
+/** The slices of the momentum, which all ranks have as one. */
+function gatherMomentum(instruction: Instruction<'gather'>, program: Program): Effects {
+  const { block } = instruction;
+  const elements = program.sharding === undefined ? 0 : rangeElements(program.sharding, block);
+  return {
+    reads: [optimizerStates],
+    makes: [{ value: wholeMomentum(block) }],
+    frees: [],
+    starts: startName(instruction),
+    collective: {
+      kind: 'all-gather',
+      group: 'data',
+      subject: `momentum.${block}`,
+      elements,
+      bytes: elements * program.bytesPerElement,
+    },
+  };
+}
+
+/** What messages of gradients add to, and leave to the next. */
+function errorsReadBy(
+  { compression }: Instruction<'reduce' | 'scatter'>,
+  { errorFeedback }: Program,
+): readonly string[] {
+  if (errorFeedback === undefined || !compression || !createCodec(compression).feedsBack) return [];
+  return errorFeedback.isRestored ? [errors, errorsBefore] : [errors];
+}
+
 /** What the other ranks send of their part of so many elements, of which this rank sums its slice. */
 function arrivingMessages(
   instruction: Instruction<'reduce' | 'scatter'>,
@@ -170,8 +231,12 @@ function arrivingMessages(
   return messagesOf(instruction, bytes, 'messages');
 }
 
-/** Memory of a reduction that is under way. */
-function messagesOf(instruction: Instruction<'reduce' | 'scatter'>, bytes: number, pool?: 'messages'): Made {
+/** Memory of an exchange that is under way. */
+function messagesOf(
+  instruction: Instruction<'reduce' | 'scatter' | 'gather'>,
+  bytes: number,
+  pool?: 'messages',
+): Made {
   return {
     value: `messages of ${startName(instruction)}`,
     memory: { account: 'buckets', bytes, ...(pool && { pool }) },
@@ -181,8 +246,10 @@ function messagesOf(instruction: Instruction<'reduce' | 'scatter'>, bytes: numbe
 function onTheWire(
   compression: ActiveCompression,
   { bytes, sentBytes }: CompressedMessages,
+  betweenHosts = false,
 ): Pick<Collective, 'bytes' | 'sentBytes' | 'codec'> {
-  return { bytes, sentBytes, codec: compressionName(compression) };
+  const codec = compressionName(compression);
+  return { bytes, sentBytes, codec: betweenHosts ? `${codec} between hosts` : codec };
 }
 
 /** Of one element that blocks compute with. */

@@ -1,12 +1,32 @@
 import { TALLY_ELEMENTS } from '../../nn/flat-layout.js';
 import type { Made } from '../effects.js';
+import { serverElements } from '../message-errors.js';
 import type { MixedPrecision, Program, ProgramBlock, Sharding } from '../program.js';
 import { remadeBlocks } from '../sharding.js';
-import { computed, constants, gradients, optimizerStates, parameters, shards } from './value-names.js';
+import {
+  computed,
+  constants,
+  errors,
+  gradients,
+  optimizerStates,
+  parameters,
+  shards,
+} from './value-names.js';
 
 /** What is there before the first instruction, and must be there after the last. */
 export function initialValues(program: Program): readonly Made[] {
-  return [...initialState(program), ...initialConstants(program)];
+  return [...initialState(program), ...initialErrors(program), ...initialConstants(program)];
+}
+
+function initialErrors(program: Program): readonly Made[] {
+  if (program.errorFeedback === undefined) return [];
+  return [{ value: errors, memory: { account: 'errors', bytes: errorBytes(program) } }];
+}
+
+/** Of what messages have lost. */
+export function errorBytes({ errorFeedback, bytesPerElement }: Program): number {
+  if (errorFeedback === undefined) return 0;
+  return (errorFeedback.worker + serverElements(errorFeedback)) * bytesPerElement;
 }
 
 function initialConstants({ constantBytes = 0 }: Program): readonly Made[] {

@@ -42,7 +42,8 @@ function ownOverflow(program: Program, state: StepState): number {
 /** What this rank has of elements [start, end) of the flat gradients. */
 function gradientsIn(program: Program, state: StepState, start: number, end: number): Tensor | undefined {
   const { sharding, rank } = program;
-  if (sharding === undefined) return state.gradients.values.narrow(0, start, end - start);
+  if (sharding === undefined || program.exchanges === 'momentum')
+    return state.gradients.values.narrow(0, start, end - start);
   const block = sharding.ranges.findIndex((range) => start < range.end);
   const slice = state.shards.gradients[block];
   if (slice === undefined) return undefined;
@@ -54,7 +55,8 @@ function gradientsIn(program: Program, state: StepState, start: number, end: num
 
 /** The largest index of all ranks. */
 function latest(program: Program, { resources }: StepState, own: number): number {
-  if (program.sharding === undefined || resources.group === undefined) return own;
+  const isKnown = program.sharding === undefined && program.exchanges === undefined;
+  if (isKnown || resources.group === undefined) return own;
   const all = zeros([program.groups.data.length], { dtype: 'float64' });
   resources.group.allGather(all, tensor(Float64Array.of(own))).wait();
   return Math.max(...all.toArray());

@@ -1,4 +1,6 @@
 import { invariant } from '../../base/errors.js';
+import { createCodec } from '../../comm/codec.js';
+import { compressedGather } from '../../comm/compressed-gather.js';
 import { noGrad } from '../../tensor/autograd.js';
 import { keep } from '../../tensor/tensor.js';
 import type { Handlers } from '../executor.js';
@@ -9,21 +11,39 @@ import type { StepState } from './step-state.js';
 
 /**
  * `gather`: all ranks' slices of a block into its memory, which is allocated where it was released. Weights that
- * are kept in fp32 become 16 bits on this way, before they travel.
+ * are kept in fp32 become 16 bits on this way, before they travel; compressed ones become what their code says, on all
+ * ranks alike, their owner included.
  */
 export function gather(program: Program, state: StepState): Handlers['gather'] {
-  const { group, parameters } = state.resources;
+  const { group, parameters, momentum } = state.resources;
   return (instruction) => {
     const { block } = instruction;
+    const name = startName(instruction);
     const slice = state.shards.values[block];
     invariant(group && slice, `a program of one rank gathers block ${block}`);
+    if (instruction.of === 'momentum') {
+      const range = program.sharding?.ranges[block];
+      invariant(momentum && range, 'there is no momentum to gather');
+      const tensor = momentum.narrow(0, range.start, range.end - range.start);
+      const own = tensor.narrow(0, program.rank * slice.elements, slice.elements);
+      state.started.put({ tensors: [keep(tensor)], work: group.allGather(tensor, own) }, name);
+      return;
+    }
     const isKept = program.sharding?.parameters === 'kept';
     const whole = isKept ? parameters.memoryOf(block).values : parameters.allocateValues(block);
     // A graph that has kept them finds the same values again.
     const tensor = sameMemory(whole);
     const own = tensor.narrow(0, program.rank * slice.elements, slice.elements);
+    if (instruction.compression !== undefined) {
+      const codec = createCodec(instruction.compression);
+      state.started.put(
+        { tensors: [keep(tensor)], work: compressedGather(group, tensor, slice, codec) },
+        name,
+      );
+      return;
+    }
     if (!isKept || program.precision !== undefined) noGrad(() => own.copy_(slice));
     const work = group.allGather(tensor, own);
-    state.started.put({ tensors: [keep(tensor)], work }, startName(instruction));
+    state.started.put({ tensors: [keep(tensor)], work }, name);
   };
 }

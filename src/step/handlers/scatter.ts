@@ -1,13 +1,13 @@
 import { invariant } from '../../base/errors.js';
 import { createCodec } from '../../comm/codec.js';
 import { CompressedReductions } from '../../comm/compressed-reductions.js';
-import type { ActiveCompression } from '../../comm/config.js';
-import type { Work } from '../../comm/work.js';
+import { followedBy, type Work } from '../../comm/work.js';
 import { noGrad } from '../../tensor/autograd.js';
 import { keep, type Tensor } from '../../tensor/tensor.js';
 import type { Handlers } from '../executor.js';
-import { startName } from '../instruction.js';
-import type { Program } from '../program.js';
+import { type Instruction, startName } from '../instruction.js';
+import type { GradientPart, Program } from '../program.js';
+import { errorFeedback } from './error-feedback.js';
 import type { StepState } from './step-state.js';
 
 /**
@@ -17,9 +17,25 @@ import type { StepState } from './step-state.js';
 export function scatter(program: Program, state: StepState): Handlers['scatter'] {
   const { group, parameters } = state.resources;
   const compressed = group && new CompressedReductions(group);
-  const startSum = (rows: Tensor, own: Tensor, compression: ActiveCompression | undefined): Work => {
+  const startSum = (
+    rows: Tensor,
+    own: Tensor,
+    part: GradientPart,
+    { compression, betweenHosts }: Instruction<'scatter'>,
+  ): Work => {
     invariant(group && compressed, 'a program of one rank scatters gradients');
-    if (compression !== undefined) return compressed.reduceScatter(rows, createCodec(compression));
+    if (compression !== undefined && betweenHosts) {
+      invariant(program.hosts, 'gradients are compressed between hosts where there is one');
+      return compressed.reduceScatterBetweenHosts(rows, createCodec(compression), program.hosts);
+    }
+    if (compression !== undefined) {
+      const codec = createCodec(compression);
+      if (!codec.feedsBack) return compressed.reduceScatter(rows, codec);
+      const feedback = errorFeedback(program, state);
+      return followedBy(compressed.reduceScatter(rows, codec, feedback.ofPart(part)), () =>
+        feedback.settlePart(part, own),
+      );
+    }
     const inputs = program.groups.data.map((_, rank) => (rank === program.rank ? own : rows.select(0, rank)));
     return group.reduceScatter(own, inputs, 'sum');
   };
@@ -33,7 +49,7 @@ export function scatter(program: Program, state: StepState): Handlers['scatter']
     const ranks = program.groups.data.length;
     const rows = gradients.view([ranks, shard.elements]).narrow(1, start, end - start);
     const tensor = rows.select(0, program.rank);
-    const work = startSum(rows, tensor, instruction.compression);
+    const work = startSum(rows, tensor, part, instruction);
     const isKept = program.sharding?.gradients === 'kept';
     const finish = (): void => {
       work.wait();

@@ -6,6 +6,7 @@ import type { Activations, Block, BlockParameters, MicroBatch } from '../../nn/b
 import type { FlatParameters, GradientMemory } from '../../nn/flat-parameters.js';
 import type { Optimizer, OptimizerUpdate } from '../../optim/optimizer.js';
 import type { Tensor } from '../../tensor/tensor.js';
+import type { ErrorMemory } from '../message-errors.js';
 import type { ShardMemory } from '../shard-memory.js';
 
 /** What lasts from step to step on one rank. */
@@ -21,6 +22,10 @@ export interface StepResources {
    * themselves, and where those are divided.
    */
   readonly masters?: Tensor;
+  /** [trainable elements], fp32: the running mean of gradients, where ranks exchange it in place of gradients. */
+  readonly momentum?: Tensor;
+  /** Absent where no message loses what must be made good. */
+  readonly errors?: ErrorMemory;
   /** Absent where programs have no update. */
   readonly optimizer?: Pick<Optimizer, 'step'>;
 }
@@ -99,6 +104,8 @@ export class StepState {
   /** Copies in host memory of what outputs hold, by block and micro-batch. */
   readonly evicted = new Slots<Activations>('evicted output');
   readonly started = new Slots<Started>('start');
+  /** Copies of what messages had lost before this step. */
+  readonly errorsBefore = new Slots<readonly Tensor[]>('copy of errors');
   /** Set where no rank knows it alone. */
   agreed: Agreement | undefined;
   /** The parameter whose gradient overflowed first. */
@@ -137,6 +144,7 @@ export class StepState {
     for (const { tensors } of this.started.takeAll()) {
       for (const tensor of tensors) tensor.dispose();
     }
+    for (const copy of this.errorsBefore.takeAll().flat()) copy.dispose();
   }
 
   isLast(block: number): boolean {

@@ -52,6 +52,11 @@ const ATEN_GT_SCALAR = findOperator('aten::gt', 'Scalar');
 const ATEN_GE_TENSOR = findOperator('aten::ge', 'Tensor');
 const ATEN_GE_SCALAR = findOperator('aten::ge', 'Scalar');
 const ATEN_LOGICAL_NOT = findOperator('aten::logical_not', '');
+const ATEN_RECIPROCAL = findOperator('aten::reciprocal', '');
+const ATEN_ROUND_ = findOperator('aten::round_', '');
+const ATEN_NAN_TO_NUM_ = findOperator('aten::nan_to_num_', '');
+const ATEN_BITWISE_AND_SCALAR = findOperator('aten::bitwise_and', 'Scalar');
+const ATEN_BITWISE_RIGHT_SHIFT_TENSOR_SCALAR = findOperator('aten::bitwise_right_shift', 'Tensor_Scalar');
 const ATEN_ISFINITE = findOperator('aten::isfinite', '');
 const ATEN_ISNAN = findOperator('aten::isnan', '');
 const ATEN_MASKED_FILL_TENSOR = findOperator('aten::masked_fill', 'Tensor');
@@ -112,6 +117,7 @@ const ATEN_DETACH = findOperator('aten::detach', '');
 const ATEN_ALIAS = findOperator('aten::alias', '');
 const ATEN_TO_DTYPE = findOperator('aten::to', 'dtype');
 const ATEN_TO_DEVICE = findOperator('aten::to', 'device');
+const ATEN_VIEW_DTYPE = findOperator('aten::view', 'dtype');
 const ATEN_ZEROS_LIKE = findOperator('aten::zeros_like', '');
 const ATEN_EMPTY_LIKE = findOperator('aten::empty_like', '');
 const ATEN_SET__SOURCE_TENSOR = findOperator('aten::set_', 'source_Tensor');
@@ -335,6 +341,33 @@ export abstract class TensorOperators {
   /** `aten::logical_not(Tensor self) -> Tensor` */
   logicalNot(): Tensor {
     return this.wrap(native.call(ATEN_LOGICAL_NOT, this.handle) as Handle);
+  }
+
+  /** `aten::reciprocal(Tensor self) -> Tensor` */
+  reciprocal(): Tensor {
+    return this.wrap(native.call(ATEN_RECIPROCAL, this.handle) as Handle);
+  }
+
+  /** `aten::round_(Tensor(a!) self) -> Tensor(a!)` */
+  round_(): this {
+    native.call(ATEN_ROUND_, this.handle);
+    return this;
+  }
+
+  /** `aten::nan_to_num_(Tensor(a!) self, float? nan=None, float? posinf=None, float? neginf=None) -> Tensor(a!)` */
+  nanToNum_(nan?: number | null, posinf?: number | null, neginf?: number | null): this {
+    native.call(ATEN_NAN_TO_NUM_, this.handle, nan, posinf, neginf);
+    return this;
+  }
+
+  /** `aten::bitwise_and.Scalar(Tensor self, Scalar other) -> Tensor` */
+  bitwiseAnd(other: number): Tensor {
+    return this.wrap(native.call(ATEN_BITWISE_AND_SCALAR, this.handle, other) as Handle);
+  }
+
+  /** `aten::bitwise_right_shift.Tensor_Scalar(Tensor self, Scalar other) -> Tensor` */
+  bitwiseRightShift(other: number): Tensor {
+    return this.wrap(native.call(ATEN_BITWISE_RIGHT_SHIFT_TENSOR_SCALAR, this.handle, other) as Handle);
   }
 
   /** `aten::isfinite(Tensor self) -> Tensor` */
@@ -713,6 +746,11 @@ export abstract class TensorOperators {
     return this.wrap(
       native.call(ATEN_TO_DEVICE, this.handle, device, dtypeCode(dtype), nonBlocking, copy) as Handle,
     );
+  }
+
+  /** `aten::view.dtype(Tensor(a) self, ScalarType dtype) -> Tensor(a)` */
+  viewAs(dtype: DType): Tensor {
+    return this.wrap(native.call(ATEN_VIEW_DTYPE, this.handle, dtypeCode(dtype)) as Handle);
   }
 
   /** `aten::zeros_like(Tensor self, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None, MemoryFormat? memory_format=None) -> Tensor` */

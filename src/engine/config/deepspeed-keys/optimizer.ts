@@ -1,8 +1,8 @@
 import type { KeyTable } from '../key-table.js';
 import { foreign, later, laterValues, off, removed, section } from '../key-table.js';
 
-const OTHER_OPTIMIZERS = 'only Adam, AdamW, SGD and Lion are here so far';
-const ONE_BIT = '1-bit optimizers are not here yet';
+const OTHER_OPTIMIZERS = 'only Adam, AdamW, OneBitAdam, SGD and Lion are here so far';
+const ONE_BIT = 'of 1-bit optimizers only OneBitAdam is here so far';
 const MUON = 'Muon is not here yet';
 const LAMB = 'LAMB is not here yet';
 const ONE_KIND = 'there is one implementation of each optimizer';
@@ -14,7 +14,6 @@ export const optimizerKeys: KeyTable = {
       [
         'Adagrad',
         'Lamb',
-        'OneBitAdam',
         'ZeroOneAdam',
         'OneBitLamb',
         'MuAdam',
@@ -49,9 +48,8 @@ export const optimizerKeys: KeyTable = {
       muon_lr: later(null, MUON),
       adam_lr: later(null, MUON),
       ns_method: later('gram', MUON),
-      freeze_step: later(100000, ONE_BIT),
-      cuda_aware: later(false, ONE_BIT),
-      comm_backend_name: later('nccl', ONE_BIT),
+      cuda_aware: foreign(false, 'it is about MPI'),
+      comm_backend_name: foreign('nccl', 'communication.algorithm says how ranks exchange'),
       var_freeze_step: later(100000, ONE_BIT),
       var_update_scaler: later(16, ONE_BIT),
       local_step_scaler: later(32678, ONE_BIT),

@@ -6,7 +6,7 @@ const OFFLOAD = 'offloading comes later';
 const OFFLOAD_OPTIMIZER = 'offloading of the optimizer comes later';
 const OFFLOAD_PARAM = 'offloading of parameters comes later';
 const ZENFLOW = 'ZenFlow is not here yet';
-const ZERO_PLUS_PLUS = 'ZeRO++ is not here yet';
+const ZERO_PLUS_PLUS = 'of ZeRO++ only quantized weights and gradients are here so far';
 const GROUPS = 'sharding inside groups comes with redundancy';
 
 const stage3Keys: KeyTable = {
@@ -93,9 +93,7 @@ export const zeroKeys: KeyTable = {
       steps_per_epoch: later(null, ZENFLOW),
     }),
     zero_hpz_partition_size: off(1, GROUPS),
-    zero_quantized_weights: off(false, ZERO_PLUS_PLUS),
     zero_quantized_nontrainable_weights: off(false, ZERO_PLUS_PLUS),
-    zero_quantized_gradients: off(false, ZERO_PLUS_PLUS),
     zeropp_loco_param: off(null, ZERO_PLUS_PLUS),
     mics_shard_size: off(-1, GROUPS),
     mics_hierarchical_params_gather: off(false, GROUPS),

@@ -1,0 +1,180 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { resolveConfig, type UserConfig } from '../src/engine/config.js';
+import { run } from './command-line.js';
+import { outcomes } from './precision-harness.js';
+import { runRanks } from './run-ranks.js';
+
+// 1-bit Adam: AdamW until it freezes, then one bit of the momentum from every rank in place of gradients.
+
+const EMPTY = join(import.meta.dirname, '../../test/fixtures/empty-config.json');
+const EXCERPT = join(import.meta.dirname, '../../test/fixtures/data/excerpt.txt');
+
+let root = '';
+before(() => {
+  root = mkdtempSync(join(tmpdir(), 'trainyard-one-bit-adam-'));
+});
+after(() => rmSync(root, { recursive: true }));
+
+interface Outcome {
+  readonly sent: number;
+  readonly predicted: number;
+  readonly optimizerBytes: number;
+  readonly lengths: readonly number[];
+  readonly atEnd: string;
+}
+
+/** Three steps of a model of odd sizes, the last two of them frozen, or those that a checkpoint lacks of three. */
+async function trainOdd(
+  ranks: number,
+  zero: Readonly<Record<string, unknown>>,
+  task: Readonly<Record<string, unknown>> = {},
+): Promise<readonly Outcome[]> {
+  const config = {
+    train_batch_size: 6,
+    optimizer: { type: 'OneBitAdam', params: { lr: 0.01, freeze_step: 1 } },
+    zero_optimization: zero,
+    communication: { deterministic: true },
+  };
+  const found = await runRanks<Outcome>('zero-program.js', ranks, [
+    JSON.stringify(config),
+    JSON.stringify({ plain: true, ...task }),
+  ]);
+  assert.equal(new Set(found.map(({ atEnd }) => atEnd)).size, 1, 'the ranks have different weights');
+  return found;
+}
+
+/** The mean loss of the last 20 steps of a run over text. */
+async function lastLoss(ranks: number, stage: number, optimizer: object): Promise<number> {
+  const model = {
+    architecture: 'llama',
+    vocab_size: 256,
+    hidden_size: 64,
+    intermediate_size: 128,
+    num_hidden_layers: 2,
+    num_attention_heads: 4,
+  };
+  const set = [
+    `model=${JSON.stringify(model)}`,
+    `data=${JSON.stringify({ path: EXCERPT, tokenizer: 'bytes', sequence_length: 32 })}`,
+    'steps=150',
+    'train_batch_size=12',
+    `optimizer=${JSON.stringify(optimizer)}`,
+    `zero_optimization.stage=${stage}`,
+  ].flatMap((setting) => ['--set', setting]);
+  const { exitCode, stdout, stderr } = await run([
+    'train',
+    EMPTY,
+    '--ranks',
+    String(ranks),
+    ...set,
+    '--json',
+  ]);
+  assert.equal(exitCode, 0, stderr);
+  const losses = stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { readonly event: string; readonly loss: number })
+    .filter(({ event }) => event === 'step')
+    .map(({ loss }) => loss);
+  return losses.slice(-20).reduce((sum, loss) => sum + loss, 0) / 20;
+}
+
+describe('OneBitAdam', { concurrency: 1 }, () => {
+  test('every rank sends the bytes that its program says, and keeps the states that it says', async () => {
+    for (const [ranks, zero, phase] of [
+      [2, { stage: 0, reduce_bucket_size: 200 }, 'frozen'],
+      [3, { stage: 0 }, 'frozen'],
+      [3, { stage: 1 }, 'freezing'],
+    ] as const) {
+      for (const { sent, predicted, optimizerBytes, lengths } of await trainOdd(ranks, zero, { phase })) {
+        assert.equal(sent, predicted, `${ranks} ranks, ${JSON.stringify(zero)}`);
+        const elements = lengths.reduce((sum, length) => sum + length, 0);
+        const seconds = zero.stage === 0 ? elements : elements / ranks;
+        assert.equal(optimizerBytes, 4 * (elements + seconds));
+      }
+    }
+  });
+
+  test('stages 0 and 1 end with the same bits, whatever the overlap', async () => {
+    const weights = await Promise.all(
+      [{ stage: 0 }, { stage: 1 }, { stage: 1, overlap_comm: false }].map(
+        async (zero) => (await trainOdd(2, zero))[0]?.atEnd,
+      ),
+    );
+    assert.equal(new Set(weights).size, 1);
+  });
+
+  for (const [ranks, stage] of [
+    [2, 0],
+    [3, 1],
+  ] as const) {
+    test(`${ranks} ranks, stage ${stage}: goes on from a checkpoint to the last bit`, async () => {
+      const folder = join(root, `${ranks}-${stage}`);
+      const [whole] = await trainOdd(ranks, { stage }, { save: folder });
+      const [resumed] = await trainOdd(ranks, { stage }, { load: folder });
+      assert.equal(resumed?.atEnd, whole?.atEnd);
+    });
+  }
+
+  test('a step that overflows is as if it had not been, before it freezes and after', async () => {
+    for (const [ranks, stage] of [
+      [1, 0],
+      [2, 0],
+      [2, 1],
+    ] as const) {
+      const config = {
+        fp16: { enabled: true, initial_scale_power: 8, hysteresis: 1 },
+        optimizer: { type: 'OneBitAdam', params: { lr: 0.01, freeze_step: 2 } },
+        zero_optimization: { stage },
+      };
+      const [with_] = await outcomes(ranks, config, { steps: 'oxoxoxo' });
+      const [without] = await outcomes(ranks, config, { steps: 'oooo' });
+      assert.equal(with_?.weights, without?.weights, `${ranks} ranks, stage ${stage}`);
+      assert.deepEqual(
+        with_?.results.map(({ overflow }) => overflow),
+        [undefined, 'head.switch', undefined, 'head.switch', undefined, 'head.switch', undefined],
+      );
+    }
+  });
+
+  test('on text it comes as far as AdamW after it froze, on 2 and 3 ranks, at stages 0 and 1', async () => {
+    const params = { lr: 3e-3, betas: [0.9, 0.95] };
+    const expected = await lastLoss(2, 0, { type: 'AdamW', params });
+    for (const [ranks, stage] of [
+      [2, 0],
+      [2, 1],
+      [3, 0],
+      [3, 1],
+    ] as const) {
+      const loss = await lastLoss(ranks, stage, {
+        type: 'OneBitAdam',
+        params: { ...params, freeze_step: 40 },
+      });
+      assert.ok(
+        Math.abs(loss / expected - 1) < 0.03,
+        `${ranks} ranks, stage ${stage}: ${loss} for ${expected}`,
+      );
+    }
+  });
+
+  test('what does not go together with it is refused with the reason', () => {
+    const refusal = (config: UserConfig): string => {
+      try {
+        resolveConfig({ train_batch_size: 2, optimizer: { type: 'OneBitAdam' }, ...config });
+      } catch (error) {
+        return String(error);
+      }
+      return 'accepted';
+    };
+    assert.match(refusal({ zero_optimization: { stage: 2 } }), /no rank keeps all of them/);
+    assert.match(refusal({ communication: { compression: 'one-bit' } }), /to learn how large they are/);
+    assert.equal(
+      refusal({ communication: { compression: 'bf16' }, zero_optimization: { stage: 1 } }),
+      'accepted',
+    );
+  });
+});
