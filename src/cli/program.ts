@@ -48,6 +48,7 @@ function addTrain(program: Command): void {
     .option('--hostfile <file>', 'several machines (not supported yet)')
     .option('--set <key.path=value>', SET_HELP, collect)
     .option('--resume', 'go on from the newest checkpoint in the output folder')
+    .option('--timeline <file>', 'write what every rank did in the last step (for ui.perfetto.dev)')
     .option('--json', 'print one event a line on stdout')
     .action(async (config: string, options: TrainOptions) => {
       const { train } = await import('./commands/train.js');
@@ -267,6 +268,7 @@ export interface TrainOptions extends ConfigOptions {
   readonly ranks?: number;
   readonly hostfile?: string;
   readonly resume?: boolean;
+  readonly timeline?: string;
 }
 
 export interface ProgramOptions extends ConfigOptions {

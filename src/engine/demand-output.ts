@@ -1,15 +1,18 @@
 import { existsSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { demandWritableFolder } from '../store/demand-writable-folder.js';
 import { checkpointsIn } from './checkpoints-in.js';
 import type { LoadedConfig } from './config.js';
 
 /**
- * Tries the output folder of a run, if it has one. Model and checkpoints are written after the last step, when it is too
- * late to learn that they cannot be.
+ * Tries the folders that a run writes to, if there are any. Model, checkpoints and timeline are written after the last
+ * step, when it is too late to learn that they cannot be.
  *
+ * @param timeline the file of `--timeline`
  * @throws TrainyardError OUTPUT_UNUSABLE
  */
-export function demandOutput({ config, origin }: LoadedConfig): void {
+export function demandOutput({ config, origin }: LoadedConfig, timeline?: string): void {
+  if (timeline !== undefined) demandWritableFolder(dirname(timeline), '--timeline');
   const { output } = config;
   if (output === undefined) return;
   const setting = `output (${origin.describe(['output'], 'value')})`;

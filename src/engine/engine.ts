@@ -12,6 +12,7 @@ import { type Instruction, instructionText } from '../step/instruction.js';
 import type { Program } from '../step/program.js';
 import { runStep } from '../step/run-step.js';
 import { hasMasters } from '../step/sharding.js';
+import type { Slice } from '../step/timeline.js';
 import { openModelFolder } from '../store/hugging-face/model-folder.js';
 import type { Device } from '../tensor/dtype.js';
 import type { Tensor } from '../tensor/tensor.js';
@@ -28,6 +29,7 @@ import { type EngineData, openEngineData } from './engine-data.js';
 import type { TrainingErrors } from './error-memory.js';
 import { loadAdapter, loadParameters, type ParameterWriter } from './fill-parameters.js';
 import { gatherNumbers } from './gather-bytes.js';
+import { gatherTimeline } from './gather-timeline.js';
 import { GatheredParameters } from './gathered-parameters.js';
 import type { RunLossScaling } from './loss-scaling.js';
 import type { ModelSource } from './model-source.js';
@@ -49,6 +51,8 @@ export interface StepResult {
   /** Target tokens of the global batch. */
   readonly tokens: number;
   readonly milliseconds: number;
+  /** Of these, how long this rank stood still in communication: it hid behind nothing. */
+  readonly exposedCommunicationMs: number;
   /** Whether the update was left out, because a gradient was not finite. */
   readonly skipped: boolean;
   /** Of those, the parameter whose gradient was the first. */
@@ -195,6 +199,7 @@ export class Engine {
     const enter = (instruction: Instruction): void =>
       flight?.recorder.enter(`step ${step}, ${instructionText(instruction)}`);
     const startMs = performance.now();
+    const exposedMs = flight?.recorder.exposedMs ?? 0;
     const { updates, lossScale } = this.#progress;
     programs.turnTo(updates);
     const { learningRate, momentum } = schedule.at(updates);
@@ -227,6 +232,7 @@ export class Engine {
       learningRate,
       tokens: metrics.tokens,
       milliseconds: performance.now() - startMs,
+      exposedCommunicationMs: (flight?.recorder.exposedMs ?? 0) - exposedMs,
       skipped,
       ...(skipped && { overflow }),
       skippedSteps: this.skippedSteps,
@@ -334,6 +340,11 @@ export class Engine {
   measuredPeakBytes(): readonly number[] | undefined {
     const { group, device, programs } = this.#parts;
     return device === 'cpu' ? gatherNumbers(group, programs.measuredPeakBytes) : undefined;
+  }
+
+  /** What every rank did in the step that `times` were recorded in. Every rank must call it. */
+  timeline(times: readonly TimedInstruction[]): readonly Slice[] {
+    return gatherTimeline(this.#parts.group, this.program, times);
   }
 
   /** Leaves the other ranks and frees the memory. */

@@ -15,6 +15,15 @@ export function gatherBytes(group: ProcessGroup, own: Uint8Array): readonly Uint
   });
 }
 
+/** A text of each rank, of any length, in their order, known to all. Every rank must call it. */
+export function gatherText(group: ProcessGroup, own: string): readonly string[] {
+  const bytes = Buffer.from(own);
+  const lengths = gatherNumbers(group, bytes.length);
+  const padded = new Uint8Array(Math.max(...lengths));
+  padded.set(bytes);
+  return gatherBytes(group, padded).map((each, rank) => Buffer.from(each.slice(0, lengths[rank])).toString());
+}
+
 /** One number of each rank, in their order, known to all. Every rank must call it. */
 export function gatherNumbers(group: ProcessGroup, own: number): readonly number[] {
   const bytes = new Uint8Array(Float64Array.of(own).buffer);

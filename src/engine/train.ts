@@ -25,6 +25,8 @@ export interface TrainingOptions {
   readonly signal: AbortSignal;
   /** Go on from the newest checkpoint in the output folder. */
   readonly resume?: boolean;
+  /** The file that a timeline of the last step goes to. */
+  readonly timeline?: string | undefined;
 }
 
 type TrainingConfig = LoadedConfig<'model' | 'data' | 'steps'>;
@@ -50,7 +52,7 @@ export async function runTraining(options: TrainingOptions): Promise<void> {
   }
   const resumed = options.resume ? outputToResume(config) : undefined;
   enter('try the output folder');
-  if (environment.rank === 0) demandOutput(loaded);
+  if (environment.rank === 0) demandOutput(loaded, options.timeline);
   enter('open the model');
   const source = openModel(config);
   enter('open the data');
@@ -82,7 +84,7 @@ interface OpenedTraining extends Awaited<ReturnType<typeof openTrainingData>> {
 }
 
 async function trainInWorld(
-  { sink, signal }: TrainingOptions,
+  { sink, signal, timeline }: TrainingOptions,
   world: World,
   { loaded, resumed, source, data, batches }: OpenedTraining,
 ): Promise<void> {
@@ -93,7 +95,7 @@ async function trainInWorld(
 
   if (resumed !== undefined) resume(engine, resumed, loaded, sink);
 
-  const report = new TrainingReport({ config, engine, sink, sequenceLength });
+  const report = new TrainingReport({ config, engine, sink, sequenceLength, timeline });
   report.begin();
   await trainSteps({ engine, batches, steps: config.steps, signal, report });
   const stopped = engine.steps < config.steps;

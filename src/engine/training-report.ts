@@ -1,6 +1,8 @@
+import { writeFileSync } from 'node:fs';
 import type { EventSink } from '../launch/events.js';
 import type { TimedInstruction } from '../step/executor.js';
 import { instructionText } from '../step/instruction.js';
+import { chromeTrace } from '../step/timeline.js';
 import type { ResolvedConfig } from './config.js';
 import type { Engine, StepResult } from './engine.js';
 
@@ -10,12 +12,16 @@ export interface TrainingReportOptions {
   readonly engine: Engine;
   readonly sink: EventSink;
   readonly sequenceLength: number;
+  /** The file that a timeline of the last step goes to. */
+  readonly timeline?: string | undefined;
 }
 
 /** Turns a run into events. Rank 0 speaks for all; every rank says where it is. */
 export class TrainingReport {
   readonly #options: TrainingReportOptions;
   #last: StepResult | undefined;
+  /** Of the last step, where a timeline is wanted. */
+  #times: TimedInstruction[] = [];
 
   constructor(options: TrainingReportOptions) {
     this.#options = options;
@@ -40,10 +46,11 @@ export class TrainingReport {
 
   /** Says which instruction comes next, so that a rank that dies or hangs is found at its place. */
   recorder(step: number): (timed: TimedInstruction) => void {
-    const { engine, sink } = this.#options;
-    const { instructions } = engine.program;
-    return ({ position }) => {
-      const next = instructions[position + 1];
+    const { engine, sink, timeline } = this.#options;
+    this.#times = [];
+    return (timed) => {
+      if (timeline !== undefined) this.#times.push(timed);
+      const next = engine.program.instructions[timed.position + 1];
       if (next !== undefined) sink({ event: 'section', step, instruction: instructionText(next) });
     };
   }
@@ -62,6 +69,7 @@ export class TrainingReport {
       tokens: result.tokens,
       tokens_per_second: result.tokens / (result.milliseconds / 1000),
       step_ms: result.milliseconds,
+      exposed_communication_ms: result.exposedCommunicationMs,
       skipped: result.skipped,
       skipped_steps: result.skippedSteps,
       loss_scale: result.lossScale,
@@ -77,9 +85,17 @@ export class TrainingReport {
     this.#options.sink({ event: 'log', level: 'warning', message });
   }
 
+  #writeTimeline(): void {
+    const { engine, timeline } = this.#options;
+    if (timeline === undefined || this.#times.length === 0) return;
+    const slices = engine.timeline(this.#times);
+    if (engine.rank === 0) writeFileSync(timeline, JSON.stringify(chromeTrace(slices)));
+  }
+
   /** Every rank must call it: the ranks tell each other their peak memory. */
   finish(stopped: boolean): void {
     const { config, engine, sink } = this.#options;
+    this.#writeTimeline();
     const peaks = engine.peakMemory();
     const predicted = engine.predictedPeaks();
     const measured = engine.measuredPeakBytes();

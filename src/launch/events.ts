@@ -47,6 +47,8 @@ export interface StepEvent {
   readonly tokens: number;
   readonly tokens_per_second: number;
   readonly step_ms: number;
+  /** Of `step_ms`, how long rank 0 started communication or waited for it and computed nothing. */
+  readonly exposed_communication_ms?: number;
   /** Whether the update was left out because gradients overflowed. */
   readonly skipped: boolean;
   /** Steps of the run so far that were skipped. */

@@ -3,4 +3,4 @@ export type { Instruction } from './instruction.js';
 export { printProgram, programToJson } from './print.js';
 export type { Program } from './program.js';
 export { type CostModel, type Simulation, simulate } from './simulator.js';
-export { chromeTrace, exposedCommunicationMs, measuredSlices } from './timeline.js';
+export { chromeTrace, measuredSlices } from './timeline.js';

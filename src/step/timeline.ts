@@ -34,16 +34,6 @@ export function measuredSlices(program: Program, times: readonly TimedInstructio
   });
 }
 
-/** Communication that computation did not hide: the time spent in waits for it. */
-export function exposedCommunicationMs(program: Program, times: readonly TimedInstruction[]): number {
-  return times
-    .filter(({ position }) => {
-      const instruction = program.instructions[position];
-      return instruction !== undefined && streamOf(instruction, program) === 'communication';
-    })
-    .reduce((sum, { startMs, endMs }) => sum + (endMs - startMs), 0);
-}
-
 /** Where what an instruction does itself or waits for is done. */
 function streamOf(instruction: Instruction, program: Program): Stream {
   if (instruction.op !== 'wait') return 'compute';

@@ -69,7 +69,8 @@ async function measure(config: string, options: BenchStepOptions): Promise<StepR
 /** Under the names that the Python programs print. */
 function summarize(steps: readonly StepEvent[], end: EndEvent, { preset, ranks = 1 }: BenchStepOptions) {
   const { batchSize, sequenceLength, hiddenSize, layers, heads } = BENCH_PRESETS[preset];
-  const times = steps.slice(WARM_UP_STEPS).map((step) => step.step_ms);
+  const measured = steps.slice(WARM_UP_STEPS);
+  const times = measured.map((step) => step.step_ms);
   const middle = median(times);
   return {
     peer: 'trainyard',
@@ -83,6 +84,7 @@ function summarize(steps: readonly StepEvent[], end: EndEvent, { preset, ranks =
     batch: batchSize,
     step_ms: tenths(middle),
     best_ms: tenths(Math.min(...times)),
+    exposed_communication_ms: tenths(median(measured.map((step) => step.exposed_communication_ms ?? 0))),
     tokens_s: tenths((batchSize * sequenceLength * 1000) / middle),
     peak_memory_bytes: Math.max(...end.peak_memory_bytes),
     loss_first: steps[0]?.loss,
@@ -99,8 +101,14 @@ function print(own: readonly StepResult[], ratios: readonly number[], { json }: 
     json === true
       ? JSON.stringify({ ...middle, ...ratio })
       : `${formatCount(middle.tokens_s)} tokens/s, ${middle.step_ms} ms a step (best ${middle.best_ms} ms), ` +
-        `peak memory ${formatBytes(middle.peak_memory_bytes)}${describeRatios(ratios)}`;
+        `${describeCommunication(middle)}peak memory ${formatBytes(middle.peak_memory_bytes)}${describeRatios(ratios)}`;
   process.stdout.write(`${text}\n`);
+}
+
+function describeCommunication({ world, step_ms, exposed_communication_ms: exposed }: StepResult): string {
+  return world === 1
+    ? ''
+    : `${exposed} ms of it in communication that hides behind nothing (${((100 * exposed) / step_ms).toFixed(0)} %), `;
 }
 
 function describeRatios(ratios: readonly number[]): string {

@@ -13,6 +13,8 @@ export interface SupervisedTraining {
   readonly overrides: readonly string[];
   /** Go on from the newest checkpoint. */
   readonly resume?: boolean;
+  /** The file that a timeline of the last step goes to. */
+  readonly timeline?: string | undefined;
   readonly display: Display;
   /** Sees every step as well. */
   onStep?(step: StepEvent): void;
@@ -31,12 +33,16 @@ export interface TrainingOutcome {
  * @throws TrainyardError for the configuration; whatever happens later is shown, and in the exit code.
  */
 export async function superviseTraining(training: SupervisedTraining): Promise<TrainingOutcome> {
-  const { config, ranks, overrides, display } = training;
+  const { config, ranks, overrides, timeline, display } = training;
   const loaded = loadConfig(config, overrides, { worldSize: ranks, requires: ['model', 'data', 'steps'] });
-  demandOutput(loaded);
+  demandOutput(loaded, timeline);
   let end: EndEvent | undefined;
   const exitCode = await superviseRanks({
-    command: ['train', ...settings(overrides), ...(training.resume ? ['--resume'] : []), '--', config],
+    command: [
+      ...['train', ...settings(overrides), ...(training.resume ? ['--resume'] : [])],
+      ...(timeline === undefined ? [] : ['--timeline', timeline]),
+      ...['--', config],
+    ],
     ranks,
     display,
     saves: loaded.config.output !== undefined,

@@ -23,6 +23,7 @@ export async function trainAsRank(
       sink,
       signal,
       resume: options.resume === true,
+      timeline: options.timeline,
     });
   });
 }

@@ -25,6 +25,7 @@ export async function train(config: string, options: TrainOptions): Promise<void
     ranks: options.ranks ?? 1,
     overrides: options.set ?? [],
     resume: options.resume === true,
+    timeline: options.timeline,
     display: displayForCommand(options.json === true),
   });
   process.exitCode = exitCode;

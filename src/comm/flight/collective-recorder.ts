@@ -20,12 +20,13 @@ export type CollectiveCall = Pick<CollectiveEntry, 'operation' | 'group' | 'dtyp
 /** An entry that is still written. */
 export type OpenEntry = { -readonly [Field in keyof CollectiveEntry]: CollectiveEntry[Field] };
 
-/** Counts the collectives of a rank and remembers the last ones. It takes well under a microsecond for each. */
+/** Counts the collectives of a rank, remembers the last ones, and what time they cost it. It takes well under a microsecond for each. */
 export class CollectiveRecorder {
   readonly #place: FlightPlace;
   readonly #ring = new Ring<OpenEntry>(REMEMBERED);
   #sequence = 0;
   #instruction = '';
+  #exposedMs = 0;
 
   constructor(place: FlightPlace) {
     this.#place = place;
@@ -33,6 +34,21 @@ export class CollectiveRecorder {
 
   get instruction(): string {
     return this.#instruction;
+  }
+
+  /** How long this rank has stood still so far, starting collectives and messages and waiting for them. */
+  get exposedMs(): number {
+    return this.#exposedMs;
+  }
+
+  /** Runs a part of a collective that the rank does nothing else beside. */
+  exposed<Result>(body: () => Result): Result {
+    const startedMs = performance.now();
+    try {
+      return body();
+    } finally {
+      this.#exposedMs += performance.now() - startedMs;
+    }
   }
 
   /** Says what the rank does from now on: what starts a collective is a part of its fingerprint. */

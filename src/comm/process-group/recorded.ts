@@ -7,7 +7,7 @@ import type { Work } from '../work.js';
 /** What a rank calls its group of all ranks with the usual deadline. */
 const WORLD = 'world';
 
-/** A group whose operations are numbered and remembered, and explained when they fail. */
+/** A group whose operations are numbered, timed and remembered, and explained when they fail. */
 export class RecordedGroup implements ProcessGroup {
   readonly #group: ProcessGroup;
   readonly #flight: Flight;
@@ -93,7 +93,7 @@ export class RecordedGroup implements ProcessGroup {
     });
     const explained = <Result>(body: () => Result): Result => {
       try {
-        return body();
+        return this.#flight.recorder.exposed(body);
       } catch (error) {
         throw this.#flight.explain(error, entry);
       }
