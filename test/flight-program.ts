@@ -51,6 +51,10 @@ const faults: Readonly<Record<string, (group: ProcessGroup) => void>> = {
     group.allGather(zeros([ranks * 1003]), zeros([1003])).wait();
   },
   'skips one': () => {},
+  'other bucket': () => {
+    flight.recorder.enter('step 7, reduce bucket.8 start');
+    group.allReduce(zeros([1003]), 'sum').wait();
+  },
   sleeps: () => sleep(3 * Number(timeoutMs)),
   stops: () => process.kill(process.pid, 'SIGSTOP'),
   'is killed': () => process.kill(process.pid, 'SIGKILL'),
@@ -63,7 +67,11 @@ const faults: Readonly<Record<string, (group: ProcessGroup) => void>> = {
 let startedMs = performance.now();
 try {
   scope(() => {
-    for (const bucket of [0, 1, 2, 3, 4]) {
+    for (const bucket of scenario === 'other bucket'
+      ? Array.from({ length: 3000 }, (_, index) => index)
+      : [0, 1, 2, 3, 4]) {
+      // So that they last for more than a moment.
+      if (bucket > 100) sleep(10);
       startedMs = performance.now();
       if (bucket === 3 && isCulprit) {
         const fault = faults[scenario];

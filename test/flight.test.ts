@@ -68,6 +68,19 @@ for (const transport of TRANSPORTS) {
     }
   });
 
+  test(`a rank that sums another bucket of the same size is named, though nothing fails: ${transport}`, async () => {
+    const fault = { scenario: 'other bucket', transport, worldSize: 3, culprit: 1, timeoutMs: LONG_MS };
+    const { failures } = await run(fault);
+    assert.equal(failures.length, 3);
+    const named = failures.filter(({ what }) =>
+      /Results so far are wrong: the ranks are not in the same/.test(what),
+    );
+    assert(named.length > 0, JSON.stringify(failures));
+    for (const { got } of named)
+      assert.match(got, /up to collective \d+, this rank's were others than those of rank \d/);
+    for (const { waitedMs } of failures) assert(waitedMs < AT_ONCE_MS, `it took ${waitedMs} ms`);
+  });
+
   test(`two ranks in different operations are both told: ${transport}`, async () => {
     const { failures } = await run({
       scenario: 'other operation',

@@ -1,4 +1,5 @@
-import type { CollectiveEntry, FlightRecord } from './flight-record.js';
+import { FingerprintMarks } from './fingerprint-marks.js';
+import { type CollectiveEntry, type FlightRecord, fingerprintOf } from './flight-record.js';
 import { Ring } from './ring.js';
 
 /** How many collectives a rank remembers. */
@@ -20,8 +21,10 @@ export type CollectiveCall = Pick<CollectiveEntry, 'operation' | 'group' | 'dtyp
 /** An entry that is still written. */
 export type OpenEntry = { -readonly [Field in keyof CollectiveEntry]: CollectiveEntry[Field] };
 
-/** Counts the collectives of a rank, remembers the last ones, and what time they cost it. It takes well under a microsecond for each. */
+/** Counts the collectives of a rank, remembers the last ones, and what time they cost it. It takes microseconds for each. */
 export class CollectiveRecorder {
+  /** What the collectives so far were, to be compared with the other ranks'. */
+  readonly marks = new FingerprintMarks();
   readonly #place: FlightPlace;
   readonly #ring = new Ring<OpenEntry>(REMEMBERED);
   #sequence = 0;
@@ -69,6 +72,7 @@ export class CollectiveRecorder {
       ended: null,
     };
     this.#ring.push(entry);
+    if (entry.sequence !== null) this.marks.add(entry.sequence, fingerprintOf(entry));
     return entry;
   }
 

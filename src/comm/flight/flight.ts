@@ -15,6 +15,9 @@ const TOLD = 32;
  */
 const PATIENCE_MS = 1500;
 
+/** How often ranks compare what their collectives were. */
+const COMPARED_EVERY_MS = 1000;
+
 /** How long the rank with the store stays for those that read what is there. */
 const FAREWELL_MS = 500;
 
@@ -30,6 +33,7 @@ export class Flight {
   readonly #beganMs = Date.now();
   #board: NoticeBoard | undefined;
   #hasFailed = false;
+  #comparedMs = performance.now();
 
   /** @param folder for the record; left out: one among the temporary files */
   constructor(place: FlightPlace, folder?: string) {
@@ -56,6 +60,29 @@ export class Flight {
     if (mismatch !== undefined) return `mismatch: ${mismatch.sides.map(describeSide).join('; ')}`;
     const [first] = [...failed].sort((left, right) => left.time - right.time);
     return first && `rank ${first.rank} gave up`;
+  }
+
+  /**
+   * Called before collectives: compares now and then what this rank's were so far with those of others. Ones that move as
+   * many bytes as those that they meet by mistake do not fail by themselves.
+   *
+   * @throws TrainyardError COLLECTIVE_FAILED
+   */
+  compare(): void {
+    const now = performance.now();
+    if (this.#board === undefined || this.#hasFailed || now - this.#comparedMs < COMPARED_EVERY_MS) return;
+    this.#comparedMs = now;
+    const { marks } = this.recorder;
+    const said = this.#board.compare(marks.toText());
+    const sequence = said && marks.differsFrom(said.marks);
+    if (sequence === undefined) return;
+    const { rank, worldSize } = this.#place;
+    throw new TrainyardError('COLLECTIVE_FAILED', {
+      what: `Results so far are wrong: ${OTHER_OPERATION}.`,
+      where: `rank ${rank} of ${worldSize}`,
+      got: `up to collective ${sequence}, this rank's were others than those of rank ${said?.neighbour}`,
+      cure: 'let every rank do the same steps in the same order, and begin again from a checkpoint of before',
+    });
   }
 
   /**

@@ -41,6 +41,17 @@ export class NoticeBoard {
     return this.#exchange('waiting', record, 0);
   }
 
+  /**
+   * Says what this rank's collectives were so far, and returns what its neighbour has said of its own: where all agree
+   * with their neighbours, all agree.
+   */
+  compare(marks: string): { readonly neighbour: number; readonly marks: string } | undefined {
+    const { rank, worldSize } = this.#place;
+    const neighbour = (rank + worldSize - 1) % worldSize;
+    const [theirs] = this.#ask(this.#key('marks', rank), marks, [this.#key('marks', neighbour)], 0);
+    return theirs === undefined ? undefined : { neighbour, marks: theirs };
+  }
+
   /** Says that this rank gives up; returns when all others have, or after some time. */
   giveUp(record: FlightRecord, patienceMs: number): Notices {
     return this.#exchange('failed', record, patienceMs);

@@ -98,7 +98,10 @@ export class RecordedGroup implements ProcessGroup {
         throw this.#flight.explain(error, entry);
       }
     };
-    const work = explained(start);
+    const work = explained(() => {
+      if (!isMessage) this.#flight.compare();
+      return start();
+    });
     return {
       wait: () => {
         if (entry.ended !== null) return;
