@@ -8,9 +8,13 @@ import { rankOutputs, runRanks } from './run-ranks.js';
 const EMPTY = join(import.meta.dirname, '../../test/fixtures/empty-config.json');
 const MODELS = join(import.meta.dirname, '../../test/fixtures/models');
 
-for (const worldSize of [2, 3, 4]) {
-  test(`compressed sums on ${worldSize} ranks: bounds, bits, bytes, what is not finite`, async () => {
-    await rankOutputs('compression-program.js', worldSize);
+for (const [worldSize, algorithm] of [
+  [2, 'backend'],
+  [3, 'shared-memory'],
+  [4, 'backend'],
+] as const) {
+  test(`compressed sums on ${worldSize} ranks by ${algorithm}: bounds, bits, bytes, what is not finite`, async () => {
+    await rankOutputs('compression-program.js', worldSize, [algorithm]);
   });
 }
 

@@ -15,6 +15,7 @@ import { tensor } from '../src/tensor/create.js';
 import type { DType } from '../src/tensor/dtype.js';
 import { zeros } from '../src/tensor/generated/functions.js';
 import { scope, type Tensor } from '../src/tensor/tensor.js';
+import { assertSameValues } from './same-values.js';
 
 /**
  * One rank of the tests of process groups: `node process-group-program.js SCENARIO RANK WORLD PORT TIMEOUT_MS`.
@@ -262,7 +263,7 @@ function conformCollectives(group: ProcessGroup, dtype: DType, size: number): vo
   const work = group.allReduce(sum, 'sum');
   work.wait();
   work.wait();
-  assert.deepEqual(
+  assertSameValues(
     sum.toArray(),
     combine(ranks, size, (left, right) => left + right),
     `sum of ${name}`,
@@ -270,7 +271,7 @@ function conformCollectives(group: ProcessGroup, dtype: DType, size: number): vo
 
   const largest = valuesOf(rank, size, dtype);
   group.allReduce(largest, 'max').wait();
-  assert.deepEqual(largest.toArray(), combine(ranks, size, Math.max), `max of ${name}`);
+  assertSameValues(largest.toArray(), combine(ranks, size, Math.max), `max of ${name}`);
 
   if (FLOATING.includes(dtype)) {
     const mean = valuesOf(rank, size, dtype);
@@ -282,30 +283,44 @@ function conformCollectives(group: ProcessGroup, dtype: DType, size: number): vo
   for (const root of ranks) {
     const sent = valuesOf(rank, size, dtype);
     group.broadcast(sent, root).wait();
-    assert.deepEqual(sent.toArray(), elements(root, size), `broadcast of ${name} from ${root}`);
+    assertSameValues(sent.toArray(), elements(root, size), `broadcast of ${name} from ${root}`);
   }
 
   const gathered = zeros([worldSize * size], { dtype });
   group.allGather(gathered, valuesOf(rank, size, dtype)).wait();
-  assert.deepEqual(
+  assertSameValues(
     gathered.toArray(),
-    ranks.flatMap((other) => elements(other, size)),
+    Float64Array.from(ranks.flatMap((other) => [...elements(other, size)])),
     `gather of ${name}`,
+  );
+
+  const parts = valuesOf(rank, size * worldSize, dtype);
+  const exchanged = zeros([worldSize, size], { dtype });
+  group.allToAll(exchanged, parts.view([worldSize, size])).wait();
+  assertSameValues(
+    exchanged.toArray(),
+    Float64Array.from(
+      ranks.flatMap((other) => [
+        ...elements(other, size * worldSize).subarray(rank * size, (rank + 1) * size),
+      ]),
+    ),
+    `exchange of ${name}`,
   );
 
   const part = zeros([size], { dtype });
   const inputs = slicesOf(valuesOf(rank, size * worldSize, dtype), size);
   group.reduceScatter(part, inputs, 'sum').wait();
   const whole = combine(ranks, size * worldSize, (left, right) => left + right);
-  assert.deepEqual(part.toArray(), whole.slice(rank * size, (rank + 1) * size), `scatter of ${name}`);
-  group.reduceScatter(inputs[rank] ?? part, inputs, 'sum').wait();
-  assert.deepEqual(inputs[rank]?.toArray(), part.toArray(), `scatter in place of ${name}`);
+  assertSameValues(part.toArray(), whole.slice(rank * size, (rank + 1) * size), `scatter of ${name}`);
+  const own = inputs[rank] ?? part;
+  group.reduceScatter(own, inputs, 'sum').wait();
+  assertSameValues(own.toArray(), part.toArray(), `scatter in place of ${name}`);
 
   const inPlace = zeros([worldSize * size], { dtype });
-  const own = inPlace.narrow(0, rank * size, size);
-  own.copy_(valuesOf(rank, size, dtype));
-  group.allGather(inPlace, own).wait();
-  assert.deepEqual(inPlace.toArray(), gathered.toArray(), `gather in place of ${name}`);
+  const place = inPlace.narrow(0, rank * size, size);
+  place.copy_(valuesOf(rank, size, dtype));
+  group.allGather(inPlace, place).wait();
+  assertSameValues(inPlace.toArray(), gathered.toArray(), `gather in place of ${name}`);
 }
 
 /** In memory from the group itself, whose parts other ranks may read in place; again and again. */
@@ -320,10 +335,19 @@ function conformAllocated(group: ProcessGroup, size: number): void {
     whole.copy_(valuesOf(rank, worldSize * size, 'float32'));
     group.reduceScatter(own, slices, 'sum').wait();
     group.allGather(whole, own).wait();
-    assert.deepEqual(whole.toArray(), sum, 'scattered and gathered');
+    assertSameValues(whole.toArray(), sum, 'scattered and gathered');
     whole.copy_(valuesOf(rank, worldSize * size, 'float32'));
     group.allReduce(whole, 'sum').wait();
-    assert.deepEqual(whole.toArray(), sum, 'reduced');
+    assertSameValues(whole.toArray(), sum, 'reduced');
+    whole.copy_(valuesOf(rank, worldSize * size, 'float32'));
+    const exchanged = group.allocate(worldSize * size, 'float32');
+    group.allToAll(exchanged, whole).wait();
+    const said = ranks.map((other) =>
+      elements(other, worldSize * size).subarray(rank * size, (rank + 1) * size),
+    );
+    for (const [other, values] of said.entries())
+      assertSameValues(exchanged.narrow(0, other * size, size).toArray(), values, 'exchanged');
+    exchanged.dispose();
   }
 }
 
@@ -343,8 +367,8 @@ function conformMessages(group: ProcessGroup): void {
     group.receive(first, previous, 1),
   ];
   for (const work of works) work.wait();
-  assert.deepEqual(first.toArray(), elements(previous, 5));
-  assert.deepEqual(second.toArray(), elements(previous + 10, 5));
+  assertSameValues(first.toArray(), elements(previous, 5));
+  assertSameValues(second.toArray(), elements(previous + 10, 5));
 }
 
 /** Several collectives at once, waited for in the opposite order; one tensor is a matrix. */
@@ -355,7 +379,7 @@ function conformConcurrency(group: ProcessGroup): void {
   const ranks = Array.from({ length: worldSize }, (_, other) => other);
   const sum = combine(ranks, 600, (left, right) => left + right);
   for (const [position, each] of tensors.entries()) {
-    assert.deepEqual(
+    assertSameValues(
       each.toArray(),
       sum.map((value) => value * (position + 1)),
     );
@@ -378,6 +402,8 @@ function conformRefusals(group: ProcessGroup): void {
       assert.throws(body, (error) => error instanceof TrainyardError && error.code === 'TENSOR_OPERATOR');
     refuses(() => group.allGather(zeros([worldSize * 3 + 1]), zeros([3])));
     refuses(() => group.allGather(zeros([worldSize * 3], { dtype: 'float64' }), zeros([3])));
+    refuses(() => group.allToAll(zeros([worldSize * 2]), zeros([worldSize * 3])));
+    if (worldSize > 1) refuses(() => group.allToAll(zeros([worldSize + 1]), zeros([worldSize + 1])));
     refuses(() => group.reduceScatter(zeros([3]), slicesOf(zeros([worldSize * 2]), 2), 'sum'));
     if (group instanceof SingleGroup) return;
     for (const absent of [-1, worldSize]) {
@@ -389,8 +415,11 @@ function conformRefusals(group: ProcessGroup): void {
 }
 
 /** Small whole numbers, exact in every dtype, that tell ranks and positions apart. */
-function elements(of: number, size: number): number[] {
-  return Array.from({ length: size }, (_, position) => ((position * 7 + of * 3) % 23) - 11 + of);
+function elements(of: number, size: number): Float64Array {
+  const values = new Float64Array(size);
+  for (let position = 0; position < size; position += 1)
+    values[position] = ((position * 7 + of * 3) % 23) - 11 + of;
+  return values;
 }
 
 function valuesOf(of: number, size: number, dtype: DType): Tensor {
@@ -401,12 +430,15 @@ function combine(
   ranks: readonly number[],
   size: number,
   operation: (left: number, right: number) => number,
-): number[] {
-  const [first = [], ...rest] = ranks.map((other) => elements(other, size));
-  return rest.reduce((result, other) => result.map((value, at) => operation(value, other[at] ?? 0)), first);
+): Float64Array {
+  const [first = new Float64Array(), ...rest] = ranks.map((other) => elements(other, size));
+  for (const other of rest)
+    for (let at = 0; at < size; at += 1)
+      first[at] = operation(first[at] ?? Number.NaN, other[at] ?? Number.NaN);
+  return first;
 }
 
-function closeTo(actual: readonly number[], expected: readonly number[], dtype: DType): boolean {
+function closeTo(actual: readonly number[], expected: Float64Array, dtype: DType): boolean {
   const tolerance = dtype === 'bfloat16' ? 2 ** -7 : dtype === 'float16' ? 2 ** -9 : 2 ** -20;
   return actual.every((value, at) => Math.abs(value - (expected[at] ?? Number.NaN)) <= tolerance * 16);
 }

@@ -207,7 +207,8 @@ bool Meeting::is_gone(int rank) const {
 }
 
 std::string described(const Announcement& announcement) {
-  static constexpr const char* kinds[] = {"all-reduce", "reduce-scatter", "all-gather", "broadcast", "barrier"};
+  static constexpr const char* kinds[] = {"all-reduce", "reduce-scatter", "all-gather",
+                                          "broadcast",  "barrier",        "all-to-all"};
   return std::string(kinds[announcement.kind]) + " of " +
          c10::toString(static_cast<c10::ScalarType>(announcement.dtype)) + " × " +
          std::to_string(announcement.elements) + " (number " + std::to_string(announcement.sequence) + ")";

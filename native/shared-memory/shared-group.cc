@@ -171,6 +171,14 @@ void SharedGroup::execute_inline(SharedOperation& operation) {
       }
       exchanged_ += (ranks - 1) * bytes;
       return;
+    case Collective::all_to_all: {
+      const int64_t part = bytes / ranks;
+      for (int rank = 0; rank < ranks; ++rank) {
+        std::memcpy(target + rank * part, meeting_.inline_memory(rank, sequence_) + meeting_.rank() * part, part);
+      }
+      exchanged_ += (ranks - 1) * part;
+      return;
+    }
     default: {
       const int64_t offset = operation.kind == Collective::reduce_scatter ? meeting_.rank() * bytes : 0;
       std::vector<const void*> sources;
@@ -233,20 +241,22 @@ void SharedGroup::reduce_scatter_in_place(SharedOperation& operation) {
   meeting_.gather();
 }
 
-// All-gather and broadcast: every rank reads what it has not.
+// All-gather, all-to-all and broadcast: every rank reads what it has not.
 void SharedGroup::copy_in_place(SharedOperation& operation) {
-  const bool is_gather = operation.kind == Collective::all_gather;
+  const bool is_broadcast = operation.kind == Collective::broadcast;
+  const bool is_exchange = operation.kind == Collective::all_to_all;
   const at::Tensor& input = operation.inputs[0];
-  if (is_gather || operation.detail == meeting_.rank()) show(0, shared(input));
+  if (!is_broadcast || operation.detail == meeting_.rank()) show(0, shared(input));
   announce(operation, false);
   meeting_.gather();
   compare();
   auto* target = static_cast<uint8_t*>(operation.output.data_ptr());
-  const size_t bytes = input.nbytes();
+  const size_t bytes = is_exchange ? input.nbytes() / meeting_.world_size() : input.nbytes();
   for (int rank = 0; rank < meeting_.world_size(); ++rank) {
-    if (!is_gather && rank != operation.detail) continue;
-    uint8_t* part = target + (is_gather ? rank * bytes : 0);
-    const void* source = rank == meeting_.rank() ? input.data_ptr() : see(rank, 0);
+    if (is_broadcast && rank != operation.detail) continue;
+    uint8_t* part = target + (is_broadcast ? 0 : rank * bytes);
+    const void* whole = rank == meeting_.rank() ? input.data_ptr() : see(rank, 0);
+    const uint8_t* source = static_cast<const uint8_t*>(whole) + (is_exchange ? meeting_.rank() * bytes : 0);
     if (part != source) std::memcpy(part, source, bytes);
     if (rank != meeting_.rank()) exchanged_ += bytes;
   }

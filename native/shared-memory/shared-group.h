@@ -19,7 +19,14 @@
 
 namespace trainyard {
 
-enum class Collective : int32_t { all_reduce = 0, reduce_scatter = 1, all_gather = 2, broadcast = 3, barrier = 4 };
+enum class Collective : int32_t {
+  all_reduce = 0,
+  reduce_scatter = 1,
+  all_gather = 2,
+  broadcast = 3,
+  barrier = 4,
+  all_to_all = 5,
+};
 
 // One operation. Tensors are contiguous, on the host, and of one dtype.
 struct SharedOperation {

@@ -1,16 +1,19 @@
 import { invariant } from '../base/errors.js';
-import { noGrad } from '../tensor/autograd.js';
 import { tensor } from '../tensor/create.js';
 import { empty } from '../tensor/generated/functions.js';
-import { keep, scope, type Tensor } from '../tensor/tensor.js';
+import { keep, type Tensor } from '../tensor/tensor.js';
 import { chunkStart } from './chunk.js';
 import { addDecoded, type Codec, type Coder, decode, encoded, largestMagnitude } from './codec.js';
 import type { ProcessGroup } from './process-group.js';
+import { StagedWorks, type Stages } from './staged-work.js';
 import { type Hosts, hostIndex, laneMembers } from './topology.js';
 import type { Work } from './work.js';
 
 /** What compressed reductions are made of. */
-export type CompressedTransport = Pick<ProcessGroup, 'rank' | 'worldSize' | 'allGather' | 'send' | 'receive'>;
+export type CompressedTransport = Pick<
+  ProcessGroup,
+  'rank' | 'worldSize' | 'allGather' | 'allToAll' | 'send' | 'receive'
+>;
 
 /** Tags of their own, so that no other message is taken for one of these. */
 const SCATTER_TAG = 0x7b01;
@@ -38,14 +41,12 @@ export interface MessageErrors {
  * The result of an all-reduce is the same on all ranks to the last bit. Where chunks end has no influence on either kind
  * of sum in 16 bits; codes with blocks begin one with every chunk.
  *
- * [Note: overlap] Messages travel on the transport's threads; compression and sums need this one. A reduction
- * therefore goes on by one stage whenever a later one is started, when what it waits for has had a backward's
- * time to arrive, and runs to its end in `wait`. All ranks start and wait in one order, and so meet.
+ * Messages travel as any other collective of the group does, and beside this thread where it does so; compression and
+ * sums need this one (see `StagedWorks`).
  */
 export class CompressedReductions {
   readonly #transport: CompressedTransport;
-  /** Started and not done, in the order of their starts. */
-  readonly #pending = new Set<Stages>();
+  readonly #works = new StagedWorks();
 
   constructor(transport: CompressedTransport) {
     this.#transport = transport;
@@ -57,7 +58,7 @@ export class CompressedReductions {
    * @param errors what the codec asks for by `feedsBack`; without it everything that is lost stays lost
    */
   allReduce(values: Tensor, codec: Codec, errors?: Required<MessageErrors>): Work {
-    return this.#start(allReduce(this.#transport, values, codec, errors));
+    return this.#works.start(allReduce(this.#transport, values, codec, errors));
   }
 
   /**
@@ -68,7 +69,7 @@ export class CompressedReductions {
    * @param errors of the shape of the values
    */
   reduceScatter(values: Tensor, codec: Codec, errors?: MessageErrors): Work {
-    return this.#start(reduceScatter(this.#transport, values, codec, errors));
+    return this.#works.start(reduceScatter(this.#transport, values, codec, errors));
   }
 
   /**
@@ -79,31 +80,9 @@ export class CompressedReductions {
    * @param hosts the ranks of each host, equally many
    */
   reduceScatterBetweenHosts(values: Tensor, codec: Codec, hosts: Hosts): Work {
-    return this.#start(reduceScatterBetweenHosts(this.#transport, values, codec, hosts));
-  }
-
-  #start(reduction: Stages): Work {
-    this.#advance();
-    this.#pending.add(reduction);
-    this.#advance(reduction);
-    return {
-      wait: () => {
-        while (this.#pending.has(reduction)) this.#advance();
-      },
-    };
-  }
-
-  /** Takes every pending reduction, or this one, one stage further. */
-  #advance(...some: readonly Stages[]): void {
-    for (const reduction of some.length > 0 ? some : [...this.#pending]) {
-      const { done } = noGrad(() => scope(() => reduction.next()));
-      if (done === true) this.#pending.delete(reduction);
-    }
+    return this.#works.start(reduceScatterBetweenHosts(this.#transport, values, codec, hosts));
   }
 }
-
-/** Something that yields where it has to wait for other ranks. */
-type Stages<Result = void> = Generator<undefined, Result>;
 
 function* allReduce(
   transport: CompressedTransport,
@@ -118,17 +97,21 @@ function* allReduce(
   const lost = errors && chunksOf(errors.worker.view([-1]), worldSize).map(keep);
   const maximum = yield* agreedMaximum(transport, values, codec);
   const coder = codec.coder(maximum);
-  const messages = encodeAll(chunks, lost, codec, coder);
+  const messages = new Messages(chunks, codec);
+  encodeAll(chunks, lost, messages, coder);
   yield* addUp(transport, messages, sum, coder);
 
   const sumCoder = codec.coder(maximum * worldSize);
-  const own = at(messages, rank);
+  const own = messages.of(rank);
   if (server === undefined) sumCoder.encode(sum, own);
   else encodeWithError(sum, server, sumCoder, own);
-  yield* exchange(transport, (peer) => [own, messages[peer]], GATHER_TAG);
-  for (const [peer, message] of messages.entries()) decode(message, at(chunks, peer), sumCoder);
+  const gathered = transport.allGather(messages.all, messages.row(rank));
+  yield;
+  gathered.wait();
+  for (const [peer, chunk] of chunks.entries()) decode(messages.of(peer), chunk, sumCoder);
   server?.dispose();
-  for (const each of [...chunks, ...messages, ...(lost ?? [])]) each.dispose();
+  messages.dispose();
+  for (const each of [...chunks, ...(lost ?? [])]) each.dispose();
 }
 
 function* reduceScatter(
@@ -142,9 +125,11 @@ function* reduceScatter(
   const rows = rowsOf(values).map(keep);
   const lost = errors && rowsOf(errors.worker).map(keep);
   const coder = codec.coder(yield* agreedMaximum(transport, values, codec));
-  const messages = encodeAll(rows, lost, codec, coder);
+  const messages = new Messages(rows, codec);
+  encodeAll(rows, lost, messages, coder);
   yield* addUp(transport, messages, at(rows, rank), coder);
-  for (const each of [...rows, ...messages, ...(lost ?? [])]) each.dispose();
+  messages.dispose();
+  for (const each of [...rows, ...(lost ?? [])]) each.dispose();
 }
 
 function* reduceScatterBetweenHosts(
@@ -184,20 +169,45 @@ function* reduceScatterBetweenHosts(
   for (const row of rows) row.dispose();
 }
 
-/** A message of each chunk; with errors, what these say is said too, and becomes what is lost now. */
+/** One message of each rank, one after the other, as collectives want them: in as much memory as the longest needs. */
+class Messages {
+  readonly all: Tensor;
+  readonly #codec: Codec;
+  readonly #chunks: readonly Tensor[];
+
+  constructor(chunks: readonly Tensor[], codec: Codec) {
+    const longest = Math.max(...chunks.map(({ elements }) => codec.messageElements(elements)));
+    const device = chunks[0]?.device ?? 'cpu';
+    this.all = keep(empty([chunks.length, longest], { dtype: codec.dtype, device }));
+    this.#codec = codec;
+    this.#chunks = chunks;
+  }
+
+  /** With what is left over of the longest. */
+  row(rank: number): Tensor {
+    return this.all.select(0, rank);
+  }
+
+  of(rank: number): Tensor {
+    return this.row(rank).narrow(0, 0, this.#codec.messageElements(at(this.#chunks, rank).elements));
+  }
+
+  dispose(): void {
+    this.all.dispose();
+  }
+}
+
+/** Encodes each chunk; with errors, what these say is said too, and becomes what is lost now. */
 function encodeAll(
   chunks: readonly Tensor[],
   errors: readonly Tensor[] | undefined,
-  codec: Codec,
+  messages: Messages,
   coder: Coder,
-): readonly Tensor[] {
-  return chunks.map((chunk, index) => {
-    const elements = codec.messageElements(chunk.elements);
-    const message = keep(empty([elements], { dtype: codec.dtype, device: chunk.device }));
-    if (errors === undefined) coder.encode(chunk, message);
-    else encodeWithError(chunk, at(errors, index), coder, message);
-    return message;
-  });
+): void {
+  for (const [index, chunk] of chunks.entries()) {
+    if (errors === undefined) coder.encode(chunk, messages.of(index));
+    else encodeWithError(chunk, at(errors, index), coder, messages.of(index));
+  }
 }
 
 /** Encodes values with what was lost before, and keeps what is lost now. */
@@ -223,41 +233,21 @@ function* agreedMaximum(
   return maximum;
 }
 
-/** Sends the others their messages and makes `sum` that in fp32 of what every rank says, in the order of ranks. */
-function* addUp(
-  transport: CompressedTransport,
-  messages: readonly Tensor[],
-  sum: Tensor,
-  coder: Coder,
-): Stages {
-  const { rank } = transport;
-  const own = at(messages, rank);
-  const parts = messages.map((_, peer) =>
-    peer === rank ? own : keep(empty(own.shape, { dtype: own.dtype, device: own.device })),
-  );
-  yield* exchange(transport, (peer) => [messages[peer], parts[peer]], SCATTER_TAG);
-  for (const [peer, part] of parts.entries()) {
-    if (peer === 0) decode(part, sum, coder);
-    else addDecoded(part, sum, coder);
-    if (peer !== rank) part.dispose();
-  }
-}
-
-/** Sends each other rank a tensor, and receives one from it. */
-function* exchange(
-  transport: CompressedTransport,
-  tensorsFor: (peer: number) => readonly [sent: Tensor | undefined, received: Tensor | undefined],
-  tag: number,
-): Stages {
+/** Gives the others their messages and makes `sum` that in fp32 of what every rank says, in the order of ranks. */
+function* addUp(transport: CompressedTransport, messages: Messages, sum: Tensor, coder: Coder): Stages {
   const { rank, worldSize } = transport;
-  // The next rank first, so that no rank is everybody's first.
-  const messages = Array.from({ length: worldSize - 1 }, (_, step) => {
-    const peer = (rank + 1 + step) % worldSize;
-    const [sent, received] = tensorsFor(peer);
-    invariant(sent && received, `there is no chunk for rank ${peer}`);
-    return { peer, sent, received };
-  });
-  yield* exchangeAll(transport, messages, tag);
+  const { shape, dtype, device } = messages.all;
+  const said = keep(empty(shape, { dtype, device }));
+  const exchanged = transport.allToAll(said, messages.all);
+  yield;
+  exchanged.wait();
+  const { elements } = messages.of(rank);
+  for (let peer = 0; peer < worldSize; peer += 1) {
+    const message = said.select(0, peer).narrow(0, 0, elements);
+    if (peer === 0) decode(message, sum, coder);
+    else addDecoded(message, sum, coder);
+  }
+  said.dispose();
 }
 
 /** Sends tensors and receives others, those of one peer in their order. */

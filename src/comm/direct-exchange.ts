@@ -12,6 +12,7 @@ export type Messenger = Pick<ProcessGroup, 'rank' | 'worldSize' | 'send' | 'rece
 /** Tags of their own, so that no other message is taken for one of these. */
 const REDUCE_TAG = 0x7a01;
 const GATHER_TAG = 0x7a02;
+const EXCHANGE_TAG = 0x7a03;
 
 /**
  * Collectives in which every rank sends each other one what that one needs, at once. A rank sends (N−1)/N of
@@ -63,6 +64,20 @@ export function directAllGather(group: Messenger, output: Tensor, input: Tensor)
   if (native.addressOf(own.handle) !== native.addressOf(input.handle))
     noGrad(() => own.copy_(input.view([-1])));
   works.push(...peersOf(group).map((peer) => group.send(own, peer, GATHER_TAG)));
+  return once(() => {
+    for (const work of works) work.wait();
+  });
+}
+
+/** As `ProcessGroup.allToAll`, by direct exchange. */
+export function directAllToAll(group: Messenger, output: Tensor, input: Tensor): Work {
+  const length = input.elements / group.worldSize;
+  const partOf = (tensor: Tensor, rank: number): Tensor => tensor.view([-1]).narrow(0, rank * length, length);
+  const works = peersOf(group).flatMap((peer) => [
+    group.receive(partOf(output, peer), peer, EXCHANGE_TAG),
+    group.send(partOf(input, peer), peer, EXCHANGE_TAG),
+  ]);
+  noGrad(() => partOf(output, group.rank).copy_(partOf(input, group.rank)));
   return once(() => {
     for (const work of works) work.wait();
   });

@@ -50,6 +50,10 @@ export class OrderedGroup implements ProcessGroup {
     return this.#group.reduceScatter(output, inputs, reduction);
   }
 
+  allToAll(output: Tensor, input: Tensor): Work {
+    return this.#group.allToAll(output, input);
+  }
+
   send(tensor: Tensor, peer: number, tag?: number): Work {
     return this.#group.send(tensor, peer, tag);
   }

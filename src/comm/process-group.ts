@@ -43,6 +43,12 @@ export interface ProcessGroup {
    * @param inputs one per rank, each like `output`, which may be this rank's own
    */
   reduceScatter(output: Tensor, inputs: readonly Tensor[], reduction: Reduction): Work;
+  /**
+   * Both tensors have a part for each rank: part p of `output` becomes this rank's part of the input of rank p.
+   *
+   * @param output like `input`, in memory of its own
+   */
+  allToAll(output: Tensor, input: Tensor): Work;
   /** Sends to `peer`, which receives with the same tag. Messages with one tag arrive in order. */
   send(tensor: Tensor, peer: number, tag?: number): Work;
   receive(tensor: Tensor, peer: number, tag?: number): Work;

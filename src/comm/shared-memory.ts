@@ -8,13 +8,21 @@ import {
   requireDivisible,
   requireInputs,
   requireLayout,
+  requireParts,
   requireRank,
 } from './process-group/layout.js';
 import type { Reduction } from './process-group.js';
 import { collectiveFailure, finishedWork, type Work } from './work.js';
 
 /** The add-on's numbers for what it does (native/shared-memory/shared-group.h, combine.h). */
-const KINDS = { allReduce: 0, reduceScatter: 1, allGather: 2, broadcast: 3, barrier: 4 } as const;
+const KINDS = {
+  allReduce: 0,
+  reduceScatter: 1,
+  allGather: 2,
+  broadcast: 3,
+  barrier: 4,
+  allToAll: 5,
+} as const;
 const REDUCTIONS = { sum: 0, mean: 1, max: 2 } as const satisfies Record<Reduction, number>;
 
 /** What the add-on adds up; other numbers travel by another transport. */
@@ -90,6 +98,11 @@ export class SharedMemory {
     return output.elements === 0
       ? finishedWork
       : this.#start('reduceScatter', REDUCTIONS[reduction], output, inputs);
+  }
+
+  allToAll(output: Tensor, input: Tensor): Work {
+    requireParts(output, input, this.worldSize);
+    return input.elements === 0 ? finishedWork : this.#start('allToAll', 0, output, [input]);
   }
 
   barrier(): Work {

@@ -3,7 +3,7 @@ import { scope } from '../tensor/tensor.js';
 import type { Work } from './work.js';
 
 /** A collective that yields where it has to wait for other ranks. All ranks yield equally often. */
-export type Stages = Generator<undefined, void>;
+export type Stages<Result = void> = Generator<undefined, Result>;
 
 /**
  * Collectives that are made of several messages one after the other. Messages travel on the transport's threads, but

@@ -1,4 +1,3 @@
-import { chunkStart } from '../comm/chunk.js';
 import { createCodec } from '../comm/codec.js';
 import type { ActiveCompression } from '../comm/config.js';
 import { type FlatRange, TALLY_ELEMENTS } from '../nn/flat-layout.js';
@@ -11,7 +10,7 @@ export interface CompressedMessages {
   readonly bytes: number;
   /** What this rank sends. */
   readonly sentBytes: number;
-  /** Of a reduction under way: all of its values encoded, and what the other ranks say of the own chunk. */
+  /** Of a reduction under way: all of its values encoded, and what every rank says of the own chunk. */
   readonly memoryBytes: number;
 }
 
@@ -22,22 +21,18 @@ const EXACT_BYTES = 4;
 export function compressedAllReduce(
   { start, end, carriesTally }: Pick<Bucket, 'start' | 'end' | 'carriesTally'>,
   compression: ActiveCompression,
-  { rank, groups }: Pick<Program, 'rank' | 'groups'>,
+  { groups }: Pick<Program, 'groups'>,
 ): CompressedMessages {
   const ranks = groups.data.length;
   const peers = ranks - 1;
-  const bytes = Array.from({ length: ranks }, (_, chunk) => {
-    const values = chunkStart(end - start, chunk + 1, ranks) - chunkStart(end - start, chunk, ranks);
-    return messageBytes(values, compression);
-  });
-  const all = bytes.reduce((sum, each) => sum + each, 0);
-  const own = bytes[groups.data.indexOf(rank)] ?? 0;
+  // Chunks are as equal as can be, and all travel as the largest does.
+  const chunk = messageBytes(Math.ceil((end - start) / ranks), compression);
   const tally = carriesTally ? TALLY_ELEMENTS * EXACT_BYTES : 0;
   return {
-    bytes: all + tally,
+    bytes: ranks * chunk + tally,
     // The others get their chunks, and then each of them the sum of the own one.
-    sentBytes: all - own + peers * own + peers * tally + maximumBytes(compression, peers),
-    memoryBytes: all + peers * own,
+    sentBytes: 2 * peers * chunk + peers * tally + maximumBytes(compression, peers),
+    memoryBytes: 2 * ranks * chunk,
   };
 }
 
@@ -53,7 +48,7 @@ export function compressedReduceScatter(
   return {
     bytes: ranks * own,
     sentBytes: peers * own + maximumBytes(compression, peers),
-    memoryBytes: (ranks + peers) * own,
+    memoryBytes: 2 * ranks * own,
   };
 }
 

@@ -290,6 +290,7 @@ function peerGroup(own: FlatParameters, peer: FlatParameters) {
   return {
     allGather: () => assert.fail('nothing is gathered'),
     reduceScatter: () => assert.fail('nothing is scattered'),
+    allToAll: () => assert.fail('nothing is exchanged'),
     rank: 0,
     worldSize: 2,
     send: () => assert.fail('nothing is sent'),

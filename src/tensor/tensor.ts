@@ -119,7 +119,11 @@ export class Tensor extends TensorOperators implements ScopedTensor {
 
   /** The elements in row-major order as JavaScript numbers. */
   toArray(): number[] {
-    return Array.from(new Float64Array(this.#bytesAs('float64').buffer));
+    const values = new Float64Array(this.#bytesAs('float64').buffer);
+    // `Array.from` goes by an iterator, which takes ten times as long.
+    const array = new Array<number>(values.length);
+    for (let index = 0; index < values.length; index += 1) array[index] = values[index] as number;
+    return array;
   }
 
   /** Frees the memory now. Freeing twice is harmless. */

@@ -5,11 +5,11 @@ import { noGrad } from '../../tensor/autograd.js';
 import { DTYPES, type DType } from '../../tensor/dtype.js';
 import { zeros } from '../../tensor/generated/functions.js';
 import type { Tensor } from '../../tensor/tensor.js';
-import { directAllGather, directReduceScatter } from '../direct-exchange.js';
+import { directAllGather, directAllToAll, directReduceScatter } from '../direct-exchange.js';
 import { MessageBuffers } from '../message-buffers.js';
 import type { ProcessGroup, Reduction } from '../process-group.js';
 import { collectiveFailure, finishedWork, NativeWork, type Work } from '../work.js';
-import { describeTensor, requireDivisible, requireInputs, requireLayout } from './layout.js';
+import { describeTensor, requireDivisible, requireInputs, requireLayout, requireParts } from './layout.js';
 
 /** The add-on's numbers for what Gloo reduces by; it knows no mean. */
 const REDUCTIONS = { sum: 0, mean: 0, max: 1 } as const satisfies Record<Reduction, number>;
@@ -102,6 +102,11 @@ export class GlooGroup implements ProcessGroup {
     return output.elements === 0
       ? finishedWork
       : directReduceScatter(this, this.#buffers, output, inputs, reduction);
+  }
+
+  allToAll(output: Tensor, input: Tensor): Work {
+    requireParts(output, input, this.worldSize);
+    return input.elements === 0 ? finishedWork : directAllToAll(this, output, input);
   }
 
   send(tensor: Tensor, peer: number, tag = 0): Work {

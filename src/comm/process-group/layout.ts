@@ -20,6 +20,21 @@ export function requireLayout(operation: string, whole: Tensor, part: Tensor, pa
 }
 
 /**
+ * Refuses tensors of which not every rank can have as large a part.
+ *
+ * @throws TrainyardError TENSOR_OPERATOR
+ */
+export function requireParts(output: Tensor, input: Tensor, worldSize: number): void {
+  requireLayout('allToAll', output, input, 1);
+  if (input.elements % worldSize === 0) return;
+  throw new TrainyardError('TENSOR_OPERATOR', {
+    what: 'allToAll needs a part for each rank, of equal sizes.',
+    expected: `a multiple of ${worldSize} elements`,
+    got: describeTensor(input),
+  });
+}
+
+/**
  * Refuses a list of inputs that is not one per rank, each like the output.
  *
  * @throws TrainyardError TENSOR_OPERATOR

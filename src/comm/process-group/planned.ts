@@ -135,6 +135,10 @@ export class PlannedGroup implements ProcessGroup {
     return this.#start(`reduceScatter (${reduction})`, algorithm, output, divided);
   }
 
+  allToAll(output: Tensor, input: Tensor): Work {
+    return this.#pass(() => this.#transport.allToAll(output, input));
+  }
+
   send(tensor: Tensor, peer: number, tag?: number): Work {
     return this.#transport.send(tensor, peer, tag);
   }

@@ -61,6 +61,10 @@ export class RecordedGroup implements ProcessGroup {
     );
   }
 
+  allToAll(output: Tensor, input: Tensor): Work {
+    return this.#record('allToAll', input, () => this.#group.allToAll(output, input));
+  }
+
   send(tensor: Tensor, peer: number, tag?: number): Work {
     return this.#record(`send to rank ${peer}`, tensor, () => this.#group.send(tensor, peer, tag), true);
   }

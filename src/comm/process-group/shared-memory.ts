@@ -52,6 +52,10 @@ export class SharedMemoryGroup implements ProcessGroup {
     return this.#reducing(output).reduceScatter(output, inputs, reduction);
   }
 
+  allToAll(output: Tensor, input: Tensor): Work {
+    return this.#memory.allToAll(output, input);
+  }
+
   send(tensor: Tensor, peer: number, tag?: number): Work {
     return this.#transport.send(tensor, peer, tag);
   }
