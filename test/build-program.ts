@@ -9,76 +9,76 @@ import { openModel } from '../src/engine/model-source.js';
 import { planFlatLayout } from '../src/nn/flat-layout.js';
 import { allocatedBytes, peakAllocatedBytes, resetPeakAllocatedBytes } from '../src/tensor/memory.js';
 import { scope } from '../src/tensor/tensor.js';
+import type { RankPlace } from './rank-world.js';
 
 /**
- * One rank of the tests of building a model: `node build-program.js RANK WORLD PORT CONFIG`. Allocates and fills
+ * One rank of the tests of building a model: its arguments are CONFIG. Allocates and fills
  * the training memory, and says what that took of tensors and of the mapped files.
  */
-const [rankText = '0', worldText = '1', port = '0', configText = '{}'] = process.argv.slice(2);
-const [rank, worldSize] = [Number(rankText), Number(worldText)];
+export function run(place: RankPlace, [configText = '{}']: readonly string[]): unknown {
+  const { rank, worldSize, port } = place;
 
-const config = resolveConfig(JSON.parse(configText) as UserConfig, { worldSize, requires: ['model'] });
-const group = rendezvous({
-  rank,
-  worldSize,
-  masterAddress: '127.0.0.1',
-  masterPort: Number(port),
-  storeIsHosted: false,
-  runId: 'build/0',
-  networkInterface: 'lo',
-  timeoutMs: 30_000,
-});
-const source = openModel(config);
-const layout = planFlatLayout(source.model.blocks, undefined, worldSize);
-const { sharding } = compileStep({
-  config,
-  model: source.model,
-  layout,
-  goal: 'update',
-  sequenceLength: 8,
-}).program(rank);
-const before = allocatedBytes();
-resetPeakAllocatedBytes();
-const memory = openMemory({
-  source,
-  layout,
-  sharding,
-  world: { group, device: 'cpu' },
-  dtype: 'float32',
-  seed: config.seed,
-  sequenceLength: 8,
-});
-const peakBytes = peakAllocatedBytes() - before;
-const keptBytes = allocatedBytes() - before;
-// Filled once more, to look at the files while they are mapped.
-let mappedBytes = 0;
-if (source.folder !== undefined) {
-  loadParameters(source.folder, source.model, (name, values) => {
-    memory.fill(memory.slot(name), values);
-    mappedBytes = residentOf('.safetensors');
+  const config = resolveConfig(JSON.parse(configText) as UserConfig, { worldSize, requires: ['model'] });
+  const group = rendezvous({
+    rank,
+    worldSize,
+    masterAddress: '127.0.0.1',
+    masterPort: port,
+    storeIsHosted: false,
+    runId: 'build/0',
+    networkInterface: 'lo',
+    timeoutMs: 30_000,
   });
-}
+  const source = openModel(config);
+  const layout = planFlatLayout(source.model.blocks, undefined, worldSize);
+  const { sharding } = compileStep({
+    config,
+    model: source.model,
+    layout,
+    goal: 'update',
+    sequenceLength: 8,
+  }).program(rank);
+  const before = allocatedBytes();
+  resetPeakAllocatedBytes();
+  const memory = openMemory({
+    source,
+    layout,
+    sharding,
+    world: { group, device: 'cpu' },
+    dtype: 'float32',
+    seed: config.seed,
+    sequenceLength: 8,
+  });
+  const peakBytes = peakAllocatedBytes() - before;
+  const keptBytes = allocatedBytes() - before;
+  // Filled once more, to look at the files while they are mapped.
+  let mappedBytes = 0;
+  if (source.folder !== undefined) {
+    loadParameters(source.folder, source.model, (name, values) => {
+      memory.fill(memory.slot(name), values);
+      mappedBytes = residentOf('.safetensors');
+    });
+  }
 
-const hash = createHash('sha256');
-for (const slot of memory.slots) scope(() => void hash.update(memory.read(slot).toBytes()));
-group.close();
-process.stdout.write(
-  JSON.stringify({
+  const hash = createHash('sha256');
+  for (const slot of memory.slots) scope(() => void hash.update(memory.read(slot).toBytes()));
+  group.close();
+  return {
     peakBytes,
     keptBytes,
     mappedBytes,
     parameters: layout.trainableElements,
     weights: hash.digest('hex'),
-  }),
-);
+  };
 
-/** Bytes of a mapped file that this process has touched, as the kernel counts its pages. */
-function residentOf(suffix: string): number {
-  let isWanted = false;
-  let kibibytes = 0;
-  for (const line of readFileSync('/proc/self/smaps', 'utf8').split('\n')) {
-    if (/^[0-9a-f]+-[0-9a-f]+ /.test(line)) isWanted = line.endsWith(suffix);
-    else if (isWanted) kibibytes += Number(/^Rss:\s+(\d+) kB/.exec(line)?.[1] ?? 0);
+  /** Bytes of a mapped file that this process has touched, as the kernel counts its pages. */
+  function residentOf(suffix: string): number {
+    let isWanted = false;
+    let kibibytes = 0;
+    for (const line of readFileSync('/proc/self/smaps', 'utf8').split('\n')) {
+      if (/^[0-9a-f]+-[0-9a-f]+ /.test(line)) isWanted = line.endsWith(suffix);
+      else if (isWanted) kibibytes += Number(/^Rss:\s+(\d+) kB/.exec(line)?.[1] ?? 0);
+    }
+    return kibibytes * 1024;
   }
-  return kibibytes * 1024;
 }

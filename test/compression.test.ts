@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { run } from './command-line.js';
 import { type Expected, readJson } from './models-harness.js';
-import { rankOutputs, runRanks } from './run-ranks.js';
+import { runRanks } from './run-ranks.js';
 
 const EMPTY = join(import.meta.dirname, '../../test/fixtures/empty-config.json');
 const MODELS = join(import.meta.dirname, '../../test/fixtures/models');
@@ -14,7 +14,7 @@ for (const [worldSize, algorithm] of [
   [4, 'backend'],
 ] as const) {
   test(`compressed sums on ${worldSize} ranks by ${algorithm}: bounds, bits, bytes, what is not finite`, async () => {
-    await rankOutputs('compression-program.js', worldSize, [algorithm]);
+    await runRanks('compression-program.js', worldSize, [algorithm]);
   });
 }
 

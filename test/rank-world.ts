@@ -8,12 +8,6 @@ export interface RankPlace {
   readonly port: number;
 }
 
-/** `node PROGRAM RANK WORLD PORT ...further` */
-export function readPlace(): RankPlace & { readonly further: readonly string[] } {
-  const [rank = '0', worldSize = '1', port = '0', ...further] = process.argv.slice(2);
-  return { rank: Number(rank), worldSize: Number(worldSize), port: Number(port), further };
-}
-
 /**
  * Joins the other ranks as `train` does: in shared memory, unless the configuration says otherwise.
  *

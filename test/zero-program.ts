@@ -9,145 +9,141 @@ import type { OptimizerPhase } from '../src/engine/optimizer-phase.js';
 import { fullName, planFlatLayout } from '../src/nn/flat-layout.js';
 import { liveTensors, type Tensor } from '../src/tensor/tensor.js';
 import { PLAIN_MODEL } from './plain-model.js';
-import { joinAsRank, readPlace } from './rank-world.js';
+import { joinAsRank, type RankPlace } from './rank-world.js';
 
 /**
- * One rank of the tests of ZeRO: `node zero-program.js RANK WORLD PORT CONFIG TASK`, where CONFIG and TASK are JSON.
+ * One rank of the tests of ZeRO: its arguments are CONFIG TASK, where CONFIG and TASK are JSON.
  * Trains three steps, or those that a checkpoint lacks of three, and asserts on the way what must hold on every rank.
  */
-const {
-  further: [configText = '{}', taskText = '{}'],
-  ...place
-} = readPlace();
-const { rank, worldSize } = place;
-const written = JSON.parse(configText) as UserConfig;
-const VOCABULARY = 37;
-const LENGTH = 12;
+export function run(place: RankPlace, [configText = '{}', taskText = '{}']: readonly string[]): unknown {
+  const { rank, worldSize } = place;
+  const written = JSON.parse(configText) as UserConfig;
+  const VOCABULARY = 37;
+  const LENGTH = 12;
 
-/** What to do beside training. */
-interface Task {
-  /** Train the model of plain operators. */
-  readonly plain?: boolean;
-  /** Where to save after the second step. */
-  readonly save?: string;
-  readonly load?: string;
-  /** Of the second step, for its prediction; left out: warm-up. */
-  readonly phase?: OptimizerPhase;
-  /** Left out: all are on one host. */
-  readonly ranksPerHost?: number;
-}
-const task = JSON.parse(taskText) as Task;
-
-const config = resolveConfig(written, { worldSize });
-const source: ModelSource =
-  config.model === undefined || task.plain
-    ? { model: PLAIN_MODEL }
-    : openModel({ ...config, model: config.model });
-const world = joinAsRank(config, place, task.ranksPerHost);
-const engine = buildEngine({ config, source, world, sequenceLength: LENGTH });
-
-const rows = config.train_batch_size / worldSize;
-const batch = (step: number) => ({
-  inputIds: Array.from({ length: rows }, (_, row) =>
-    Array.from({ length: LENGTH }, (_, i) => ((rank * rows + row) * 11 + i * 5 + step) % VOCABULARY),
-  ),
-});
-const loaded = task.load === undefined ? undefined : engine.load(task.load);
-const atStart = fingerprint();
-let [handles, sent] = [0, 0];
-for (let step = engine.steps; step < 3; step += 1) {
-  const sentBefore = world.group.exchangedBytes;
-  engine.trainBatch(batch(step));
-  if (step === 1) {
-    sent = world.group.exchangedBytes - sentBefore;
-    handles = liveTensors();
-    if (task.save !== undefined) engine.save(task.save);
+  /** What to do beside training. */
+  interface Task {
+    /** Train the model of plain operators. */
+    readonly plain?: boolean;
+    /** Where to save after the second step. */
+    readonly save?: string;
+    readonly load?: string;
+    /** Of the second step, for its prediction; left out: warm-up. */
+    readonly phase?: OptimizerPhase;
+    /** Left out: all are on one host. */
+    readonly ranksPerHost?: number;
   }
-}
-if (loaded === undefined) assert.equal(liveTensors(), handles, 'tensors leaked');
-const atEnd = fingerprint();
+  const task = JSON.parse(taskText) as Task;
 
-const layout = planFlatLayout(source.model.blocks, undefined, worldSize);
-const { reports } = compileStep({
-  config,
-  model: source.model,
-  layout,
-  goal: 'update',
-  sequenceLength: LENGTH,
-  ...(world.hosts && { hosts: world.hosts }),
-  ...(task.phase && { phase: task.phase }),
-});
-const predicted = reports[rank]?.collectives.reduce((sum, { sentBytes }) => sum + sentBytes, 0);
-const optimizerBytes = engine.optimizerStateBytes;
+  const config = resolveConfig(written, { worldSize });
+  const source: ModelSource =
+    config.model === undefined || task.plain
+      ? { model: PLAIN_MODEL }
+      : openModel({ ...config, model: config.model });
+  const world = joinAsRank(config, place, task.ranksPerHost);
+  const engine = buildEngine({ config, source, world, sequenceLength: LENGTH });
 
-// What is written inside `gathered` is what every rank reads afterwards, and nothing else has changed.
-const trained = layout.blocks.map((slots) => slots.filter(({ trainable }) => trainable));
-const [first = '', second = ''] = trained.flatMap((slots) => slots.slice(-1)).map(({ owner }) => owner);
-const before = engine.gathered([first, second], (tensors) => {
-  const values = [...tensors.values()].map((tensor) => tensor.toArray());
-  get(tensors, first).mul_(2);
-  return values;
-});
-engine.gathered([first, second], (tensors) => {
-  assert.deepEqual(
-    get(tensors, first).toArray(),
-    before[0]?.map((value) => value * 2),
-  );
-  assert.deepEqual(get(tensors, second).toArray(), before[1]);
-});
+  const rows = config.train_batch_size / worldSize;
+  const batch = (step: number) => ({
+    inputIds: Array.from({ length: rows }, (_, row) =>
+      Array.from({ length: LENGTH }, (_, i) => ((rank * rows + row) * 11 + i * 5 + step) % VOCABULARY),
+    ),
+  });
+  const loaded = task.load === undefined ? undefined : engine.load(task.load);
+  const atStart = fingerprint();
+  let [handles, sent] = [0, 0];
+  for (let step = engine.steps; step < 3; step += 1) {
+    const sentBefore = world.group.exchangedBytes;
+    engine.trainBatch(batch(step));
+    if (step === 1) {
+      sent = world.group.exchangedBytes - sentBefore;
+      handles = liveTensors();
+      if (task.save !== undefined) engine.save(task.save);
+    }
+  }
+  if (loaded === undefined) assert.equal(liveTensors(), handles, 'tensors leaked');
+  const atEnd = fingerprint();
 
-// A change inside would be undone by what is written back at the end.
-for (const inside of [() => engine.gathered([second], () => {}), () => engine.trainBatch(batch(0))]) {
+  const layout = planFlatLayout(source.model.blocks, undefined, worldSize);
+  const { reports } = compileStep({
+    config,
+    model: source.model,
+    layout,
+    goal: 'update',
+    sequenceLength: LENGTH,
+    ...(world.hosts && { hosts: world.hosts }),
+    ...(task.phase && { phase: task.phase }),
+  });
+  const predicted = reports[rank]?.collectives.reduce((sum, { sentBytes }) => sum + sentBytes, 0);
+  const optimizerBytes = engine.optimizerStateBytes;
+
+  // What is written inside `gathered` is what every rank reads afterwards, and nothing else has changed.
+  const trained = layout.blocks.map((slots) => slots.filter(({ trainable }) => trainable));
+  const [first = '', second = ''] = trained.flatMap((slots) => slots.slice(-1)).map(({ owner }) => owner);
+  const before = engine.gathered([first, second], (tensors) => {
+    const values = [...tensors.values()].map((tensor) => tensor.toArray());
+    get(tensors, first).mul_(2);
+    return values;
+  });
+  engine.gathered([first, second], (tensors) => {
+    assert.deepEqual(
+      get(tensors, first).toArray(),
+      before[0]?.map((value) => value * 2),
+    );
+    assert.deepEqual(get(tensors, second).toArray(), before[1]);
+  });
+
+  // A change inside would be undone by what is written back at the end.
+  for (const inside of [() => engine.gathered([second], () => {}), () => engine.trainBatch(batch(0))]) {
+    assert.throws(
+      () => engine.gathered([first], inside),
+      (error) => error instanceof TrainyardError && /inside engine\.gathered/.test(error.message),
+    );
+  }
   assert.throws(
-    () => engine.gathered([first], inside),
-    (error) => error instanceof TrainyardError && /inside engine\.gathered/.test(error.message),
+    () => engine.gathered([first], async () => {}),
+    (error) => error instanceof TrainyardError && error.code === 'USAGE',
   );
-}
-assert.throws(
-  () => engine.gathered([first], async () => {}),
-  (error) => error instanceof TrainyardError && error.code === 'USAGE',
-);
 
-const block = trained.findIndex((slots) => slots.length > 0);
-if (config.zero_optimization.stage > 0 && worldSize > 1) {
-  assert.throws(
-    () => engine.parameters[block]?.get(trained[block]?.[0]?.localName ?? ''),
-    (error) => error instanceof TrainyardError && error.code === 'PARAMETER_RELEASED',
-  );
-}
-const frozen = layout.blocks.flat().find(({ trainable }) => !trainable)?.owner;
-if (frozen !== undefined) {
-  assert.throws(
-    () => engine.gathered([frozen], (tensors) => void get(tensors, frozen).zero_()),
-    (error) => error instanceof TrainyardError && error.code === 'TENSOR_CONSTANT',
-  );
-}
-engine.close();
-process.stdout.write(
-  JSON.stringify({
+  const block = trained.findIndex((slots) => slots.length > 0);
+  if (config.zero_optimization.stage > 0 && worldSize > 1) {
+    assert.throws(
+      () => engine.parameters[block]?.get(trained[block]?.[0]?.localName ?? ''),
+      (error) => error instanceof TrainyardError && error.code === 'PARAMETER_RELEASED',
+    );
+  }
+  const frozen = layout.blocks.flat().find(({ trainable }) => !trainable)?.owner;
+  if (frozen !== undefined) {
+    assert.throws(
+      () => engine.gathered([frozen], (tensors) => void get(tensors, frozen).zero_()),
+      (error) => error instanceof TrainyardError && error.code === 'TENSOR_CONSTANT',
+    );
+  }
+  engine.close();
+  return {
     sent,
     predicted,
     optimizerBytes,
     lengths: layout.ranges.map(({ start, end }) => end - start),
     atStart,
     atEnd,
-  }),
-);
+  };
 
-/** Of all parameters, to the last bit. */
-function fingerprint(): string {
-  const hash = createHash('sha256');
-  const names = source.model.blocks.flatMap((block) =>
-    block.parameters.flatMap(({ name, tiedTo }) => (tiedTo === undefined ? [fullName(block, name)] : [])),
-  );
-  for (const name of names) {
-    engine.gathered([name], (tensors) => void hash.update(get(tensors, name).toBytes()));
+  /** Of all parameters, to the last bit. */
+  function fingerprint(): string {
+    const hash = createHash('sha256');
+    const names = source.model.blocks.flatMap((block) =>
+      block.parameters.flatMap(({ name, tiedTo }) => (tiedTo === undefined ? [fullName(block, name)] : [])),
+    );
+    for (const name of names) {
+      engine.gathered([name], (tensors) => void hash.update(get(tensors, name).toBytes()));
+    }
+    return hash.digest('hex');
   }
-  return hash.digest('hex');
-}
 
-function get(tensors: ReadonlyMap<string, Tensor>, name: string): Tensor {
-  const tensor = tensors.get(name);
-  assert.ok(tensor, `${name} was not gathered`);
-  return tensor;
+  function get(tensors: ReadonlyMap<string, Tensor>, name: string): Tensor {
+    const tensor = tensors.get(name);
+    assert.ok(tensor, `${name} was not gathered`);
+    return tensor;
+  }
 }
