@@ -7,6 +7,7 @@ import { type Engine, initialize, nn, TrainyardError } from '../src/index.js';
 import { openSafetensors } from '../src/store/safetensors.js';
 import { run } from './command-line.js';
 import { readJson } from './models-harness.js';
+import { trainRanks } from './train-ranks.js';
 
 // Each folder is an adapter with what PEFT made of it: see make_adapters.py.
 const FIXTURES = join(import.meta.dirname, '../../test/fixtures');
@@ -71,11 +72,8 @@ function settingsOf(name: string): Settings {
 }
 
 async function train(ranks: number, settings: Settings): Promise<readonly Event[]> {
-  const stdout = await succeed('train', [EMPTY, '--json', '--ranks', String(ranks)], settings);
-  return stdout
-    .trim()
-    .split('\n')
-    .map((line) => JSON.parse(line) as Event);
+  const { steps: done, end } = await trainRanks(ranks, settings);
+  return [...done, { ...end, grad_norm: Number.NaN }];
 }
 
 function steps(events: readonly Event[]): readonly Event[] {

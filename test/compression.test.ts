@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
-import { run } from './command-line.js';
+import type { StepEvent } from '../src/launch/events.js';
 import { type Expected, readJson } from './models-harness.js';
 import { runRanks } from './run-ranks.js';
+import { trainRanks } from './train-ranks.js';
 
-const EMPTY = join(import.meta.dirname, '../../test/fixtures/empty-config.json');
 const MODELS = join(import.meta.dirname, '../../test/fixtures/models');
 
 for (const [worldSize, algorithm] of [
@@ -96,17 +96,6 @@ test('compressed sums have the same bits at stages 1 to 3, for all bucket sizes,
   assert.equal(new Set(dynamic.flat().map(({ atEnd }) => atEnd)).size, 1, 'one scale for the same buckets');
 });
 
-interface Step {
-  readonly event: string;
-  readonly loss: number;
-  readonly grad_norm: number;
-}
-
-interface End {
-  readonly predicted_peak_bytes: readonly number[];
-  readonly measured_peak_bytes: readonly number[];
-}
-
 test('messages take the memory that the ledger predicts, and are freed', async () => {
   const model = {
     architecture: 'llama',
@@ -123,19 +112,17 @@ test('messages take the memory that the ledger predicts, and are freed', async (
     [0, 'one-bit'],
     [2, 'int4'],
   ] as const) {
-    const set = [
-      `model=${JSON.stringify(model)}`,
-      `data.path=${join(MODELS, 'llama-gqa-tied/batches.jsonl')}`,
-      'train_batch_size=2',
-      'steps=6',
-      `communication.compression=${compression}`,
-      `zero_optimization=${JSON.stringify({ stage, reduce_bucket_size: 500_000 })}`,
-    ].flatMap((setting) => ['--set', setting]);
-    const { exitCode, stdout, stderr } = await run(['train', EMPTY, '--ranks', '2', ...set, '--json']);
-    assert.equal(exitCode, 0, stderr);
-    const end = JSON.parse(stdout.trim().split('\n').at(-1) ?? '') as End;
+    const { end } = await trainRanks(2, {
+      model,
+      'data.path': join(MODELS, 'llama-gqa-tied/batches.jsonl'),
+      train_batch_size: 2,
+      steps: 6,
+      'communication.compression': compression,
+      zero_optimization: { stage, reduce_bucket_size: 500_000 },
+    });
+    assert.equal(end.measured_peak_bytes?.length, 2);
     for (const [rank, measured] of end.measured_peak_bytes.entries()) {
-      const ratio = measured / (end.predicted_peak_bytes[rank] ?? 0);
+      const ratio = measured / (end.predicted_peak_bytes?.[rank] ?? 0);
       assert.ok(ratio > 0.95 && ratio < 1.05, `rank ${rank}, stage ${stage}: ${ratio} times the ledger`);
     }
   }
@@ -163,10 +150,10 @@ describe('20 steps on 2 ranks', { concurrency: 1 }, () => {
     for (const [index, [type, tolerance]] of Object.entries(TOLERANCES).entries()) {
       const stage = (index + shift) % 4;
       test(`${name}, ${type}, ZeRO ${stage}: within ${tolerance} of the losses in fp32`, async () => {
-        const steps = await trainedSteps(folder, expected, [
-          `communication.compression=${type}`,
-          `zero_optimization.stage=${stage}`,
-        ]);
+        const steps = await trainedSteps(folder, expected, {
+          'communication.compression': type,
+          'zero_optimization.stage': stage,
+        });
         for (const [index, { loss }] of steps.entries()) {
           const wanted = expected.train.losses[index] ?? Number.NaN;
           const error = Math.abs(loss - wanted) / wanted;
@@ -180,19 +167,19 @@ describe('20 steps on 2 ranks', { concurrency: 1 }, () => {
   const expected = readJson<Expected>(folder, 'expected.json');
 
   test(`"none" is a run without compression, to the last bit, and the others are not`, async () => {
-    const plain = await trainedSteps(folder, expected, []);
-    assert.deepEqual(await trainedSteps(folder, expected, ['communication.compression=none']), plain);
-    assert.deepEqual(await trainedSteps(folder, expected, ['communication_data_type=fp32']), plain);
-    const cast = await trainedSteps(folder, expected, ['communication_data_type=bf16']);
+    const plain = await trainedSteps(folder, expected, {});
+    assert.deepEqual(await trainedSteps(folder, expected, { 'communication.compression': 'none' }), plain);
+    assert.deepEqual(await trainedSteps(folder, expected, { communication_data_type: 'fp32' }), plain);
+    const cast = await trainedSteps(folder, expected, { communication_data_type: 'bf16' });
     assert.notDeepEqual(cast, plain);
-    assert.deepEqual(await trainedSteps(folder, expected, ['communication.compression=bf16']), cast);
+    assert.deepEqual(await trainedSteps(folder, expected, { 'communication.compression': 'bf16' }), cast);
   });
 
   test(`bucket sizes and overlap change no bit of a compressed sum`, async () => {
-    const compression = 'communication.compression=fp16';
-    const usual = await trainedSteps(folder, expected, [compression]);
-    const small = ['zero_optimization.reduce_bucket_size=500', 'zero_optimization.overlap_comm=false'];
-    assert.deepEqual(await trainedSteps(folder, expected, [compression, ...small]), usual);
+    const compression = { 'communication.compression': 'fp16' };
+    const usual = await trainedSteps(folder, expected, compression);
+    const small = { 'zero_optimization.reduce_bucket_size': 500, 'zero_optimization.overlap_comm': false };
+    assert.deepEqual(await trainedSteps(folder, expected, { ...compression, ...small }), usual);
   });
 });
 
@@ -200,26 +187,18 @@ describe('20 steps on 2 ranks', { concurrency: 1 }, () => {
 async function trainedSteps(
   folder: string,
   { batch_size, train }: Expected,
-  settings: readonly string[],
-): Promise<readonly Pick<Step, 'loss' | 'grad_norm'>[]> {
+  settings: Readonly<Record<string, unknown>>,
+): Promise<readonly Pick<StepEvent, 'loss' | 'grad_norm'>[]> {
   const { lr, betas, eps, weight_decay } = train;
-  const set = [
-    `model=${folder}`,
-    `data.path=${join(folder, 'batches.jsonl')}`,
-    `steps=${train.losses.length}`,
-    `train_batch_size=${batch_size}`,
-    `gradient_clipping=${train.clip}`,
-    'optimizer.type=AdamW',
-    `optimizer.params=${JSON.stringify({ lr, betas, eps, weight_decay })}`,
+  const { steps } = await trainRanks(2, {
+    model: folder,
+    'data.path': join(folder, 'batches.jsonl'),
+    steps: train.losses.length,
+    train_batch_size: batch_size,
+    gradient_clipping: train.clip,
+    optimizer: { type: 'AdamW', params: { lr, betas, eps, weight_decay } },
     ...settings,
-  ].flatMap((setting) => ['--set', setting]);
-  const { exitCode, stdout, stderr } = await run(['train', EMPTY, '--ranks', '2', ...set, '--json']);
-  assert.equal(exitCode, 0, stderr);
-  const events = stdout
-    .trim()
-    .split('\n')
-    .map((line) => JSON.parse(line) as Step);
-  const steps = events.filter(({ event }) => event === 'step');
+  });
   assert.equal(steps.length, train.losses.length);
   return steps.map(({ loss, grad_norm }) => ({ loss, grad_norm }));
 }

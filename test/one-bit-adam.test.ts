@@ -4,13 +4,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { resolveConfig, type UserConfig } from '../src/engine/config.js';
-import { run } from './command-line.js';
 import { outcomes } from './precision-harness.js';
 import { runRanks } from './run-ranks.js';
+import { trainRanks } from './train-ranks.js';
 
 // 1-bit Adam: AdamW until it freezes, then one bit of the momentum from every rank in place of gradients.
 
-const EMPTY = join(import.meta.dirname, '../../test/fixtures/empty-config.json');
 const EXCERPT = join(import.meta.dirname, '../../test/fixtures/data/excerpt.txt');
 
 let root = '';
@@ -57,29 +56,15 @@ async function lastLoss(ranks: number, stage: number, optimizer: object): Promis
     num_hidden_layers: 2,
     num_attention_heads: 4,
   };
-  const set = [
-    `model=${JSON.stringify(model)}`,
-    `data=${JSON.stringify({ path: EXCERPT, tokenizer: 'bytes', sequence_length: 32 })}`,
-    'steps=150',
-    'train_batch_size=12',
-    `optimizer=${JSON.stringify(optimizer)}`,
-    `zero_optimization.stage=${stage}`,
-  ].flatMap((setting) => ['--set', setting]);
-  const { exitCode, stdout, stderr } = await run([
-    'train',
-    EMPTY,
-    '--ranks',
-    String(ranks),
-    ...set,
-    '--json',
-  ]);
-  assert.equal(exitCode, 0, stderr);
-  const losses = stdout
-    .trim()
-    .split('\n')
-    .map((line) => JSON.parse(line) as { readonly event: string; readonly loss: number })
-    .filter(({ event }) => event === 'step')
-    .map(({ loss }) => loss);
+  const { steps } = await trainRanks(ranks, {
+    model,
+    data: { path: EXCERPT, tokenizer: 'bytes', sequence_length: 32 },
+    steps: 150,
+    train_batch_size: 12,
+    optimizer,
+    'zero_optimization.stage': stage,
+  });
+  const losses = steps.map(({ loss }) => loss);
   return losses.slice(-20).reduce((sum, loss) => sum + loss, 0) / 20;
 }
 
@@ -141,13 +126,11 @@ describe('OneBitAdam', { concurrency: 1 }, () => {
     }
   });
 
-  test('on text it comes as far as AdamW after it froze, on 2 and 3 ranks, at stages 0 and 1', async () => {
+  test('on text it comes as far as AdamW after it froze, at stage 0 and at stage 1', async () => {
     const params = { lr: 3e-3, betas: [0.9, 0.95] };
     const expected = await lastLoss(2, 0, { type: 'AdamW', params });
     for (const [ranks, stage] of [
       [2, 0],
-      [2, 1],
-      [3, 0],
       [3, 1],
     ] as const) {
       const loss = await lastLoss(ranks, stage, {

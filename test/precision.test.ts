@@ -3,9 +3,11 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import type { StepEvent } from '../src/launch/events.js';
 import { run } from './command-line.js';
 import { type Expected, readJson } from './models-harness.js';
 import type { Settings } from './precision-harness.js';
+import { trainRanks } from './train-ranks.js';
 
 const FIXTURES = join(import.meta.dirname, '../../test/fixtures');
 const EMPTY = join(FIXTURES, 'empty-config.json');
@@ -19,18 +21,6 @@ before(() => {
 });
 after(() => rmSync(root, { recursive: true }));
 
-interface Event {
-  readonly event: string;
-  readonly loss: number;
-  readonly grad_norm: number;
-  readonly skipped: boolean;
-  readonly skipped_steps: number;
-  readonly loss_scale: number;
-  readonly overflow?: string;
-  readonly predicted_peak_bytes: readonly number[];
-  readonly measured_peak_bytes: readonly number[];
-}
-
 async function command(words: readonly string[], settings: Settings) {
   const flags = Object.entries(settings).flatMap(([key, value]) => [
     '--set',
@@ -39,20 +29,8 @@ async function command(words: readonly string[], settings: Settings) {
   return run([...words, ...flags]);
 }
 
-async function train(ranks: number, settings: Settings): Promise<readonly Event[]> {
-  const { exitCode, stdout, stderr } = await command(
-    ['train', EMPTY, '--json', '--ranks', String(ranks)],
-    settings,
-  );
-  assert.equal(exitCode, 0, stderr);
-  return stdout
-    .trim()
-    .split('\n')
-    .map((line) => JSON.parse(line) as Event);
-}
-
-async function trainSteps(ranks: number, settings: Settings): Promise<readonly Event[]> {
-  return (await train(ranks, settings)).filter(({ event }) => event === 'step');
+async function trainSteps(ranks: number, settings: Settings): Promise<readonly StepEvent[]> {
+  return (await trainRanks(ranks, settings)).steps;
 }
 
 /** The settings under which PyTorch made a fixture's losses. */
@@ -177,9 +155,9 @@ test('the peak is what the program says', async () => {
     [2, 3, 0.05],
   ] as const) {
     const keys = { 'bf16.enabled': true, 'zero_optimization.stage': stage };
-    const end = (await train(ranks, { ...settings, ...keys })).at(-1);
-    const [measured = Number.NaN] = end?.measured_peak_bytes ?? [];
-    near(measured, end?.predicted_peak_bytes[0], tolerance, `peak of ${ranks} at stage ${stage}`);
+    const { end } = await trainRanks(ranks, { ...settings, ...keys });
+    const [measured = Number.NaN] = end.measured_peak_bytes ?? [];
+    near(measured, end.predicted_peak_bytes?.[0], tolerance, `peak of ${ranks} at stage ${stage}`);
   }
 });
 

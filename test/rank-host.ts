@@ -1,6 +1,6 @@
 import type { RankPlace } from './rank-world.js';
 
-/** What a test program for ranks exports: does one rank's part and returns what there is to tell, as JSON can. */
+/** What a test program for ranks exports: does one rank's part and returns what there is to tell, as JSON can, or a promise of it. */
 export type RankProgram = (place: RankPlace, args: readonly string[]) => unknown;
 
 /** What `run-ranks.ts` asks of a process. */
@@ -23,7 +23,7 @@ process.on('disconnect', () => process.exit(0));
 async function answer({ program, place, args }: RankTask): Promise<RankAnswer> {
   try {
     const { run } = (await import(`./${program}`)) as { readonly run: RankProgram };
-    return { result: JSON.stringify(run(place, args) ?? null) };
+    return { result: JSON.stringify((await run(place, args)) ?? null) };
   } catch (error) {
     return { error: error instanceof Error ? (error.stack ?? error.message) : String(error) };
   }

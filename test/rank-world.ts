@@ -1,5 +1,6 @@
 import type { ResolvedConfig } from '../src/engine/config.js';
 import { joinWorld, type World } from '../src/engine/initialize.js';
+import type { RankEnvironment } from '../src/launch/environment.js';
 
 /** Whatever a test program is told of its place, by `run-ranks.ts`. */
 export interface RankPlace {
@@ -15,10 +16,18 @@ export interface RankPlace {
  */
 export function joinAsRank(
   config: Pick<ResolvedConfig, 'communication' | 'device'>,
+  place: RankPlace,
+  ranksPerHost = place.worldSize,
+): World {
+  return joinWorld(config, environmentOf(place, ranksPerHost));
+}
+
+/** What a launcher would have said to this rank. */
+export function environmentOf(
   { rank, worldSize, port }: RankPlace,
   ranksPerHost = worldSize,
-): World {
-  return joinWorld(config, {
+): RankEnvironment {
+  return {
     rank,
     worldSize,
     localRank: rank % ranksPerHost,
@@ -31,5 +40,5 @@ export function joinAsRank(
     networkInterface: 'lo',
     errorFile: undefined,
     source: 'launcher',
-  });
+  };
 }

@@ -78,7 +78,8 @@ describe('README', () => {
     const [, peer = ''] = line.split(' -- python3 ');
     const [script = '', ...args] = peer.split(' ');
     assert.ok(existsSync(join(ROOT, script)), `${script} is not in the clone`);
-    const short = line.replace(/--rounds \d+/, '--rounds 1 --steps 2');
+    // The smallest decoder, for a moment: numbers are the business of who runs the line itself.
+    const short = line.replace(/--rounds \d+/, '--rounds 1 --steps 2').replace(/--preset \w/, '--preset S');
     assert.notEqual(short, line);
     const output = succeed(['bash', '-c', short], { PATH: `${stand}:${process.env.PATH ?? ''}` });
     const heard = readFileSync(join(folder, 'heard.txt'), 'utf8');

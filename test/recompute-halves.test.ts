@@ -28,18 +28,19 @@ const POLICIES: readonly NonNullable<UserConfig['recompute']>[] = [
 ];
 
 describe('in halves, training is the same', { concurrency: 1 }, () => {
-  for (const { name, config, steps, sequences: read, demand } of answeredTrainings()) {
-    test(`${name}: ${steps} steps of every policy against their answers`, () => {
+  for (const [index, { name, config, steps, sequences: read, demand }] of answeredTrainings().entries()) {
+    test(`${name}: ${steps} steps of every other policy against their answers`, () => {
       const sequences = read();
       const whole = train({ ...config, recompute: { policy: 'always' } }, sequences, steps);
       const kept = train({ ...config, recompute: KEPT }, sequences, steps);
       const least = train({ ...config, recompute: { policy: 'always', granularity } }, sequences, 1);
       const between = Math.round((least.predicted + kept.predicted) / 2);
-      for (const recompute of [
+      const policies = [
         ...POLICIES,
         { policy: 'on-demand', limit_bytes: between, granularity } as const,
         { policy: 'budget', budget_bytes: kept.predicted, granularity } as const,
-      ]) {
+      ];
+      for (const recompute of policies.filter((_, place) => (place + index) % 2 === 0)) {
         const run = train({ ...config, recompute }, sequences, steps);
         demand(run);
         for (const [step, loss] of whole.losses.entries()) {

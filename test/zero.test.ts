@@ -4,12 +4,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import type { CommunicationAlgorithm } from '../src/comm/connect-exchange.js';
-import { run } from './command-line.js';
+import type { StepEvent } from '../src/launch/events.js';
 import { type Expected, readJson } from './models-harness.js';
 import { runRanks } from './run-ranks.js';
+import { trainRanks } from './train-ranks.js';
 
 const FIXTURES = join(import.meta.dirname, '../../test/fixtures');
-const EMPTY = join(FIXTURES, 'empty-config.json');
 
 /** Odd sizes everywhere, tied embeddings, a head with one small parameter of its own. */
 const MODEL = {
@@ -43,31 +43,8 @@ function atStage(stage: unknown): Settings {
   return stage === 3 ? { stage, stage3_param_persistence_threshold: 0 } : { stage };
 }
 
-function flags(settings: Settings): readonly string[] {
-  return Object.entries(settings).flatMap(([key, value]) => [
-    '--set',
-    `${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`,
-  ]);
-}
-
-interface Step {
-  readonly event: string;
-  readonly loss: number;
-  readonly grad_norm: number;
-}
-
-async function train(ranks: number, settings: Settings): Promise<readonly Step[]> {
-  const { exitCode, stdout, stderr } = await run([
-    'train',
-    EMPTY,
-    '--json',
-    '--ranks',
-    String(ranks),
-    ...flags(settings),
-  ]);
-  assert.equal(exitCode, 0, stderr);
-  const events = stdout.trim().split('\n');
-  return events.map((line) => JSON.parse(line) as Step).filter(({ event }) => event === 'step');
+async function train(ranks: number, settings: Settings): Promise<readonly StepEvent[]> {
+  return (await trainRanks(ranks, settings)).steps;
 }
 
 /** Trains the odd model and returns the file of its weights. */
