@@ -2,13 +2,9 @@ import { noGrad } from '../tensor/autograd.js';
 import { tensor } from '../tensor/create.js';
 import { zeros } from '../tensor/generated/functions.js';
 import { scope } from '../tensor/tensor.js';
-import type { Plan } from './algorithm/plan.js';
-import type { Direction } from './algorithm/ring.js';
 import { type CommunicationCosts, type LinearCost, lineThrough } from './communication-costs.js';
-import { MessageBuffers } from './message-buffers.js';
-import { WholeMemory } from './plan-memory.js';
 import type { ProcessGroup } from './process-group.js';
-import { runPlan } from './run-plan.js';
+import { type Neighbours, neighboursIn, RELAY_ROUNDS, relayOver } from './relay.js';
 import type { SharedMemory } from './shared-memory.js';
 import { type Hosts, hostIndex, laneMembers, lanesOf } from './topology.js';
 
@@ -16,21 +12,27 @@ import { type Hosts, hostIndex, laneMembers, lanesOf } from './topology.js';
 const FEW = 1024;
 const MANY = 1 << 22;
 
-const FLOAT_BYTES = 4;
+/** Between hosts the larger begins here, and grows so long as that takes hardly any time. */
+const LEAST_MANY = 1 << 16;
+const GROWTH = 4;
 
-/** Rounds of a relay: each waits for the one before, as in an algorithm. */
-const ROUNDS = 3;
+/** In seconds: a relay that takes so long says what bytes cost, and all turns of one are to take no longer than that. */
+const TELLING = 0.025;
+const LONGEST = 0.2;
+
+/** How often a size is tried: what else the machine does must not look like a slow link. */
+const TRIALS = 2;
+
+const FLOAT_BYTES = 4;
 
 /** How many messages more a round has by which the cost of one is measured. */
 const FURTHER = 3;
 
-/** How often everything is measured, in turns, so that what else the machine does meets all alike. */
+/** How often everything is measured at most, in turns, so that what else the machine does meets all alike. */
 const TURNS = 4;
 
 /** Relays that are run before, so that what is measured is code that has been compiled. */
 const WARM_UP = 30;
-
-const RELAY_TAG = 0x7d_0000;
 
 /** What is measured, in seconds. */
 const NAMES = [
@@ -54,23 +56,72 @@ type Reducing = Pick<SharedMemory, 'allReduce' | 'allocate'>;
 
 /**
  * Measures what messages, sums and collectives take, all ranks at once, as they work in a collective. It takes a
- * fraction of a second. Every rank must call it; all get the same: of each time the mean of
- * the ranks.
+ * fraction of a second, whatever the links carry: by slow ones shorter messages go, and less often. Every rank must call
+ * it; all get the same: of each time the mean of the ranks.
  *
  * @param shared of the ranks of this host, where every host has such
  */
 export function measureCosts(transport: ProcessGroup, hosts: Hosts, shared?: Reducing): CommunicationCosts {
-  const times = scope(() => noGrad(() => measure(transport, hosts, shared)));
-  return costsFrom(agree(transport, times), hosts, shared !== undefined);
+  return scope(() =>
+    noGrad(() => {
+      const place = placeOf(transport, hosts);
+      const extent = extentOf(transport, place, hosts);
+      const times = agree(transport, measure(transport, place, hosts, extent, shared));
+      return costsFrom(times, extent, hosts, shared !== undefined);
+    }),
+  );
 }
 
-function measure(transport: ProcessGroup, hosts: Hosts, shared: Reducing | undefined): Times {
-  const { rank } = transport;
+/** With whom a rank exchanges, on its host and between hosts. */
+interface Place {
+  readonly inside: Neighbours | undefined;
+  readonly between: Neighbours | undefined;
+}
+
+function placeOf({ rank }: ProcessGroup, hosts: Hosts): Place {
   const own = hosts[hostIndex(hosts, rank)] ?? [rank];
   const lane = own.indexOf(rank);
-  const inside = neighboursIn(own, rank);
-  // Ranks that not every host has have nobody to exchange with, and leave the link to the others.
-  const between = lane < lanesOf(hosts) ? neighboursIn(laneMembers(hosts, lane), rank) : undefined;
+  return {
+    inside: neighboursIn(own, rank),
+    // Ranks that not every host has have nobody to exchange with, and leave the link to the others.
+    between: lane < lanesOf(hosts) ? neighboursIn(laneMembers(hosts, lane), rank) : undefined,
+  };
+}
+
+/** How much is sent between hosts for a measurement, and how often. */
+interface Extent {
+  /** In bytes: the larger message of a relay. */
+  readonly many: number;
+  /** In bytes: the larger tensor of the backend, which takes about as long. */
+  readonly manyInBackend: number;
+  readonly turns: number;
+}
+
+/** As much as the links between hosts carry in a time that tells something and is no burden. */
+function extentOf(transport: ProcessGroup, { between }: Place, hosts: Hosts): Extent {
+  if (hosts.length === 1) return { many: MANY, manyInBackend: MANY, turns: TURNS };
+  const relay = relayOver(transport);
+  for (let many = LEAST_MANY; ; many *= GROWTH) {
+    const body = relay(between, many);
+    const trials = Array.from({ length: TRIALS }, () => {
+      transport.barrier().wait();
+      return slowest(transport, seconds(body));
+    });
+    const shortest = Math.min(...trials);
+    if (many < MANY && shortest < TELLING) continue;
+    // The ranks of an all-reduce send a link up to twice the tensor.
+    const manyInBackend = Math.min(MANY, (RELAY_ROUNDS * lanesOf(hosts) * many) / 2);
+    return { many, manyInBackend, turns: Math.max(1, Math.min(TURNS, Math.floor(LONGEST / shortest))) };
+  }
+}
+
+function measure(
+  transport: ProcessGroup,
+  { inside, between }: Place,
+  hosts: Hosts,
+  { many, manyInBackend, turns }: Extent,
+  shared: Reducing | undefined,
+): Times {
   const nearest = hosts.some(({ length }) => length > 1) ? inside : between;
   const relay = relayOver(transport);
   const reduce = (group: Reducing | undefined, bytes: number): (() => void) => {
@@ -82,11 +133,11 @@ function measure(transport: ProcessGroup, hosts: Hosts, shared: Reducing | undef
     insideFew: relay(inside, FEW),
     insideMany: relay(inside, MANY),
     betweenFew: relay(between, FEW),
-    betweenMany: relay(between, MANY),
-    bothWays: relay(hosts.length > 2 ? between : undefined, MANY / 2, 1, [1, -1]),
+    betweenMany: relay(between, many),
+    bothWays: relay(hosts.length > 2 ? between : undefined, many, 1, [1, -1]),
     moreMessages: relay(nearest, FEW, 1 + FURTHER),
     backendFew: reduce(transport, FEW),
-    backendMany: reduce(transport, MANY),
+    backendMany: reduce(transport, manyInBackend),
     sharedFew: reduce(shared, FEW),
     sharedMany: reduce(shared, MANY),
     combined: () => void left.add_(right),
@@ -94,15 +145,20 @@ function measure(transport: ProcessGroup, hosts: Hosts, shared: Reducing | undef
   const warmUp = relay(nearest, FEW);
   for (let run = 0; run < WARM_UP; run += 1) warmUp();
   const isThere = measurable(hosts, shared !== undefined);
-  const turns = Array.from({ length: TURNS }, () =>
+  const times = Array.from({ length: TURNS }, (_, turn) =>
     byName((name) => {
-      if (!isThere[name]) return 0;
+      if (!isThere[name] || (turn >= turns && isLong(name, hosts))) return undefined;
       // Otherwise a rank that is late for one measurement makes the next one longer.
       transport.barrier().wait();
       return seconds(bodies[name]);
     }),
   );
-  return byName((name) => lowerQuartile(turns.map((turn) => turn[name])));
+  return byName((name) => lowerQuartile(times.flatMap((turn) => turn[name] ?? [])) ?? 0);
+}
+
+/** Whether a measurement sends many bytes between hosts. */
+function isLong(name: keyof Times, hosts: Hosts): boolean {
+  return hosts.length > 1 && ['betweenMany', 'bothWays', 'backendMany'].includes(name);
 }
 
 /** What there is to measure where the ranks are so: the same on every rank. */
@@ -123,71 +179,6 @@ function measurable(hosts: Hosts, isShared: boolean): Readonly<Record<keyof Time
   };
 }
 
-interface Neighbours {
-  readonly next: number;
-  readonly previous: number;
-}
-
-function neighboursIn(members: readonly number[], rank: number): Neighbours | undefined {
-  const index = members.indexOf(rank);
-  const { length } = members;
-  const [next, previous] = [members[(index + 1) % length], members[(index + length - 1) % length]];
-  if (index < 0 || next === undefined || previous === undefined || next === rank) return undefined;
-  return { next, previous };
-}
-
-/** Makes bodies that let messages go round among neighbours; for a rank without any they do nothing. */
-function relayOver(transport: ProcessGroup) {
-  const buffers = new MessageBuffers();
-  return (
-    neighbours: Neighbours | undefined,
-    bytes: number,
-    messages = 1,
-    ways: readonly Direction[] = [1],
-  ): (() => void) => {
-    if (neighbours === undefined) return () => {};
-    const length = bytes / FLOAT_BYTES;
-    const values = zeros([2 * ways.length * messages * length]);
-    const plan = relayPlan(neighbours, length, messages, ways);
-    const like = { dtype: 'float32', device: 'cpu' } as const;
-    return () => {
-      const memory = new WholeMemory(values, buffers);
-      const stages = runPlan({ plan, transport, memory, buffers, reduction: 'sum', tag: RELAY_TAG, like });
-      while (stages.next().done !== true);
-      memory.dispose();
-    };
-  };
-}
-
-function relayPlan(
-  { next, previous }: Neighbours,
-  length: number,
-  messages: number,
-  ways: readonly Direction[],
-): Plan {
-  const places = (first: number) =>
-    Array.from({ length: messages }, (_, index) => ({
-      start: (first + index) * length,
-      end: (first + index + 1) * length,
-    }));
-  return Array.from({ length: ROUNDS }, (_, round) => {
-    const half = ways.length * messages;
-    const [from, to] = round % 2 === 0 ? [0, half] : [half, 0];
-    return {
-      sends: ways.flatMap((way, index) =>
-        places(from + index * messages).map((range) => ({ peer: way === 1 ? next : previous, ...range })),
-      ),
-      receives: ways.flatMap((way, index) =>
-        places(to + index * messages).map((range) => ({
-          peer: way === 1 ? previous : next,
-          ...range,
-          effect: 'copy' as const,
-        })),
-      ),
-    };
-  });
-}
-
 function seconds(body: () => void): number {
   const startedMs = performance.now();
   body();
@@ -195,12 +186,21 @@ function seconds(body: () => void): number {
 }
 
 /** Noise only adds; the very shortest may be luck. */
-function lowerQuartile(values: readonly number[]): number {
-  return [...values].sort((left, right) => left - right)[values.length >> 2] ?? Number.NaN;
+function lowerQuartile(values: readonly number[]): number | undefined {
+  return [...values].sort((left, right) => left - right)[values.length >> 2];
 }
 
-function byName(value: (name: keyof Times) => number): Times {
-  return Object.fromEntries(NAMES.map((name) => [name, value(name)])) as Times;
+function byName<Value>(value: (name: keyof Times) => Value): Readonly<Record<keyof Times, Value>> {
+  return Object.fromEntries(NAMES.map((name) => [name, value(name)])) as Record<keyof Times, Value>;
+}
+
+/** The same on all ranks. */
+function slowest(transport: ProcessGroup, time: number): number {
+  return scope(() => {
+    const most = tensor(Float64Array.of(time));
+    transport.allReduce(most, 'max').wait();
+    return most.toArray()[0] ?? Number.NaN;
+  });
 }
 
 /** The mean of the ranks: one that was early for a measurement has waited, and one that was late has not. */
@@ -213,19 +213,26 @@ function agree(transport: ProcessGroup, times: Times): Times {
   });
 }
 
-function costsFrom(times: Times, hosts: Hosts, isShared: boolean): CommunicationCosts {
+function costsFrom(
+  times: Times,
+  { many, manyInBackend }: Extent,
+  hosts: Hosts,
+  isShared: boolean,
+): CommunicationCosts {
   const largest = Math.max(...hosts.map(({ length }) => length));
   // In a relay so many ranks of a host send at once.
-  const link = (ranks: number, few: number, many: number): LinearCost =>
-    lineThrough([FEW * ranks, few / ROUNDS], [MANY * ranks, many / ROUNDS]);
+  const link = (ranks: number, bytes: number, fewTook: number, manyTook: number): LinearCost =>
+    lineThrough([FEW * ranks, fewTook / RELAY_ROUNDS], [bytes * ranks, manyTook / RELAY_ROUNDS]);
   const oneMessage = largest > 1 ? times.insideFew : times.betweenFew;
   return {
-    insideHost: link(largest, times.insideFew, times.insideMany),
-    betweenHosts: link(lanesOf(hosts), times.betweenFew, times.betweenMany),
-    ...(hosts.length > 2 && { betweenManyHosts: link(lanesOf(hosts), times.betweenFew, times.bothWays) }),
-    perMessage: Math.max(0, times.moreMessages - oneMessage) / ROUNDS / FURTHER,
+    insideHost: link(largest, MANY, times.insideFew, times.insideMany),
+    betweenHosts: link(lanesOf(hosts), many, times.betweenFew, times.betweenMany),
+    ...(hosts.length > 2 && {
+      betweenManyHosts: link(lanesOf(hosts), 2 * many, times.betweenFew, times.bothWays),
+    }),
+    perMessage: Math.max(0, times.moreMessages - oneMessage) / RELAY_ROUNDS / FURTHER,
     combinePerByte: times.combined / MANY,
-    backend: lineThrough([FEW, times.backendFew], [MANY, times.backendMany]),
+    backend: lineThrough([FEW, times.backendFew], [manyInBackend, times.backendMany]),
     ...(isShared && { sharedMemory: lineThrough([FEW, times.sharedFew], [MANY, times.sharedMany]) }),
   };
 }

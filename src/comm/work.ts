@@ -83,8 +83,8 @@ export class NativeWork implements Work {
   }
 }
 
-/** Waits that are shorter are nothing unusual. */
-const FIRST_SLICE_MS = 200;
+/** Waits that are shorter are nothing unusual: so long a large message may be on its way. */
+const FIRST_SLICE_MS = 500;
 const LONGEST_SLICE_MS = 1000;
 
 /** How the add-on, or whoever looks around, begins to say that ranks differ in what they do. */

@@ -18,6 +18,12 @@ const PATIENCE_MS = 1500;
 /** How often ranks compare what their collectives were. */
 const COMPARED_EVERY_MS = 1000;
 
+/**
+ * A rank that has looked around does nothing of the kind for so many times as long as that took: where it takes long, over
+ * a link that is full or among many ranks, what is waited for may have come meanwhile.
+ */
+const PAUSE_AFTER_LOOK = 20;
+
 /** How long the rank with the store stays for those that read what is there. */
 const FAREWELL_MS = 500;
 
@@ -33,7 +39,8 @@ export class Flight {
   readonly #beganMs = Date.now();
   #board: NoticeBoard | undefined;
   #hasFailed = false;
-  #comparedMs = performance.now();
+  #nextCompareMs = performance.now() + COMPARED_EVERY_MS;
+  #nextLookMs = 0;
 
   /** @param folder for the record; left out: one among the temporary files */
   constructor(place: FlightPlace, folder?: string) {
@@ -53,9 +60,11 @@ export class Flight {
    * @returns why it is of no use to wait on, if so
    */
   look(): string | undefined {
-    if (this.#board === undefined || this.#hasFailed) return undefined;
+    const beganMs = performance.now();
+    if (this.#board === undefined || this.#hasFailed || beganMs < this.#nextLookMs) return undefined;
     const own = this.recorder.record('waiting', '', TOLD);
     const { failed, waiting } = this.#board.wait(own);
+    this.#nextLookMs = nextAfter(beganMs);
     const mismatch = findMismatch([own, ...merged(failed, waiting)]);
     if (mismatch !== undefined) return `mismatch: ${mismatch.sides.map(describeSide).join('; ')}`;
     const [first] = [...failed].sort((left, right) => left.time - right.time);
@@ -70,10 +79,10 @@ export class Flight {
    */
   compare(): void {
     const now = performance.now();
-    if (this.#board === undefined || this.#hasFailed || now - this.#comparedMs < COMPARED_EVERY_MS) return;
-    this.#comparedMs = now;
+    if (this.#board === undefined || this.#hasFailed || now < this.#nextCompareMs) return;
     const { marks } = this.recorder;
     const said = this.#board.compare(marks.toText());
+    this.#nextCompareMs = Math.max(now + COMPARED_EVERY_MS, nextAfter(now));
     const sequence = said && marks.differsFrom(said.marks);
     if (sequence === undefined) return;
     const { rank, worldSize } = this.#place;
@@ -171,4 +180,10 @@ function merged(...lists: readonly (readonly FlightRecord[])[]): readonly Flight
   const byRank = new Map<number, FlightRecord>();
   for (const record of lists.flat()) if (!byRank.has(record.rank)) byRank.set(record.rank, record);
   return [...byRank.values()].sort((left, right) => left.rank - right.rank);
+}
+
+/** When a rank may look around again that began to do so then. */
+function nextAfter(beganMs: number): number {
+  const endedMs = performance.now();
+  return endedMs + PAUSE_AFTER_LOOK * (endedMs - beganMs);
 }
