@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { availableParallelism } from 'node:os';
-import { type Choice, choicesFor, createChooser, predictSeconds } from '../src/comm/choose-algorithm.js';
+import { type Choice, createChooser } from '../src/comm/choose-algorithm.js';
 import type { CommunicationCosts } from '../src/comm/communication-costs.js';
 import type { CommunicationAlgorithm } from '../src/comm/connect-exchange.js';
 import type { ProcessGroup } from '../src/comm/process-group.js';
@@ -43,9 +43,8 @@ export interface TimedSums extends SumTask {
 
 export interface Report {
   readonly sums: readonly TimedSums[];
+  /** For the last of them, by the costs that "auto" has measured. */
   readonly chosen: Choice;
-  /** Of the last all-reduce, by the costs that "auto" has measured. */
-  readonly predictedSeconds: Readonly<Record<string, number>>;
 }
 
 const TIMEOUT_MS = 60_000;
@@ -68,17 +67,12 @@ const sums = task.sums.map((sum): TimedSums => {
   return { ...sum, connectingSeconds, ...timed };
 });
 plain.close();
-process.stdout.write(JSON.stringify({ sums, ...expectation(costs) } satisfies Report));
+process.stdout.write(JSON.stringify({ sums, chosen: choiceBy(costs) } satisfies Report));
 
-function expectation(measured: CommunicationCosts | undefined): Pick<Report, 'chosen' | 'predictedSeconds'> {
+function choiceBy(measured: CommunicationCosts | undefined): Choice {
   assert(measured !== undefined, '"auto" has measured nothing');
   const elements = (task.sums.at(-1)?.bytes ?? 0) / 4;
-  const call = { collective: 'all-reduce', elements, dtype: 'float32' } as const;
-  const predicted = choicesFor(hosts).map((choice) => [
-    choice,
-    predictSeconds(choice, hosts, call, measured),
-  ]);
-  return { chosen: createChooser(hosts, measured)(call), predictedSeconds: Object.fromEntries(predicted) };
+  return createChooser(hosts, measured)({ collective: 'all-reduce', elements, dtype: 'float32' });
 }
 
 /** As `train` connects, with what the launcher says of the hosts. */

@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { text } from 'node:stream/consumers';
 import type { HostsRun, RankEnding } from './network-hosts.js';
 import {
+  HOST_FOLDER,
   HOST_INTERFACE,
   HOST_NAMESPACES,
   HOST_SETTINGS,
@@ -30,9 +31,10 @@ let cutAtMs: number | undefined;
 const endings = await Promise.all(hosts.flatMap((host, index) => startRanks(host, index).map(ending)));
 process.stdout.write(JSON.stringify(endings satisfies readonly RankEnding[]), () => process.exit(0));
 
-/** A host has a network of its own, and its processes see no others: they cannot share memory with other hosts'. */
+/** A host has a network and temporary files of its own, and its processes see no others: they share no memory with them. */
 async function openHost(): Promise<number> {
-  const holder = spawn('unshare', [...HOST_NAMESPACES, 'sh', '-c', 'echo ready; read end'], {
+  const keep = `mount -t tmpfs host ${HOST_FOLDER} && echo ready && read end`;
+  const holder = spawn('unshare', [...HOST_NAMESPACES, 'sh', '-c', keep], {
     stdio: ['pipe', 'pipe', 'inherit'],
   });
   await once(holder.stdout, 'data');
@@ -103,6 +105,7 @@ function startRanks(holder: number, host: number): readonly ChildProcess[] {
       MASTER_PORT: 29_500,
       GLOO_SOCKET_IFNAME: HOST_INTERFACE,
       OMP_NUM_THREADS: 1,
+      TMPDIR: HOST_FOLDER,
     };
     const spoken = Object.entries(variables).map(([name, value]) => [name, String(value)]);
     return spawn('nsenter', [...enter(holder), process.execPath, '--enable-source-maps', program, ...args], {

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { after } from 'node:test';
-import { HOST_NAMESPACES, type NetworkSpec } from './network-layout.js';
+import { HOST_FOLDER, HOST_NAMESPACES, type NetworkSpec } from './network-layout.js';
 
 /** A program on the ranks of several hosts, with what torchrun would tell it in its environment. */
 export interface HostsRun {
@@ -34,7 +34,7 @@ const PROBE = [
   'ip link add left type veth peer name right',
   'ip link add switch type bridge',
   'tc qdisc add dev left root tbf rate 1mbit burst 8kb limit 1mb',
-  `unshare ${HOST_NAMESPACES.join(' ')} true`,
+  `unshare ${HOST_NAMESPACES.join(' ')} mount -t tmpfs host ${HOST_FOLDER}`,
 ].join(' && ');
 
 /**

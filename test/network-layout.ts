@@ -12,6 +12,9 @@ export interface NetworkSpec {
 /** What a host has for itself. When the process that `unshare` starts ends, so does all that runs there. */
 export const HOST_NAMESPACES = ['--net', '--mount', '--pid', '--fork', '--kill-child', '--mount-proc'];
 
+/** Where a host has its temporary files. */
+export const HOST_FOLDER = '/dev/shm';
+
 /** Has a host's address, so that it is the same by whichever link a message comes. */
 export const HOST_INTERFACE = 'host';
 

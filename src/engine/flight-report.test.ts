@@ -32,7 +32,7 @@ test('the newest run is reported; older records and other files do not count', (
   assert.equal(run, 'new');
   assert.equal(
     verdict,
-    'Rank 1 left no word, and is awaited in allReduce (sum) of float32 × 7 (collective 1: step 4, reduce bucket.0 start): it is gone, or has stopped.',
+    'Rank 1 left no word, and is awaited in allReduce (sum) of float32 × 7 (collective 1: step 4, reduce bucket.0 start): it is gone, has stopped, or cannot be reached over the network.',
   );
   assert.deepEqual(culprit?.ranks, [1]);
   assert.deepEqual(

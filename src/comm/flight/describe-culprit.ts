@@ -11,18 +11,33 @@ export function describeCulprit(culprit: Culprit): string {
       return `Rank ${culprit.ranks[0]} failed: ${culprit.reason}`;
     case 'mismatch':
       return `${capitalized(OTHER_OPERATION)}: ${culprit.sides.map(describeSide).join('; ')}.`;
-    case 'silent': {
-      const where =
-        culprit.awaited === undefined ? '' : `, and is awaited in ${describeEntry(culprit.awaited)}`;
-      return `${named(culprit.ranks)} left no word${where}: it is gone, or has stopped.`;
+    case 'silent':
+      return describeSilent(culprit);
+    case 'behind': {
+      const { ranks, awaited, silentSeconds } = culprit;
+      const what = `${named(ranks)} did not come to ${describeEntry(awaited)}.`;
+      return silentSeconds === undefined
+        ? what
+        : `${what} The last word from there is ${silentSeconds.toFixed(1)} s older: ${reasons(ranks)}.`;
     }
-    case 'behind':
-      return `${named(culprit.ranks)} did not come to ${describeEntry(culprit.awaited)}.`;
     case 'late':
       return `Rank ${culprit.ranks[0]} came ${culprit.seconds.toFixed(1)} s after the first to ${describeEntry(culprit.collective)}.`;
     default:
       return culprit satisfies never;
   }
+}
+
+function describeSilent({ ranks, awaited, hasStore = false }: Extract<Culprit, { kind: 'silent' }>): string {
+  const store = hasStore ? ', which has the store where ranks hear of each other,' : '';
+  const are = ranks.length === 1 ? 'is' : 'are';
+  const where = awaited === undefined ? '' : `, and ${are} awaited in ${describeEntry(awaited)}`;
+  return `${named(ranks)}${store} left no word${where}: ${reasons(ranks)}.`;
+}
+
+/** Why nothing may be heard of ranks. */
+function reasons(ranks: readonly number[]): string {
+  const [they, are, have] = ranks.length === 1 ? ['it', 'is', 'has'] : ['they', 'are', 'have'];
+  return `${they} ${are} gone, ${have} stopped, or cannot be reached over the network`;
 }
 
 /** What a rank was doing when it wrote its record. */

@@ -73,6 +73,25 @@ test('a rank that did not come is named, with what the others are in', () => {
   );
 });
 
+test('a rank whose last word is from long ago is named, with what the others are in now', () => {
+  fc.assert(
+    fc.property(worlds, fc.integer({ min: 1, max: 100_000 }), ({ records, worldSize, culprit }, silentMs) => {
+      const open = records.flatMap(({ collectives }) => collectives.filter(({ ended }) => ended === null));
+      const heard = Math.min(...open.map(({ started }) => started)) - silentMs;
+      const changed = records.map((record) =>
+        record.rank === culprit
+          ? { ...record, state: 'waiting' as const, time: heard, collectives: [] }
+          : record,
+      );
+      const found = findCulprit(changed, worldSize);
+      assertKind(found, 'behind');
+      assert.deepEqual(found.ranks, [culprit]);
+      assert.equal(found.awaited.ended, null);
+      assert.ok((found.silentSeconds ?? 0) >= silentMs / 1000);
+    }),
+  );
+});
+
 test('a rank that left no word is named', () => {
   fc.assert(
     fc.property(worlds, ({ records, worldSize, culprit }) => {

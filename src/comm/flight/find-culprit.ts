@@ -17,10 +17,20 @@ export type Culprit =
       readonly sequence: number;
       readonly sides: readonly Side[];
     }
-  /** Ranks left no word. */
-  | { readonly kind: 'silent'; readonly ranks: readonly number[]; readonly awaited?: CollectiveEntry }
-  /** Ranks did not come to a collective that others are in. */
-  | { readonly kind: 'behind'; readonly ranks: readonly number[]; readonly awaited: CollectiveEntry }
+  /** Ranks left no word, or none can be heard, since that one left none which has the store. */
+  | {
+      readonly kind: 'silent';
+      readonly ranks: readonly number[];
+      readonly awaited?: CollectiveEntry;
+      readonly hasStore?: boolean;
+    }
+  /** Ranks did not come to a collective that others are in; `silentSeconds` before that they were heard of last. */
+  | {
+      readonly kind: 'behind';
+      readonly ranks: readonly number[];
+      readonly awaited: CollectiveEntry;
+      readonly silentSeconds?: number;
+    }
   /** All came, but one so much later. */
   | {
       readonly kind: 'late';
@@ -91,16 +101,22 @@ function findSilent(records: readonly FlightRecord[], worldSize: number): Culpri
 }
 
 function findBehind(records: readonly FlightRecord[]): Culprit | undefined {
-  const reached = records.map((record) => ({ rank: record.rank, sequence: lastSequence(record) }));
-  const least = Math.min(...reached.map(({ sequence }) => sequence));
+  const least = Math.min(...records.map(lastSequence));
   // The next one as a rule; where records no longer reach back so far, the first that they tell of.
-  const [awaited] = records
+  const later = records
     .flatMap(({ collectives }) => collectives)
     .filter(({ sequence }) => sequence !== null && sequence > least)
     .sort((left, right) => (left.sequence ?? 0) - (right.sequence ?? 0));
+  const [awaited] = later;
   if (awaited === undefined) return undefined;
-  const ranks = reached.filter(({ sequence }) => sequence === least).map(({ rank }) => rank);
-  return { kind: 'behind', ranks: ranks.sort(byNumber), awaited };
+  const behind = records.filter((record) => lastSequence(record) === least);
+  const ranks = behind.map(({ rank }) => rank).sort(byNumber);
+  // A rank that waited once, long ago, has come further since, but none of its words has.
+  const open = later.find(({ ended }) => ended === null);
+  const heardMs = Math.max(...behind.map(({ time }) => time));
+  return open !== undefined && behind.every(({ state }) => state === 'waiting') && heardMs < open.started
+    ? { kind: 'behind', ranks, awaited: open, silentSeconds: (open.started - heardMs) / 1000 }
+    : { kind: 'behind', ranks, awaited };
 }
 
 /** Clocks of several hosts differ, by milliseconds where they are kept: shorter delays say nothing. */

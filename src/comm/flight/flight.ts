@@ -169,7 +169,7 @@ export class Flight {
     // The store is a part of rank 0: without it the others cannot be heard, whatever they do.
     const isCutOff =
       found?.kind === 'silent' && found.ranks.includes(0) && this.#board?.lacksRankZero === true;
-    return isCutOff ? { ...found, ranks: [0] } : found;
+    return isCutOff ? { ...found, ranks: [0], hasStore: true } : found;
   }
 }
 
