@@ -131,6 +131,8 @@ function timedSums(
   const values = group.allocate(bytes / 4, 'float32');
   group.barrier().wait();
   const before = { bytes: group.exchangedBytes, traffic: linkTraffic(task.links) };
+  // No rank of this host begins before the others have looked.
+  group.barrier().wait();
   const seconds = Array.from({ length: repetitions }, () => {
     const startedMs = performance.now();
     group.allReduce(values, 'sum').wait();

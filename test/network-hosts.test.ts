@@ -4,8 +4,10 @@ import { describe, test } from 'node:test';
 import { type Choice, predictSeconds } from '../src/comm/choose-algorithm.js';
 import type { CommunicationCosts } from '../src/comm/communication-costs.js';
 import { hostsOfSize } from '../src/comm/topology.js';
-import { namespacesRefusal, resultsOnHosts } from './network-hosts.js';
+import type { UserConfig } from '../src/engine/config.js';
+import { namespacesRefusal, resultsOnHosts, runOnHosts } from './network-hosts.js';
 import type { Report, SumTask, Task, TimedSums } from './network-hosts-program.js';
+import type { CountedStep, TrainingTask } from './network-hosts-training.js';
 import { linkNames, type NetworkSpec } from './network-layout.js';
 
 // Hosts that are network namespaces of this machine, joined by links of which the kernel limits the rate and counts the bytes.
@@ -72,7 +74,96 @@ describe('several hosts', { concurrency: 1, skip: refusal ?? false }, () => {
     sums.choosesWell('bidirectional-ring');
     sums.sends('auto', 2 * (7 / 8), { next: 1 / 2, previous: 1 / 2 });
   });
+
+  test('ZeRO++ sends half of the weights and a quarter of the gradients in 16 bits, and the scales of its blocks', async () => {
+    const settings = [
+      {},
+      { zero_quantized_weights: true },
+      { zero_quantized_weights: true, zero_quantized_gradients: true },
+    ];
+    const ranks = await resultsOnHosts<readonly CountedStep[]>({
+      network: { hosts: 2, joining: 'switch' },
+      ranksPerHost: RANKS_PER_HOST,
+      program: join(import.meta.dirname, 'network-hosts-training.js'),
+      args: [JSON.stringify({ configs: settings.map(stage3), links: ['uplink'] } satisfies TrainingTask)],
+    });
+    /** In bytes, of an element: as it is; a byte, or half of one, and a scale of four for every 128. */
+    const [fp32, int8, int4] = [4, 1 + 4 / 128, 1 / 2 + 4 / 128];
+    const kinds = [
+      { weight: fp32, gradient: fp32 },
+      { weight: int8, gradient: fp32 },
+      { weight: int8, gradient: int4 },
+    ];
+    for (const [rank, steps] of ranks.entries()) {
+      for (const [index, { weight, gradient }] of kinds.entries()) {
+        const step = steps[index];
+        assert(step !== undefined);
+        assert.equal(step.sentBytes, step.predictedBytes);
+        // Half of everything is on the other host, and crosses once.
+        const said = (step.gathered * weight + step.scattered * gradient) / 2;
+        const what = `${JSON.stringify(settings[index])}, host of rank ${rank}`;
+        isNear(step.traffic.sent.uplink, said, said, 1, what);
+        assert.ok(Math.abs(step.loss / (steps[0]?.loss ?? 0) - 1) < 0.01, what);
+      }
+    }
+  });
+
+  test('a host that is cut off in a step is named by all within the deadline', async () => {
+    const seconds = 5;
+    const folder = join(import.meta.dirname, '../../test/fixtures/models/llama-gqa-tied');
+    const settings = [
+      `model=${folder}`,
+      `data.path=${join(folder, 'batches.jsonl')}`,
+      'steps=1000000',
+      'train_batch_size=4',
+      `communication.timeout_seconds=${seconds}`,
+    ];
+    const config = join(import.meta.dirname, '../../test/fixtures/empty-config.json');
+    const endings = await runOnHosts({
+      network: { hosts: 2, joining: 'switch' },
+      ranksPerHost: RANKS_PER_HOST,
+      program: join(import.meta.dirname, '../src/cli/main.js'),
+      args: ['train', config, ...settings.flatMap((setting) => ['--set', setting]), '--json'],
+      cut: { host: 1, when: '"step":5,' },
+    });
+    for (const [rank, { status, errors, secondsAfterCut = Number.NaN }] of endings.entries()) {
+      assert.equal(status, 75, errors);
+      assert.match(errors, /error COLLECTIVE_FAILED: .* was not finished within 5 s\./);
+      assert.match(errors, /collective \d+: step \d+, reduce bucket\.0 start/);
+      const isCutOff = rank >= RANKS_PER_HOST;
+      assert.match(
+        errors,
+        isCutOff ? /Rank 0, which has the store .* left no word/ : /Ranks 2, 3 (left no word|did not come)/,
+      );
+      assert.match(errors, /cannot be reached over the network/);
+      assert.ok(secondsAfterCut < 3 * seconds, `it took ${secondsAfterCut} s`);
+    }
+  });
 });
+
+test('where no hosts can be made it is said why', () => {
+  assert.match(namespacesRefusal(['trainyard-no-such-command']) ?? '', /^no network .*: .*ENOENT/);
+  assert.match(namespacesRefusal(['sh', '-c', 'echo not allowed >&2; exit 1', '--']) ?? '', /: not allowed$/);
+});
+
+/** A model of 1.4 million parameters, all of whose state is divided. */
+function stage3(zero: Readonly<Record<string, boolean>>): UserConfig {
+  return {
+    model: {
+      architecture: 'llama',
+      vocab_size: 512,
+      hidden_size: 256,
+      intermediate_size: 512,
+      num_hidden_layers: 2,
+      num_attention_heads: 4,
+      num_key_value_heads: 2,
+    },
+    train_batch_size: 4,
+    optimizer: { type: 'AdamW', params: { lr: 0.001 } },
+    communication: { algorithm: 'hierarchical' },
+    zero_optimization: { stage: 3, stage3_param_persistence_threshold: 0, ...zero },
+  };
+}
 
 type Algorithm = SumTask['algorithm'];
 type PinnedAlgorithm = Extract<Algorithm, Choice>;
