@@ -129,6 +129,8 @@ function timedSums(
   { bytes, repetitions }: SumTask,
 ): Omit<TimedSums, keyof SumTask | 'connectingSeconds'> {
   const values = group.allocate(bytes / 4, 'float32');
+  // A connection has to find out first how much may be on its way.
+  group.allReduce(values.narrow(0, 0, bytes / 16), 'sum').wait();
   group.barrier().wait();
   const before = { bytes: group.exchangedBytes, traffic: linkTraffic(task.links) };
   // No rank of this host begins before the others have looked.
