@@ -1,5 +1,7 @@
 import { env } from '../../base/env.js';
 import { invariant } from '../../base/errors.js';
+import { type Round, ranksOf } from '../../comm/algorithm/plan.js';
+import { ALGORITHM_NAMES, ALGORITHMS, type AlgorithmName } from '../../comm/algorithm.js';
 import { type Choice, choicesFor, createChooser, predictSeconds } from '../../comm/choose-algorithm.js';
 import { type CommunicationCosts, secondsFor } from '../../comm/communication-costs.js';
 import type { ExchangeWish } from '../../comm/connect-exchange.js';
@@ -71,7 +73,7 @@ export function benchComms(
         },
       },
     });
-  const pinned = choicesFor(hosts).filter((choice) => choice !== 'backend');
+  const pinned = distinctAlgorithms(hosts);
   const groups: Named<ProcessGroup> = {
     backend,
     ...(isOneHost && { 'shared-memory': connect('shared-memory') }),
@@ -81,16 +83,33 @@ export function benchComms(
   // Where all share memory a run does not measure: there is nothing to choose.
   const automatic = shared === undefined ? connect('auto') : undefined;
   const costs = measured ?? measureCosts(backend, hosts, shared);
-  const times = sizes.map((bytes) =>
-    judged(
-      measureSize(groups, bytes, rounds),
-      hosts,
-      costs,
-      shared === undefined ? undefined : 'shared-memory',
-    ),
-  );
+  const always = shared === undefined ? undefined : 'shared-memory';
+  const times = sizes.map((bytes) => judged(measureSize(groups, bytes, rounds), hosts, costs, always));
   for (const group of [automatic, ...Object.values(groups).reverse()]) group?.close();
   return times;
+}
+
+/**
+ * Without those that plan the same as one before them, as all do between two ranks: one plan under two names would be
+ * measured as if it were two, of which one always looks worse.
+ */
+function distinctAlgorithms(hosts: Hosts): readonly AlgorithmName[] {
+  const plans = new Map<string, AlgorithmName>();
+  const ranks = ranksOf(hosts);
+  // Enough elements to give every rank some, and different ones.
+  const elements = 2 * ranks.length ** 2;
+  for (const name of ALGORITHM_NAMES) {
+    if (ALGORITHMS[name].refuses(hosts) !== undefined) continue;
+    const planOf = (rank: number) =>
+      ALGORITHMS[name].plan({ collective: 'all-reduce', rank, hosts, elements });
+    const said = JSON.stringify(ranks.map((rank) => planOf(rank).filter(isBusy)));
+    if (!plans.has(said)) plans.set(said, name);
+  }
+  return [...plans.values()];
+}
+
+function isBusy({ sends, receives }: Round): boolean {
+  return sends.length + receives.length > 0;
 }
 
 type Measurement = Pick<CommunicationTimes, 'bytes' | 'median_us' | 'times_backend'>;
@@ -122,11 +141,7 @@ function judged(
 
 function measureSize(groups: Named<ProcessGroup>, bytes: number, rounds: number): Measurement {
   const names = Object.keys(groups);
-  const measured = Array.from({ length: rounds }, () =>
-    Object.fromEntries(
-      Object.entries(groups).map(([name, group]) => [name, medianMicroseconds(group, bytes)]),
-    ),
-  );
+  const measured = Array.from({ length: rounds }, () => medianMicroseconds(groups, bytes));
   const over = (value: (round: Named<number>) => number): number => middle(measured.map(value));
   return {
     bytes,
@@ -137,21 +152,29 @@ function measureSize(groups: Named<ProcessGroup>, bytes: number, rounds: number)
   };
 }
 
-/** Each call comes after a barrier, so that no rank waits for one that comes late. */
-function medianMicroseconds(group: ProcessGroup, bytes: number): number {
+/**
+ * One call by each in turns, so that what else the machine does meets all alike. Each comes after a barrier, so that no rank
+ * waits for one that comes late.
+ */
+function medianMicroseconds(groups: Named<ProcessGroup>, bytes: number): Named<number> {
   const repetitions = Math.min(
     MOST_REPETITIONS,
     Math.max(LEAST_REPETITIONS, Math.floor(BYTES_PER_ROUND / bytes)),
   );
-  const tensor = group.allocate(bytes / 4, 'float32');
-  const times = Array.from({ length: repetitions }, () => {
-    group.barrier().wait();
-    const start = process.hrtime.bigint();
-    group.allReduce(tensor, 'sum').wait();
-    return Number(process.hrtime.bigint() - start) / 1000;
+  const taking = Object.entries(groups).map(([name, group]) => {
+    const tensor = group.allocate(bytes / 4, 'float32');
+    return { name, group, tensor, times: [] as number[] };
   });
-  tensor.dispose();
-  return middle(times);
+  for (let repetition = 0; repetition < repetitions; repetition += 1) {
+    for (const { group, tensor, times } of taking) {
+      group.barrier().wait();
+      const start = process.hrtime.bigint();
+      group.allReduce(tensor, 'sum').wait();
+      times.push(Number(process.hrtime.bigint() - start) / 1000);
+    }
+  }
+  for (const { tensor } of taking) tensor.dispose();
+  return Object.fromEntries(taking.map(({ name, times }) => [name, middle(times)]));
 }
 
 function middle(values: readonly number[]): number {
