@@ -15,8 +15,8 @@ import { linkNames, type NetworkSpec } from './network-layout.js';
 const RANKS_PER_HOST = 2;
 const MIB = 2 ** 20;
 
-/** In seconds: to measure with messages of 4 MiB would take more than a minute. */
-const MOST_CONNECTING = 15;
+/** In seconds: to measure with messages of 4 MiB would take longer. */
+const MOST_CONNECTING = 10;
 
 /**
  * Of a packet of 1,514 bytes 66 are headers; every other one, or each that finds nothing to go with, is answered by 66 the
