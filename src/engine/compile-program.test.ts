@@ -105,7 +105,7 @@ test('every compiled program passes its check and means one synchronous step', (
 
 /** What the ranks together send where gradients are summed once: 2P (N−1) elements, and what they agree on. */
 function bytesOfAllRanks(program: Program): number {
-  const { worldSize, trainableElements, sharding, instructions, precision } = program;
+  const { worldSize, trainableElements, sharding, instructions, precision, buckets } = program;
   // Parameters travel as blocks compute with them.
   const gathered = precision?.bytesPerElement ?? 4;
   const reductions = instructions.flatMap((instruction) =>
@@ -114,9 +114,14 @@ function bytesOfAllRanks(program: Program): number {
   const compression = reductions[0]?.compression;
   const width = compression === undefined ? 4 : 2;
   const maxima = compression?.type === 'fp16-dynamic' ? reductions.length * 4 * worldSize : 0;
+  // Compressed chunks of a bucket all travel as its largest.
+  const summed =
+    compression === undefined
+      ? trainableElements
+      : buckets.reduce((sum, { start, end }) => sum + Math.ceil((end - start) / worldSize) * worldSize, 0);
   const bytes =
     sharding === undefined
-      ? 2 * trainableElements * width + TALLY_ELEMENTS * 4 * (compression === undefined ? 2 : worldSize)
+      ? 2 * summed * width + TALLY_ELEMENTS * 4 * (compression === undefined ? 2 : worldSize)
       : trainableElements * (width + gathered) + 8 * (TALLY_ELEMENTS + 1) * worldSize;
   return (bytes + maxima) * (worldSize - 1);
 }
