@@ -28,8 +28,9 @@ const FLOAT_BYTES = 4;
 /** How many messages more a round has by which the cost of one is measured. */
 const FURTHER = 3;
 
-/** How often everything is measured at most, in turns, so that what else the machine does meets all alike. */
+/** How often everything is measured, in turns, so that what else the machine does meets all alike; what is long, less often. */
 const TURNS = 4;
+const LEAST_TURNS = 2;
 
 /** Relays that are run before, so that what is measured is code that has been compiled. */
 const WARM_UP = 30;
@@ -113,7 +114,11 @@ function extentOf(transport: ProcessGroup, { between }: Place, hosts: Hosts): Ex
     if (many < MANY && shortest < TELLING) continue;
     // The ranks of an all-reduce send a link up to twice the tensor.
     const manyInBackend = Math.min(MANY, (RELAY_ROUNDS * lanesOf(hosts) * many) / 2);
-    return { many, manyInBackend, turns: Math.max(1, Math.min(TURNS, Math.floor(LONGEST / shortest))) };
+    return {
+      many,
+      manyInBackend,
+      turns: Math.max(LEAST_TURNS, Math.min(TURNS, Math.floor(LONGEST / shortest))),
+    };
   }
 }
 
