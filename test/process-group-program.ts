@@ -59,17 +59,18 @@ const FLOATING: readonly DType[] = ['float32', 'float64', 'float16', 'bfloat16']
 const DTYPES: readonly DType[] = [...FLOATING, 'int64'];
 const SIZES = [0, 1, 7, 4099];
 
-/** How many elements are exchanged in every dtype, and in memory of the group's own. */
+/** How many elements are exchanged in every dtype, in two of them, and in memory of the group's own. */
 interface Sizes {
   readonly every: readonly number[];
+  readonly large: readonly number[];
   readonly allocated: readonly number[];
 }
 
 /** Past what any transport takes for a small message, and past what is written by way of the cache. */
-const ALL_SIZES: Sizes = { every: [...SIZES, 140_003], allocated: [600_001, 100, 140_003] };
+const ALL_SIZES: Sizes = { every: SIZES, large: [140_003], allocated: [600_001, 100, 140_003] };
 
 /** Messages are alike whatever their length. */
-const MESSAGE_SIZES: Sizes = { every: SIZES, allocated: [100, 7001] };
+const MESSAGE_SIZES: Sizes = { every: SIZES, large: [], allocated: [100, 7001] };
 
 /** Hosts of one rank, of as many as the others or not, in a row or not. */
 const LAYOUTS: Readonly<Record<number, readonly Hosts[]>> = {
@@ -245,6 +246,9 @@ function conformOpen(group: ProcessGroup, sizes: Sizes): void {
   for (const dtype of DTYPES) {
     for (const size of sizes.every) scope(() => conformCollectives(group, dtype, size));
   }
+  for (const dtype of ['float32', 'bfloat16'] as const) {
+    for (const size of sizes.large) scope(() => conformCollectives(group, dtype, size));
+  }
   for (const size of sizes.allocated) scope(() => conformAllocated(group, size));
   scope(() => conformMessages(group));
   scope(() => conformConcurrency(group));
@@ -331,7 +335,7 @@ function conformAllocated(group: ProcessGroup, size: number): void {
   const slices = slicesOf(whole, size);
   const own = slices[rank] ?? whole;
   const sum = combine(ranks, worldSize * size, (left, right) => left + right);
-  for (let round = 0; round < 3; round += 1) {
+  for (let round = 0; round < 2; round += 1) {
     whole.copy_(valuesOf(rank, worldSize * size, 'float32'));
     group.reduceScatter(own, slices, 'sum').wait();
     group.allGather(whole, own).wait();
