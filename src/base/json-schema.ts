@@ -11,6 +11,7 @@ export interface JsonSchema {
   readonly const?: JsonValue;
   readonly enum?: readonly JsonValue[];
   readonly minimum?: number;
+  readonly multipleOf?: number;
   readonly exclusiveMinimum?: number;
   readonly maximum?: number;
   readonly exclusiveMaximum?: number;
@@ -74,7 +75,7 @@ export function describeSchema(schema: JsonSchema): string {
   if (choices !== undefined) return [...new Set(choices.map(describeSchema))].join(' or ');
   switch (schema.type) {
     case 'integer':
-      return `an integer${describeRange(schema)}`;
+      return `an integer${describeRange(schema)}${describeStep(schema)}`;
     case 'number':
       return `a number${describeRange(schema)}`;
     case 'string':
@@ -98,6 +99,10 @@ function describeRange(schema: JsonSchema): string {
     schema.exclusiveMaximum !== undefined ? `< ${schema.exclusiveMaximum}` : undefined,
   ].filter((bound) => bound !== undefined);
   return bounds.length === 0 ? '' : ` ${bounds.join(' and ')}`;
+}
+
+function describeStep({ multipleOf = 1 }: JsonSchema): string {
+  return multipleOf === 1 ? '' : `, a multiple of ${multipleOf}`;
 }
 
 function describeList(schema: JsonSchema): string {

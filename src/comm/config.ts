@@ -11,16 +11,10 @@ export const meshSchema = z
   .prefault({})
   .describe('The layout of the ranks; data parallelism takes world size / (pipeline × tensor).');
 
-const COMPRESSION_TYPES = [
-  'none',
-  'fp16',
-  'fp16-static',
-  'fp16-dynamic',
-  'bf16',
-  'int8',
-  'int4',
-  'one-bit',
-] as const;
+/** Of which there is nothing more to say. */
+const PLAIN_TYPES = ['none', 'fp16', 'fp16-dynamic', 'bf16', 'one-bit'] as const;
+
+const COMPRESSION_TYPES = ['fp16-static', 'int8', 'int4', ...PLAIN_TYPES] as const;
 
 /** In the middle between no overflow and no loss of small values for most models; 2^24 is the other usual one. */
 const STANDARD_SCALE = 2 ** 16;
@@ -44,6 +38,7 @@ function blockSize(standard: number) {
 /** `communication.compression`: a name, or an object where there is more to say. */
 const compressionSchema = z.union([
   z.enum(COMPRESSION_TYPES),
+  z.strictObject({ type: z.enum(PLAIN_TYPES) }),
   z.strictObject({
     type: z.literal('fp16-static'),
     scale: z

@@ -1,5 +1,6 @@
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { TrainyardError } from '../base/errors.js';
 import { demandWritableFolder } from '../store/demand-writable-folder.js';
 import { checkpointsIn } from './checkpoints-in.js';
 import type { LoadedConfig } from './config.js';
@@ -12,11 +13,23 @@ import type { LoadedConfig } from './config.js';
  * @throws TrainyardError OUTPUT_UNUSABLE
  */
 export function demandOutput({ config, origin }: LoadedConfig, timeline?: string): void {
-  if (timeline !== undefined) demandWritableFolder(dirname(timeline), '--timeline');
+  if (timeline !== undefined) demandFilePlace(timeline);
   const { output } = config;
   if (output === undefined) return;
   const setting = `output (${origin.describe(['output'], 'value')})`;
   demandWritableFolder(output, setting);
   const checkpoints = checkpointsIn(output);
   if (existsSync(checkpoints)) demandWritableFolder(checkpoints, setting);
+}
+
+function demandFilePlace(path: string): void {
+  demandWritableFolder(dirname(path), '--timeline');
+  if (!existsSync(path) || statSync(path).isFile()) return;
+  throw new TrainyardError('OUTPUT_UNUSABLE', {
+    what: 'The timeline cannot be written.',
+    where: '--timeline',
+    expected: 'the name of a file',
+    got: `${path}, which is something else`,
+    cure: 'Name a file, such as timeline.json in that folder.',
+  });
 }

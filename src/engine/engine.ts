@@ -342,9 +342,9 @@ export class Engine {
     return device === 'cpu' ? gatherNumbers(group, programs.measuredPeakBytes) : undefined;
   }
 
-  /** What every rank did in the step that `times` were recorded in. Every rank must call it. */
-  timeline(times: readonly TimedInstruction[]): readonly Slice[] {
-    return gatherTimeline(this.#parts.group, this.program, times);
+  /** What every rank did in a step, of which it has the program and the times. Every rank must call it. */
+  timeline(program: Program, times: readonly TimedInstruction[]): readonly Slice[] {
+    return gatherTimeline(this.#parts.group, program, times);
   }
 
   /** Leaves the other ranks and frees the memory. */

@@ -1,24 +1,28 @@
 import type { ProcessGroup } from '../comm/process-group.js';
-import { type Hosts, hostsOf, hostsOfSize, type TopologySetting } from '../comm/topology.js';
+import { agreedHosts, type Hosts, hostsOf, type TopologySetting } from '../comm/topology.js';
+import type { RankEnvironment } from '../launch/environment.js';
 import type { Program } from '../step/program.js';
 import type { ResolvedConfig } from './config.js';
-import { gatherNumbers } from './gather-bytes.js';
+import { gatherText } from './gather-bytes.js';
 
 /**
  * The ranks of each host, where there are several with equally many; else undefined. Every rank must call it.
  *
- * @param localWorldSize the number of ranks on this one's host, which follow one another
+ * @param place what the launcher says of this rank
  * @param topology what the configuration says instead
  */
 export function regularHosts(
   group: ProcessGroup,
-  localWorldSize: number,
+  { hostName, localWorldSize }: Pick<RankEnvironment, 'hostName' | 'localWorldSize'>,
   topology: TopologySetting | undefined,
 ): Program['hosts'] {
   const { worldSize } = group;
   if (topology !== undefined) return severalEqualHosts(hostsOf(topology, worldSize));
-  const isOfAll = gatherNumbers(group, localWorldSize).every((size) => size === localWorldSize);
-  return isOfAll ? severalEqualHosts(hostsOfSize(worldSize, localWorldSize)) : undefined;
+  const said = gatherText(group, JSON.stringify([hostName, localWorldSize])).map((text) => {
+    const [name, ranks] = JSON.parse(text) as readonly [string, number];
+    return { name, ranks };
+  });
+  return severalEqualHosts(agreedHosts(said) ?? []);
 }
 
 /** The hosts, if there are several with equally many ranks. */

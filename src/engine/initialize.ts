@@ -119,7 +119,7 @@ export function joinWorld(
   } as const;
   const flight = place.worldSize === 1 ? undefined : openFlight(config.output, place);
   const group = rendezvous({ ...place, timeoutMs, flight, exchange });
-  const hosts = regularHosts(group, place.localWorldSize, topology);
+  const hosts = regularHosts(group, place, topology);
   return { group, flight, device, ...(hosts && { hosts }), notes };
 }
 
@@ -170,7 +170,7 @@ export function buildEngine({ config, source, world, sequenceLength, data }: Eng
     sequenceLength: length,
   });
   manualSeed(streamSeed(config.seed, `rank ${group.rank}`));
-  const optimizer = openOptimizer(config.optimizer, memory, group.rank);
+  const optimizer = openOptimizer(config.optimizer, memory, group);
   const errors = errorFeedback && new TrainingErrors(errorFeedback, device);
   const schedule = createSchedule(config.scheduler, config.optimizer.params.lr);
   const identity = runIdentity(config, source, data);

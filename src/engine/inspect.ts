@@ -16,6 +16,7 @@ import { piecesOf } from '../zero/partition.js';
 import { toDevice } from './batch.js';
 import { compileStep } from './compile-step.js';
 import { loadConfig, type ResolvedConfig } from './config.js';
+import { TrainingErrors } from './error-memory.js';
 import { joinWorld, openMemory, type World } from './initialize.js';
 import { lossScalingOf } from './loss-scaling.js';
 import { openModel } from './model-source.js';
@@ -66,6 +67,7 @@ export async function inspectModel({
     layout,
     goal: 'gradients',
     readsInPlace: world.group.readsInPlace,
+    ...(world.hosts && { hosts: world.hosts }),
     sequenceLength,
   }).program(world.group.rank);
   const { sharding } = program;
@@ -91,9 +93,10 @@ function runOnce({ config, model, program, memory, batches, world }: Subject): I
   const { group, device } = world;
   const { factor, scaling } = lossScalingOf(config, batches.sequenceLength);
   const logits = new LogitsProbe();
+  const errors = program.errorFeedback && new TrainingErrors(program.errorFeedback, device);
   const metrics = runStep(
     program,
-    { blocks: model.blocks, ...memory.resources, group },
+    { blocks: model.blocks, ...memory.resources, group, ...(errors && { errors }) },
     {
       nextBatch: (micro) => toDevice(batches.microBatch(0, micro), device),
       lossScale: factor * initialLossScale(scaling).scale,
@@ -104,6 +107,7 @@ function runOnce({ config, model, program, memory, batches, world }: Subject): I
     },
     { step: 1 },
   );
+  errors?.dispose();
   return {
     loss: metrics.loss,
     logits_norm: Math.sqrt(sumsOverRanks(group, [logits.squares])[0] ?? 0),

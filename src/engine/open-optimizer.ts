@@ -1,3 +1,4 @@
+import type { ProcessGroup } from '../comm/process-group.js';
 import { OptimizerGroup } from '../optim/optimizer-group.js';
 import { noGrad } from '../tensor/autograd.js';
 import { zeros } from '../tensor/generated/functions.js';
@@ -13,14 +14,17 @@ import type { TrainingMemory } from './training-memory.js';
 export function openOptimizer(
   config: ResolvedConfig['optimizer'],
   memory: TrainingMemory,
-  rank: number,
+  group: Pick<ProcessGroup, 'rank' | 'allocate'>,
 ): OptimizerGroup {
   if (config.type !== 'OneBitAdam') return new OptimizerGroup(config, memory.pieces);
   const { partition, pieces, parameters } = memory;
   const { device } = parameters.values;
-  const place = partition.ranks === 1 ? 0 : rank;
+  const place = partition.ranks === 1 ? 0 : group.rank;
   return noGrad(() => {
-    const momentum = keep(zeros([parameters.layout.trainableElements], { device }));
+    const elements = parameters.layout.trainableElements;
+    const momentum = keep(
+      device === 'cpu' ? group.allocate(elements, 'float32') : zeros([elements], { device }),
+    );
     const placed = pieces.map((piece, range) => {
       const { start, end } = sliceOf(partition, range, place);
       return { ...piece, momentum: momentum.narrow(0, start, end - start) };

@@ -2,6 +2,7 @@ import { writeFileSync } from 'node:fs';
 import type { EventSink } from '../launch/events.js';
 import type { TimedInstruction } from '../step/executor.js';
 import { instructionText } from '../step/instruction.js';
+import type { Program } from '../step/program.js';
 import { chromeTrace } from '../step/timeline.js';
 import type { ResolvedConfig } from './config.js';
 import type { Engine, StepResult } from './engine.js';
@@ -22,6 +23,7 @@ export class TrainingReport {
   #last: StepResult | undefined;
   /** Of the last step, where a timeline is wanted. */
   #times: TimedInstruction[] = [];
+  #program: Program | undefined;
 
   constructor(options: TrainingReportOptions) {
     this.#options = options;
@@ -49,8 +51,10 @@ export class TrainingReport {
     const { engine, sink, timeline } = this.#options;
     this.#times = [];
     return (timed) => {
+      // The engine may turn to another program before a step and after it.
+      this.#program = engine.program;
       if (timeline !== undefined) this.#times.push(timed);
-      const next = engine.program.instructions[timed.position + 1];
+      const next = this.#program.instructions[timed.position + 1];
       if (next !== undefined) sink({ event: 'section', step, instruction: instructionText(next) });
     };
   }
@@ -87,8 +91,8 @@ export class TrainingReport {
 
   #writeTimeline(): void {
     const { engine, timeline } = this.#options;
-    if (timeline === undefined || this.#times.length === 0) return;
-    const slices = engine.timeline(this.#times);
+    if (timeline === undefined || this.#program === undefined) return;
+    const slices = engine.timeline(this.#program, this.#times);
     if (engine.rank === 0) writeFileSync(timeline, JSON.stringify(chromeTrace(slices)));
   }
 

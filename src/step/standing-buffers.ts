@@ -1,3 +1,4 @@
+import { BETWEEN_HOSTS } from './effects/exchange-effects.js';
 import { type Account, effectsOf, type Made } from './effects.js';
 import type { Program } from './program.js';
 
@@ -14,10 +15,27 @@ export function standingBuffers(program: Program): readonly Made[] {
     replay(program, { messages, blocks });
   }
   return [
-    standing('buckets', messages.bytes),
+    standing('buckets', messages.bytes + copiedBytes(program)),
     standing('gathered', blocks.bytesFor('gathered')),
     standing('gradients', blocks.bytes - blocks.bytesFor('gathered')),
   ].filter(({ memory }) => memory !== undefined && memory.bytes > 0);
+}
+
+/** `native/shared-memory/shared-group.cc`: messages that are shorter are copied beside the ranks' meeting point. */
+const INLINE_BYTES = 1 << 19;
+const INLINE_BYTES_OF_ALL = 1 << 20;
+
+/** Where ranks read each other, the copy that they can see of compressed messages, which lie in memory of their own. */
+function copiedBytes(program: Program): number {
+  if (program.readsInPlace !== true) return 0;
+  const ranks = program.groups.data.length;
+  const shown = program.instructions.map((instruction) => {
+    const { collective } = effectsOf(instruction, program);
+    if (collective?.codec === undefined || collective.codec.endsWith(BETWEEN_HOSTS)) return 0;
+    return collective.kind === 'all-gather' ? collective.bytes / ranks : collective.bytes;
+  });
+  const isInline = (bytes: number) => bytes <= INLINE_BYTES && bytes * ranks <= INLINE_BYTES_OF_ALL;
+  return Math.max(0, ...shown.filter((bytes) => !isInline(bytes)));
 }
 
 function standing(account: Account, bytes: number): Made {

@@ -37,7 +37,7 @@ const LEAST_REPETITIONS = 5;
 const MOST_REPETITIONS = 100;
 
 /** Calls by one algorithm before it is another's turn. */
-const TOGETHER = 5;
+const TOGETHER = 50;
 
 export interface CommunicationBench {
   readonly sizes: readonly number[];
@@ -76,27 +76,39 @@ export function benchComms(
         },
       },
     });
-  const pinned = distinctAlgorithms(hosts);
+  const measuredAs = distinctPlans(hosts);
+  const pinned = new Set(measuredAs.values());
   const groups: Named<ProcessGroup> = {
     backend,
     ...(isOneHost && { 'shared-memory': connect('shared-memory') }),
-    ...Object.fromEntries(pinned.map((name) => [name, connect(name)])),
+    ...Object.fromEntries([...pinned].map((name) => [name, connect(name)])),
   };
   const shared = groups['shared-memory'];
   // Where all share memory a run does not measure: there is nothing to choose.
   const automatic = shared === undefined ? connect('auto') : undefined;
   const costs = measured ?? measureCosts(backend, hosts, shared);
-  const always = shared === undefined ? undefined : 'shared-memory';
-  const times = sizes.map((bytes) => judged(measureSize(groups, bytes, rounds), hosts, costs, always));
+  const chosenFor = (bytes: number): string => {
+    if (shared !== undefined) return 'shared-memory';
+    const choice = createChooser(hosts, costs)(allReduceOf(bytes));
+    return choice === 'backend' ? choice : (measuredAs.get(choice) ?? choice);
+  };
+  const times = sizes.map((bytes) =>
+    judged(measureSize(groups, bytes, rounds), hosts, costs, chosenFor(bytes)),
+  );
   for (const group of [automatic, ...Object.values(groups).reverse()]) group?.close();
   return times;
 }
 
+function allReduceOf(bytes: number) {
+  return { collective: 'all-reduce', elements: bytes / 4, dtype: 'float32' } as const;
+}
+
 /**
- * Without those that plan the same as one before them, as all do between two ranks: one plan under two names would be
+ * Of each algorithm the first that plans the same, as all do between two ranks: one plan under two names would be
  * measured as if it were two, of which one always looks worse.
  */
-function distinctAlgorithms(hosts: Hosts): readonly AlgorithmName[] {
+function distinctPlans(hosts: Hosts): ReadonlyMap<AlgorithmName, AlgorithmName> {
+  const measuredAs = new Map<AlgorithmName, AlgorithmName>();
   const plans = new Map<string, AlgorithmName>();
   const ranks = ranksOf(hosts);
   // Enough elements to give every rank some, and different ones.
@@ -105,10 +117,14 @@ function distinctAlgorithms(hosts: Hosts): readonly AlgorithmName[] {
     if (ALGORITHMS[name].refuses(hosts) !== undefined) continue;
     const planOf = (rank: number) =>
       ALGORITHMS[name].plan({ collective: 'all-reduce', rank, hosts, elements });
-    const said = JSON.stringify(ranks.map((rank) => planOf(rank).filter(isBusy)));
-    if (!plans.has(said)) plans.set(said, name);
+    // On several hosts its inner stages are no plan where hosts have shared memory.
+    const isApart = name === 'hierarchical';
+    const said = isApart ? name : JSON.stringify(ranks.map((rank) => planOf(rank).filter(isBusy)));
+    const first = plans.get(said) ?? name;
+    plans.set(said, first);
+    measuredAs.set(name, first);
   }
-  return [...plans.values()];
+  return measuredAs;
 }
 
 function isBusy({ sends, receives }: Round): boolean {
@@ -122,10 +138,10 @@ function judged(
   measurement: Measurement,
   hosts: Hosts,
   costs: CommunicationCosts,
-  always: string | undefined,
+  chosen: string,
 ): CommunicationTimes {
   const { bytes, median_us } = measurement;
-  const call = { collective: 'all-reduce', elements: bytes / 4, dtype: 'float32' } as const;
+  const call = allReduceOf(bytes);
   const choices = choicesFor(hosts);
   const seconds = (name: string): number => {
     const choice = choices.find((each): each is Choice => each === name);
@@ -133,7 +149,6 @@ function judged(
     invariant(costs.sharedMemory, `nothing was measured for ${name}`);
     return secondsFor(costs.sharedMemory, bytes);
   };
-  const chosen = always ?? createChooser(hosts, costs)(call);
   return {
     ...measurement,
     predicted_us: byName(Object.keys(median_us), (name) => 1e6 * seconds(name)),

@@ -36,11 +36,13 @@ function checkTopology(
 }
 
 function checkIdleTopology(
-  { communication }: CheckedConfig,
+  { communication, zero_optimization: zero }: CheckedConfig,
   _surroundings: Surroundings,
   given: GivenValue,
 ): ConfigIssue | undefined {
   if (given(TOPOLOGY) === undefined || communication.algorithm !== 'backend') return undefined;
+  // What is quantized between hosts depends on which they are, whatever carries it.
+  if (zero.zero_quantized_gradients) return undefined;
   return {
     code: 'CONFIG_CONFLICT',
     path: TOPOLOGY,

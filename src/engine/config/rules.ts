@@ -214,7 +214,7 @@ function checkScaledTwice({ fp16, communication }: CheckedConfig): ConfigIssue |
     path: ['communication', 'compression'],
     part: 'value',
     what: 'Gradients that are computed in fp16 are scaled already: by the loss scale.',
-    expected: 'fp16, fp16-dynamic, bf16 or none',
+    expected: 'fp16, fp16-dynamic, bf16, int8, int4, one-bit or none',
     got: 'fp16-static',
     cure: 'Remove communication.compression, and choose the scale by fp16.loss_scale.',
   };

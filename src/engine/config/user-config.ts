@@ -150,14 +150,17 @@ export interface UserConfig {
          * is added to the next). Left out: what `communication_data_type` says.
          */
         readonly compression?:
-          | 'none'
-          | 'fp16'
           | 'fp16-static'
-          | 'fp16-dynamic'
-          | 'bf16'
           | 'int8'
           | 'int4'
+          | 'none'
+          | 'fp16'
+          | 'fp16-dynamic'
+          | 'bf16'
           | 'one-bit'
+          | {
+              readonly type: 'none' | 'fp16' | 'fp16-dynamic' | 'bf16' | 'one-bit';
+            }
           | {
               readonly type: 'fp16-static';
               /**

@@ -35,6 +35,9 @@ import {
   wholeMomentum,
 } from './value-names.js';
 
+/** Added to the name of a codec that is used between hosts alone. */
+export const BETWEEN_HOSTS = ' between hosts';
+
 /** What ranks agree on beside parameters and gradients: the tally, and the sum of squared gradients. */
 const AGREED_ELEMENTS = TALLY_ELEMENTS + 1;
 const FLOAT64_BYTES = 8;
@@ -249,7 +252,7 @@ function onTheWire(
   betweenHosts = false,
 ): Pick<Collective, 'bytes' | 'sentBytes' | 'codec'> {
   const codec = compressionName(compression);
-  return { bytes, sentBytes, codec: betweenHosts ? `${codec} between hosts` : codec };
+  return { bytes, sentBytes, codec: betweenHosts ? `${codec}${BETWEEN_HOSTS}` : codec };
 }
 
 /** Of one element that blocks compute with. */
