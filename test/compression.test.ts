@@ -123,7 +123,8 @@ test('messages take the memory that the ledger predicts, and are freed', async (
     assert.equal(end.measured_peak_bytes?.length, 2);
     for (const [rank, measured] of end.measured_peak_bytes.entries()) {
       const ratio = measured / (end.predicted_peak_bytes?.[rank] ?? 0);
-      assert.ok(ratio > 0.95 && ratio < 1.05, `rank ${rank}, stage ${stage}: ${ratio} times the ledger`);
+      // It is a promise upwards; with a scale to agree on, messages are made one start later than it says.
+      assert.ok(ratio > 0.93 && ratio < 1.02, `rank ${rank}, stage ${stage}: ${ratio} times the ledger`);
     }
   }
 });

@@ -338,6 +338,7 @@ function rows(): readonly Row[] {
     row('communication.topology.ranks_per_host', [1, 2], transport),
     row('communication.deterministic', [true, false], programs, { zero_optimization: { stage: 2 } }),
     row('communication.compression', ['none', 'fp16'], programs),
+    row('communication.compression.type', ['fp16', 'bf16'], programs),
     row('communication.compression[fp16-static].scale', [65_536, 1024], programs, {
       communication: { compression: { type: 'fp16-static' } },
     }),
