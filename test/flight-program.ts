@@ -40,7 +40,14 @@ const group = rendezvous({
   timeoutMs: Number(timeoutMs),
   flight,
   ...(transport === 'shared-memory' && {
-    sharedMemory: { isRequired: true, cores: availableParallelism(), threadsPerRank: 1 },
+    exchange: {
+      algorithm: 'shared-memory' as const,
+      hostName: 'host',
+      localWorldSize: worldSize,
+      inOrder: false,
+      cores: availableParallelism(),
+      threadsPerRank: 1,
+    },
   }),
 });
 
@@ -51,6 +58,10 @@ const faults: Readonly<Record<string, (group: ProcessGroup) => void>> = {
     group.allGather(zeros([ranks * 1003]), zeros([1003])).wait();
   },
   'skips one': () => {},
+  'saves alone': () => {
+    flight.recorder.enter('save');
+    group.withDeadline(60 * Number(timeoutMs)).close();
+  },
   'other bucket': () => {
     flight.recorder.enter('step 7, reduce bucket.8 start');
     group.allReduce(zeros([1003]), 'sum').wait();

@@ -1,5 +1,6 @@
 import type { DType } from '../../tensor/dtype.js';
 import type { Tensor } from '../../tensor/tensor.js';
+import type { OpenEntry } from '../flight/collective-recorder.js';
 import type { Flight } from '../flight/flight.js';
 import type { ProcessGroup, Reduction } from '../process-group.js';
 import type { Work } from '../work.js';
@@ -79,8 +80,15 @@ export class RecordedGroup implements ProcessGroup {
   }
 
   withDeadline(timeoutMs: number): ProcessGroup {
-    const group = this.#group.withDeadline(timeoutMs);
-    return new RecordedGroup(group, this.#flight, `${WORLD}, ${timeoutMs / 1000} s`);
+    const seconds = timeoutMs / 1000;
+    const meeting = this.#begin(`meet for a deadline of ${seconds} s`);
+    meeting.wait_began = meeting.started;
+    const group = this.#explained(meeting, () => {
+      this.#flight.compare();
+      return this.#group.withDeadline(timeoutMs);
+    });
+    meeting.ended = Date.now();
+    return new RecordedGroup(group, this.#flight, `${WORLD}, ${seconds} s`);
   }
 
   close(): void {
@@ -88,21 +96,8 @@ export class RecordedGroup implements ProcessGroup {
   }
 
   #record(operation: string, tensor: Tensor | undefined, start: () => Work, isMessage = false): Work {
-    const entry = this.#flight.recorder.start({
-      operation,
-      group: this.#name,
-      dtype: tensor?.dtype ?? '',
-      elements: tensor?.elements ?? 0,
-      isMessage,
-    });
-    const explained = <Result>(body: () => Result): Result => {
-      try {
-        return this.#flight.recorder.exposed(body);
-      } catch (error) {
-        throw this.#flight.explain(error, entry);
-      }
-    };
-    const work = explained(() => {
+    const entry = this.#begin(operation, tensor, isMessage);
+    const work = this.#explained(entry, () => {
       if (!isMessage) this.#flight.compare();
       return start();
     });
@@ -110,9 +105,27 @@ export class RecordedGroup implements ProcessGroup {
       wait: () => {
         if (entry.ended !== null) return;
         entry.wait_began = Date.now();
-        explained(() => work.wait());
+        this.#explained(entry, () => work.wait());
         entry.ended = Date.now();
       },
     };
+  }
+
+  #begin(operation: string, tensor?: Tensor, isMessage = false): OpenEntry {
+    return this.#flight.recorder.start({
+      operation,
+      group: this.#name,
+      dtype: tensor?.dtype ?? '',
+      elements: tensor?.elements ?? 0,
+      isMessage,
+    });
+  }
+
+  #explained<Result>(entry: OpenEntry, body: () => Result): Result {
+    try {
+      return this.#flight.recorder.exposed(body);
+    } catch (error) {
+      throw this.#flight.explain(error, entry);
+    }
   }
 }
