@@ -85,6 +85,17 @@ for (const transport of TRANSPORTS) {
     for (const { waitedMs } of failures) assert(waitedMs < AT_ONCE_MS, `it took ${waitedMs} ms`);
   });
 
+  test(`ranks that summed different buckets at last are told when they part: ${transport}`, async () => {
+    const fault = { scenario: 'other last bucket', transport, worldSize: 2, culprit: 1, timeoutMs: LONG_MS };
+    const { failures, folder } = await run(fault);
+    assert.equal(failures.length, 2);
+    for (const { what, got } of failures) {
+      assert.match(what, /Results so far are wrong: the ranks are not in the same operation/);
+      assert.match(got, /rank 0 in .*bucket\.4 start.*rank 1 in .*bucket\.8 start/);
+    }
+    assertCulprit(folder, 2, { kind: 'mismatch', sequence: 5 });
+  });
+
   test(`two ranks in different operations are both told: ${transport}`, async () => {
     const { failures } = await run({
       scenario: 'other operation',

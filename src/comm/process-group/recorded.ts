@@ -13,6 +13,7 @@ export class RecordedGroup implements ProcessGroup {
   readonly #group: ProcessGroup;
   readonly #flight: Flight;
   readonly #name: string;
+  #isClosed = false;
 
   constructor(group: ProcessGroup, flight: Flight, name: string = WORLD) {
     this.#group = group;
@@ -91,8 +92,15 @@ export class RecordedGroup implements ProcessGroup {
     return new RecordedGroup(group, this.#flight, `${WORLD}, ${seconds} s`);
   }
 
+  /** @throws TrainyardError COLLECTIVE_FAILED where ranks turn out to have been in different collectives; it is closed then too */
   close(): void {
-    this.#group.close();
+    const isLast = this.#name === WORLD && !this.#isClosed;
+    this.#isClosed = true;
+    try {
+      if (isLast) this.#flight.compareAtEnd();
+    } finally {
+      this.#group.close();
+    }
   }
 
   #record(operation: string, tensor: Tensor | undefined, start: () => Work, isMessage = false): Work {
