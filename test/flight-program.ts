@@ -40,20 +40,35 @@ const group = rendezvous({
   timeoutMs: Number(timeoutMs),
   flight,
   ...(transport === 'shared-memory' && {
-    sharedMemory: { isRequired: true, cores: availableParallelism(), threadsPerRank: 1 },
+    exchange: {
+      algorithm: 'shared-memory' as const,
+      hostName: 'host',
+      localWorldSize: worldSize,
+      inOrder: false,
+      cores: availableParallelism(),
+      threadsPerRank: 1,
+    },
   }),
 });
 
-/** What the culprit does in place of its part of the fourth bucket. */
+/** What the culprit does in place of its part of the fourth bucket, or of the last. */
 const faults: Readonly<Record<string, (group: ProcessGroup) => void>> = {
   'other operation': ({ worldSize: ranks }) => {
     flight.recorder.enter('evaluate');
     group.allGather(zeros([ranks * 1003]), zeros([1003])).wait();
   },
   'skips one': () => {},
+  'saves alone': () => {
+    flight.recorder.enter('save');
+    group.withDeadline(60 * Number(timeoutMs)).close();
+  },
   'other bucket': () => {
     flight.recorder.enter('step 7, reduce bucket.8 start');
     group.allReduce(zeros([1003]), 'sum').wait();
+  },
+  'other last bucket': () => {
+    flight.recorder.enter('step 7, reduce bucket.8 start');
+    group.allReduce(zeros([1004]), 'sum').wait();
   },
   sleeps: () => sleep(3 * Number(timeoutMs)),
   stops: () => process.kill(process.pid, 'SIGSTOP'),
@@ -73,7 +88,7 @@ try {
       // So that they last for more than a moment.
       if (bucket > 100) sleep(10);
       startedMs = performance.now();
-      if (bucket === 3 && isCulprit) {
+      if (bucket === (scenario === 'other last bucket' ? 4 : 3) && isCulprit) {
         const fault = faults[scenario];
         assert(fault !== undefined, `no scenario ${scenario}`);
         fault(group);
@@ -83,6 +98,8 @@ try {
       group.allReduce(zeros([1000 + bucket]), 'sum').wait();
     }
   });
+  startedMs = performance.now();
+  if (scenario === 'other last bucket') group.close();
   process.stdout.write('{}');
 } catch (error) {
   if (!(error instanceof TrainyardError)) throw error;

@@ -43,9 +43,16 @@ interface Failure {
   readonly waitedMs: number;
 }
 
+/** What a rank is said to be in that is not where the others are. */
+const ALONE = {
+  'other operation': /rank 1 in allGather .*evaluate/,
+  'skips one': /rank 1 in .*bucket\.4/,
+  'saves alone': /rank 1 in meet for a deadline of \d+ s .*save/,
+} as const;
+
 for (const transport of TRANSPORTS) {
   test(`a rank in another operation is named at once by all: ${transport}`, async () => {
-    for (const scenario of ['other operation', 'skips one']) {
+    for (const scenario of ['other operation', 'skips one', 'saves alone'] as const) {
       const { failures, folder } = await run({
         scenario,
         transport,
@@ -58,10 +65,7 @@ for (const transport of TRANSPORTS) {
         assert.match(what, /not in the same operation/);
         const said = `${what} ${got}`;
         assert.match(said, /ranks 0, 2 in allReduce \(sum\) of float32 × 1003 .*step 7, reduce bucket\.3/);
-        assert.match(
-          said,
-          scenario === 'skips one' ? /rank 1 in .*bucket\.4/ : /rank 1 in allGather .*evaluate/,
-        );
+        assert.match(said, ALONE[scenario]);
         assert(waitedMs < AT_ONCE_MS, `it took ${waitedMs} ms`);
       }
       assertCulprit(folder, 3, { kind: 'mismatch', ranks: [1], sequence: 4 });
@@ -79,6 +83,17 @@ for (const transport of TRANSPORTS) {
     for (const { got } of named)
       assert.match(got, /up to collective \d+, this rank's were others than those of rank \d/);
     for (const { waitedMs } of failures) assert(waitedMs < AT_ONCE_MS, `it took ${waitedMs} ms`);
+  });
+
+  test(`ranks that summed different buckets at last are told when they part: ${transport}`, async () => {
+    const fault = { scenario: 'other last bucket', transport, worldSize: 2, culprit: 1, timeoutMs: LONG_MS };
+    const { failures, folder } = await run(fault);
+    assert.equal(failures.length, 2);
+    for (const { what, got } of failures) {
+      assert.match(what, /Results so far are wrong: the ranks are not in the same operation/);
+      assert.match(got, /rank 0 in .*bucket\.4 start.*rank 1 in .*bucket\.8 start/);
+    }
+    assertCulprit(folder, 2, { kind: 'mismatch', sequence: 5 });
   });
 
   test(`two ranks in different operations are both told: ${transport}`, async () => {

@@ -32,8 +32,12 @@ const FURTHER = 3;
 const TURNS = 4;
 const LEAST_TURNS = 2;
 
-/** Relays that are run before, so that what is measured is code that has been compiled. */
+/**
+ * Relays that are run before, so that what is measured is code that has been compiled, and in seconds for how long: where
+ * one takes long, that code matters little.
+ */
 const WARM_UP = 30;
+const LONGEST_WARM_UP = 0.1;
 
 /** What is measured, in seconds. */
 const NAMES = [
@@ -149,8 +153,7 @@ function measure(
     sharedMany: reduce(shared, MANY),
     combined: () => void left.add_(right),
   };
-  const warmUp = relay(nearest, FEW);
-  for (let run = 0; run < WARM_UP; run += 1) warmUp();
+  warmUp(transport, relay(nearest, FEW));
   const isThere = measurable(hosts, shared !== undefined);
   const times = Array.from({ length: TURNS }, (_, turn) =>
     byName((name) => {
@@ -161,6 +164,13 @@ function measure(
     }),
   );
   return byName((name) => lowerQuartile(times.flatMap((turn) => turn[name] ?? [])) ?? 0);
+}
+
+/** Runs it equally often on all ranks: they exchange. */
+function warmUp(transport: ProcessGroup, body: () => void): void {
+  const first = slowest(transport, seconds(body));
+  const more = Math.min(WARM_UP - 1, Math.floor(LONGEST_WARM_UP / first));
+  for (let run = 0; run < more; run += 1) body();
 }
 
 /** Whether a measurement sends many bytes between hosts. */

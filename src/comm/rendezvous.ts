@@ -3,7 +3,7 @@ import type { NativeObject } from '../native/binding.js';
 import { native } from '../native/native.js';
 import { connectExchange, type ExchangeWish } from './connect-exchange.js';
 import { Flight } from './flight/flight.js';
-import { NoticeBoard } from './flight/notice-board.js';
+import { NoticeBoard, type StoreExchange } from './flight/notice-board.js';
 import { GlooGroup } from './process-group/gloo.js';
 import { RecordedGroup } from './process-group/recorded.js';
 import { SingleGroup } from './process-group/single.js';
@@ -42,7 +42,8 @@ export function rendezvous(options: RendezvousOptions): ProcessGroup {
   meet(store, options, deadlineMs);
   const { runId: run, rank, worldSize } = options;
   const { flight = new Flight({ run, rank, worldSize }) } = options;
-  flight.connect(new NoticeBoard(store, { run, rank, worldSize }, options.storeIsHosted));
+  const exchange: StoreExchange = (...words) => native.storeExchange(store, ...words);
+  flight.connect(new NoticeBoard(exchange, { run, rank, worldSize }, options.storeIsHosted));
   return new RecordedGroup(connect(store, options, flight), flight);
 }
 

@@ -1,5 +1,5 @@
 import { FingerprintMarks } from './fingerprint-marks.js';
-import { type CollectiveEntry, type FlightRecord, fingerprintOf } from './flight-record.js';
+import type { CollectiveEntry, FlightRecord } from './flight-record.js';
 import { Ring } from './ring.js';
 
 /** How many collectives a rank remembers. */
@@ -72,7 +72,7 @@ export class CollectiveRecorder {
       ended: null,
     };
     this.#ring.push(entry);
-    if (entry.sequence !== null) this.marks.add(entry.sequence, fingerprintOf(entry));
+    if (!isMessage) this.marks.add(entry);
     return entry;
   }
 

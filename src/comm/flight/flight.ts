@@ -4,7 +4,7 @@ import { describeCulprit, describeRecord, describeSide, OTHER_OPERATION } from '
 import { type Culprit, findCulprit, findMismatch } from './find-culprit.js';
 import { readFlightFolder, temporaryFlightFolder, writeFlightRecord } from './flight-folder.js';
 import { type CollectiveEntry, describeEntry, type FlightRecord } from './flight-record.js';
-import type { NoticeBoard, Notices } from './notice-board.js';
+import type { Compared, NoticeBoard, Notices } from './notice-board.js';
 
 /** How many collectives a rank tells the others of. */
 const TOLD = 32;
@@ -23,6 +23,9 @@ const COMPARED_EVERY_MS = 1000;
  * a link that is full or among many ranks, what is waited for may have come meanwhile.
  */
 const PAUSE_AFTER_LOOK = 20;
+
+/** A rank that waits looks around so often all the same: it has nothing else to do. */
+const LONGEST_PAUSE_MS = 10_000;
 
 /** How long the rank with the store stays for those that read what is there. */
 const FAREWELL_MS = 500;
@@ -64,7 +67,7 @@ export class Flight {
     if (this.#board === undefined || this.#hasFailed || beganMs < this.#nextLookMs) return undefined;
     const own = this.recorder.record('waiting', '', TOLD);
     const { failed, waiting } = this.#board.wait(own);
-    this.#nextLookMs = nextAfter(beganMs);
+    this.#nextLookMs = Math.min(nextAfter(beganMs), performance.now() + LONGEST_PAUSE_MS);
     const mismatch = findMismatch([own, ...merged(failed, waiting)]);
     if (mismatch !== undefined) return `mismatch: ${mismatch.sides.map(describeSide).join('; ')}`;
     const [first] = [...failed].sort((left, right) => left.time - right.time);
@@ -80,10 +83,28 @@ export class Flight {
   compare(): void {
     const now = performance.now();
     if (this.#board === undefined || this.#hasFailed || now < this.#nextCompareMs) return;
-    const { marks } = this.recorder;
-    const said = this.#board.compare(marks.toText());
+    const said = this.#board.compare(this.recorder.marks.toText());
     this.#nextCompareMs = Math.max(now + COMPARED_EVERY_MS, nextAfter(now));
-    const sequence = said && marks.differsFrom(said.marks);
+    this.#demandSame(said);
+  }
+
+  /**
+   * The same once more after the last collective, for those since the ranks compared before. They are about to part, and wait
+   * for each other then in any case; a neighbour that does not come soon is left alone.
+   *
+   * @throws TrainyardError COLLECTIVE_FAILED
+   */
+  compareAtEnd(): void {
+    if (this.#board === undefined || this.#hasFailed) return;
+    try {
+      this.#demandSame(this.#board.compareAtEnd(this.recorder.marks.toText(), PATIENCE_MS));
+    } catch (error) {
+      throw this.explain(error);
+    }
+  }
+
+  #demandSame(said: Compared | undefined): void {
+    const sequence = said && this.recorder.marks.differsFrom(said.marks);
     if (sequence === undefined) return;
     const { rank, worldSize } = this.#place;
     throw new TrainyardError('COLLECTIVE_FAILED', {
@@ -95,11 +116,11 @@ export class Flight {
   }
 
   /**
-   * A collective failed: writes the record, asks the others, and makes an error that says what can be known.
+   * A collective failed, or showed that others were wrong: writes the record, asks the others, and makes an error that says what can be known.
    *
    * @returns the error itself where it is of another kind, or follows from one that was explained
    */
-  explain(error: unknown, entry: CollectiveEntry): unknown {
+  explain(error: unknown, entry?: CollectiveEntry): unknown {
     if (!(error instanceof TrainyardError && error.code === 'COLLECTIVE_FAILED')) return error;
     if (this.#hasFailed) return error;
     const { what, where, got, cure } = error.report;
@@ -112,7 +133,7 @@ export class Flight {
       'COLLECTIVE_FAILED',
       {
         what: culprit === undefined || isSaid ? what : `${what} ${describeCulprit(culprit)}`,
-        where: [where, describeEntry(entry)].filter(Boolean).join(', '),
+        where: [where, entry && describeEntry(entry)].filter(Boolean).join(', '),
         got: isSaid
           ? culprit.sides.map(describeSide).join('; ')
           : [got, ...others.map(describeRecord)].filter(Boolean).join('; '),

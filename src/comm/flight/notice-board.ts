@@ -1,10 +1,24 @@
-import type { NativeObject } from '../../native/binding.js';
-import { native } from '../../native/native.js';
 import type { FlightPlace } from './collective-recorder.js';
 import { type FlightRecord, parseFlightRecord } from './flight-record.js';
 
 /** How long the store may take to answer before it counts as gone: rank 0, which has it, may have stopped. */
 const ANSWER_MS = 2000;
+
+/** How long a store that did not answer is left alone: it may have been busy, or its rank been stopped for a while. */
+const PAUSE_MS = 10_000;
+
+/**
+ * Writes one value into the store that the ranks share, and reads others once they are there, or after `longestMs`.
+ *
+ * @returns the values as far as they are there; nothing where the store took `answerMs` longer than that
+ */
+export type StoreExchange = (
+  key: string,
+  value: string,
+  keys: readonly string[],
+  longestMs: number,
+  answerMs: number,
+) => readonly (string | undefined)[] | undefined;
 
 /** What the others have said so far. */
 export interface Notices {
@@ -14,26 +28,33 @@ export interface Notices {
   readonly waiting: readonly FlightRecord[];
 }
 
+/** What a neighbour says of its collectives, as `FingerprintMarks.toText`. */
+export interface Compared {
+  readonly neighbour: number;
+  readonly marks: string;
+}
+
 /**
  * Where ranks that wait for long, or give up, say what they know: in the store, which still works when the
  * connections between the ranks do not.
  */
 export class NoticeBoard {
-  readonly #store: NativeObject;
+  readonly #exchangeWithStore: StoreExchange;
   readonly #place: FlightPlace;
   readonly #isHosted: boolean;
-  #isSilent = false;
+  /** When the store is asked again; nothing where it answered the last time. */
+  #silentUntilMs: number | undefined;
 
   /** @param isHosted the launcher has the store, and not rank 0 */
-  constructor(store: NativeObject, place: FlightPlace, isHosted: boolean) {
+  constructor(exchange: StoreExchange, place: FlightPlace, isHosted: boolean) {
     this.#isHosted = isHosted;
-    this.#store = store;
+    this.#exchangeWithStore = exchange;
     this.#place = place;
   }
 
-  /** Whether the store has ceased to answer, and rank 0 with it. */
+  /** Whether the store did not answer when it was asked last, nor rank 0 with it. */
   get lacksRankZero(): boolean {
-    return this.#isSilent && !this.#isHosted;
+    return this.#silentUntilMs !== undefined && !this.#isHosted;
   }
 
   /** Says that this rank waits; returns what is there at the moment. */
@@ -45,15 +66,21 @@ export class NoticeBoard {
    * Says what this rank's collectives were so far, and returns what its neighbour has said of its own: where all agree
    * with their neighbours, all agree.
    */
-  compare(marks: string): { readonly neighbour: number; readonly marks: string } | undefined {
-    const { rank, worldSize } = this.#place;
-    const neighbour = (rank + worldSize - 1) % worldSize;
-    const [theirs] = this.#ask(this.#key('marks', rank), marks, [this.#key('marks', neighbour)], 0);
-    return theirs === undefined ? undefined : { neighbour, marks: theirs };
+  compare(marks: string): Compared | undefined {
+    return this.#compare('marks', marks, 0);
   }
 
-  /** Says that this rank gives up; returns when all others have, or after some time. */
+  /** The same at the end of all collectives: returns what the neighbour says at its own end, or nothing after some time. */
+  compareAtEnd(marks: string, patienceMs: number): Compared | undefined {
+    return this.#compare('all marks', marks, patienceMs);
+  }
+
+  /**
+   * Says that this rank gives up; returns when all others have, or after some time. Asks the store in any case: what
+   * it says now is what counts.
+   */
   giveUp(record: FlightRecord, patienceMs: number): Notices {
+    this.#silentUntilMs = undefined;
     return this.#exchange('failed', record, patienceMs);
   }
 
@@ -62,6 +89,13 @@ export class NoticeBoard {
     const { rank } = this.#place;
     const awaited = rank === 0 ? readers.map((reader) => this.#key('read', reader)) : [];
     this.#ask(this.#key('read', rank), '1', awaited, rank === 0 ? patienceMs : 0);
+  }
+
+  #compare(kind: 'marks' | 'all marks', marks: string, longestMs: number): Compared | undefined {
+    const { rank, worldSize } = this.#place;
+    const neighbour = (rank + worldSize - 1) % worldSize;
+    const [theirs] = this.#ask(this.#key(kind, rank), marks, [this.#key(kind, neighbour)], longestMs);
+    return theirs === undefined ? undefined : { neighbour, marks: theirs };
   }
 
   #exchange(kind: 'waiting' | 'failed', record: FlightRecord, longestMs: number): Notices {
@@ -79,9 +113,9 @@ export class NoticeBoard {
     keys: readonly string[],
     longestMs: number,
   ): readonly (string | undefined)[] {
-    if (this.#isSilent) return [];
-    const values = native.storeExchange(this.#store, key, value, keys, longestMs, ANSWER_MS);
-    this.#isSilent = values === undefined;
+    if (this.#silentUntilMs !== undefined && performance.now() < this.#silentUntilMs) return [];
+    const values = this.#exchangeWithStore(key, value, keys, longestMs, ANSWER_MS);
+    this.#silentUntilMs = values === undefined ? performance.now() + PAUSE_MS : undefined;
     return values ?? [];
   }
 

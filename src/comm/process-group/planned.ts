@@ -152,7 +152,7 @@ export class PlannedGroup implements ProcessGroup {
   }
 
   withDeadline(timeoutMs: number): ProcessGroup {
-    return this.#transport.withDeadline(timeoutMs);
+    return this.#pass(() => this.#transport.withDeadline(timeoutMs));
   }
 
   close(): void {
@@ -165,7 +165,7 @@ export class PlannedGroup implements ProcessGroup {
   }
 
   /** What the other group does by itself; what is under way here goes on before. */
-  #pass(start: () => Work): Work {
+  #pass<Started>(start: () => Started): Started {
     this.#works.advance();
     return start();
   }

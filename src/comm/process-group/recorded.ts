@@ -1,5 +1,6 @@
 import type { DType } from '../../tensor/dtype.js';
 import type { Tensor } from '../../tensor/tensor.js';
+import type { OpenEntry } from '../flight/collective-recorder.js';
 import type { Flight } from '../flight/flight.js';
 import type { ProcessGroup, Reduction } from '../process-group.js';
 import type { Work } from '../work.js';
@@ -12,6 +13,7 @@ export class RecordedGroup implements ProcessGroup {
   readonly #group: ProcessGroup;
   readonly #flight: Flight;
   readonly #name: string;
+  #isClosed = false;
 
   constructor(group: ProcessGroup, flight: Flight, name: string = WORLD) {
     this.#group = group;
@@ -79,30 +81,31 @@ export class RecordedGroup implements ProcessGroup {
   }
 
   withDeadline(timeoutMs: number): ProcessGroup {
-    const group = this.#group.withDeadline(timeoutMs);
-    return new RecordedGroup(group, this.#flight, `${WORLD}, ${timeoutMs / 1000} s`);
+    const seconds = timeoutMs / 1000;
+    const meeting = this.#begin(`meet for a deadline of ${seconds} s`);
+    meeting.wait_began = meeting.started;
+    const group = this.#explained(meeting, () => {
+      this.#flight.compare();
+      return this.#group.withDeadline(timeoutMs);
+    });
+    meeting.ended = Date.now();
+    return new RecordedGroup(group, this.#flight, `${WORLD}, ${seconds} s`);
   }
 
+  /** @throws TrainyardError COLLECTIVE_FAILED where ranks turn out to have been in different collectives; it is closed then too */
   close(): void {
-    this.#group.close();
+    const isLast = this.#name === WORLD && !this.#isClosed;
+    this.#isClosed = true;
+    try {
+      if (isLast) this.#flight.compareAtEnd();
+    } finally {
+      this.#group.close();
+    }
   }
 
   #record(operation: string, tensor: Tensor | undefined, start: () => Work, isMessage = false): Work {
-    const entry = this.#flight.recorder.start({
-      operation,
-      group: this.#name,
-      dtype: tensor?.dtype ?? '',
-      elements: tensor?.elements ?? 0,
-      isMessage,
-    });
-    const explained = <Result>(body: () => Result): Result => {
-      try {
-        return this.#flight.recorder.exposed(body);
-      } catch (error) {
-        throw this.#flight.explain(error, entry);
-      }
-    };
-    const work = explained(() => {
+    const entry = this.#begin(operation, tensor, isMessage);
+    const work = this.#explained(entry, () => {
       if (!isMessage) this.#flight.compare();
       return start();
     });
@@ -110,9 +113,27 @@ export class RecordedGroup implements ProcessGroup {
       wait: () => {
         if (entry.ended !== null) return;
         entry.wait_began = Date.now();
-        explained(() => work.wait());
+        this.#explained(entry, () => work.wait());
         entry.ended = Date.now();
       },
     };
+  }
+
+  #begin(operation: string, tensor?: Tensor, isMessage = false): OpenEntry {
+    return this.#flight.recorder.start({
+      operation,
+      group: this.#name,
+      dtype: tensor?.dtype ?? '',
+      elements: tensor?.elements ?? 0,
+      isMessage,
+    });
+  }
+
+  #explained<Result>(entry: OpenEntry, body: () => Result): Result {
+    try {
+      return this.#flight.recorder.exposed(body);
+    } catch (error) {
+      throw this.#flight.explain(error, entry);
+    }
   }
 }

@@ -29,6 +29,8 @@ export class SharedMemoryGroup implements ProcessGroup {
 
   /** Such waits are few, and the other transport serves for them. */
   withDeadline(timeoutMs: number): ProcessGroup {
+    // Here first: a rank that is in another operation shows in the memory, and not to the other transport.
+    this.#memory.barrier().wait();
     return this.#transport.withDeadline(timeoutMs);
   }
 
