@@ -2,10 +2,12 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import type { StepEvent } from '../src/launch/events.js';
+import { run } from './command-line.js';
 import { type Expected, readJson } from './models-harness.js';
 import { runRanks } from './run-ranks.js';
 import { trainRanks } from './train-ranks.js';
 
+const EMPTY = join(import.meta.dirname, '../../test/fixtures/empty-config.json');
 const MODELS = join(import.meta.dirname, '../../test/fixtures/models');
 
 for (const [worldSize, algorithm] of [
@@ -94,6 +96,21 @@ test('compressed sums have the same bits at stages 1 to 3, for all bucket sizes,
     ),
   );
   assert.equal(new Set(dynamic.flat().map(({ atEnd }) => atEnd)).size, 1, 'one scale for the same buckets');
+});
+
+test('inspect shows the gradients of a compression that feeds its errors back', async () => {
+  const folder = join(MODELS, 'llama-gqa-tied');
+  const { loss, batch_size } = readJson<Expected>(folder, 'expected.json');
+  const set = [
+    `model=${folder}`,
+    `data.path=${join(folder, 'batches.jsonl')}`,
+    `train_batch_size=${batch_size}`,
+    'communication.compression=one-bit',
+  ].flatMap((setting) => ['--set', setting]);
+  const { exitCode, stdout, stderr } = await run(['inspect', EMPTY, '--ranks', '2', ...set, '--json']);
+  assert.equal(exitCode, 0, stderr);
+  const found = JSON.parse(stdout) as { readonly loss: number };
+  assert.ok(Math.abs(found.loss / loss - 1) < 1e-4);
 });
 
 test('messages take the memory that the ledger predicts, and are freed', async () => {

@@ -82,6 +82,17 @@ test('a topology beside the backend would do nothing', () => {
     { algorithm: 'backend', topology: { ranks_per_host: 2 } },
     /has no effect while communication\.algorithm is/,
   );
+  // Unless something is quantized between hosts.
+  const zero_optimization = { stage: 3, zero_quantized_gradients: true } as const;
+  resolved({ algorithm: 'backend', topology: { ranks_per_host: 2 } }, 4, { zero_optimization });
+});
+
+test('a compression is a name or an object, and says what it takes', () => {
+  assert.deepEqual(resolved({ compression: { type: 'one-bit' } }).compression, { type: 'one-bit' });
+  assert.throws(
+    () => resolved({ compression: { type: 'int8', block_size: 100 } }),
+    /an integer ≥ 32 and ≤ 65536, a multiple of 32/,
+  );
 });
 
 test('what is on a GPU goes by the backend', () => {
