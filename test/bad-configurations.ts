@@ -165,7 +165,7 @@ function wrongValues(): BadConfiguration[] {
       'a scale for a scheme that has none',
       { communication: { compression: { type: 'bf16', scale: 2 } } },
       'communication.compression',
-      'got       "bf16"',
+      'Remove it; it goes with type "fp16-static".',
     ),
     row(
       'a dtype that gradients cannot travel in',

@@ -41,7 +41,7 @@ function cureOf(
 function choicesWith(path: JsonPath, document: JsonValue, known: KnownKeys): string | undefined {
   const schema = schemaAt(known.schema, path.slice(0, -1), document);
   const name = String(path.at(-1));
-  const fitting = (schema?.oneOf ?? []).flatMap(({ properties = {} }) =>
+  const fitting = (schema?.oneOf ?? schema?.anyOf ?? []).flatMap(({ properties = {} }) =>
     Object.hasOwn(properties, name) ? [Object.entries(properties)] : [],
   );
   const constants = fitting.flatMap((entries) => entries.filter(([, below]) => below.const !== undefined));
