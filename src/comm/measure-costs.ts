@@ -18,7 +18,7 @@ const GROWTH = 2;
 
 /**
  * In seconds: beside a relay that takes so long it is little that ranks begin a few milliseconds apart, and all turns of one
- * are to take no longer than that.
+ * are to take no longer than that, but for the two that tell noise from a slow link.
  */
 const TELLING = 0.15;
 const LONGEST = 0.2;
