@@ -158,7 +158,8 @@ try {
 
 /** Lets rank 0 save two tensors that both ranks have a part of, and do something else after each. */
 function save(pause: () => void): void {
-  const group = rendezvous(options);
+  // The ranks may take longer to come than they may take later on.
+  const group = rendezvous({ ...options, timeoutMs: 60_000 }).withDeadline(options.timeoutMs);
   const tensors = ['first', 'second'].map((name, index) => ({
     name,
     dtype: 'float32' as const,
