@@ -3,10 +3,11 @@ import { availableParallelism } from 'node:os';
 import { TrainyardError } from '../src/base/errors.js';
 import { ALGORITHM_NAMES } from '../src/comm/algorithm.js';
 import { connectExchange, type ExchangeWish } from '../src/comm/connect-exchange.js';
+import { axisRanks, MESH_AXES, meshOf } from '../src/comm/mesh.js';
 import { GlooGroup } from '../src/comm/process-group/gloo.js';
 import { SingleGroup } from '../src/comm/process-group/single.js';
 import type { ProcessGroup } from '../src/comm/process-group.js';
-import { type RendezvousOptions, rendezvous } from '../src/comm/rendezvous.js';
+import { meetRanks, type Ranks, type RendezvousOptions, rendezvous } from '../src/comm/rendezvous.js';
 import { type Hosts, hostsOfSize } from '../src/comm/topology.js';
 import { collectTensors } from '../src/engine/collect-tensors.js';
 import type { NativeObject } from '../src/native/binding.js';
@@ -130,6 +131,8 @@ const scenarios: Readonly<Record<string, () => void>> = {
     deadPeer(rendezvous(exchanging({ algorithm: 'hierarchical', hosts: hostsOfSize(worldSize, 2) }))),
   'absent peer by ring': () => absentPeer(rendezvous(exchanging({ algorithm: 'ring' }))),
   'hierarchical on one host': () => rendezvous(exchanging({ algorithm: 'hierarchical' })).close(),
+  'along the axes of a mesh': () => conformAxes(meetRanks(options)),
+  'along the axes of a mesh, in shared memory': () => conformAxes(meetRanks(exchanging({}))),
   meet: () => rendezvous(options).close(),
   'slow save': () => save(() => sleep(1.5 * options.timeoutMs)),
   'dead saver': () => save(() => process.kill(process.pid, 'SIGKILL')),
@@ -221,6 +224,40 @@ function conformEvery(): void {
   }
   gloo.close();
   assert.equal(native.liveHandles(), before, 'tensors leaked');
+}
+
+/** Groups of some of the ranks, at work beside each other: in each the ranks are numbered along its axis. */
+function conformAxes({ world, among }: Ranks): void {
+  const mesh = meshOf({ pipeline: 2, tensor: 2 }, worldSize);
+  const groups = MESH_AXES.map((axis) => ({
+    members: axisRanks(mesh, rank, axis),
+    group: among(axis, axisRanks(mesh, rank, axis)),
+  }));
+  scope(() => {
+    const sums = groups.map(({ group }) => {
+      const values = valuesOf(rank, 4099, 'float32');
+      return { values, work: group.allReduce(values, 'sum') };
+    });
+    for (const [index, { group, members }] of groups.entries()) {
+      assert.equal(group.worldSize, members.length);
+      assert.equal(group.rank, members.indexOf(rank));
+      const all = zeros([members.length]);
+      group.allGather(all, tensor(Float32Array.of(rank))).wait();
+      assert.deepEqual([...all.toArray()], members);
+      sums[index]?.work.wait();
+      const expected = combine(members, 4099, (left, right) => left + right);
+      assertSameValues(sums[index]?.values.toArray() ?? [], expected);
+      const peer = 1 - group.rank;
+      if (members.length !== 2) continue;
+      const message = zeros([1]);
+      const works = [group.send(tensor(Float32Array.of(rank)), peer), group.receive(message, peer)];
+      for (const work of works) work.wait();
+      assert.equal(message.item(), members[peer]);
+    }
+  });
+  for (const { group } of groups) group.close();
+  world.barrier().wait();
+  world.close();
 }
 
 /** The same group for the next. */

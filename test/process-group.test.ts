@@ -30,6 +30,11 @@ test('shared memory with more ranks than cores', async () => {
   await passes('shared memory', 5);
 });
 
+test('some of the ranks are groups of their own', async () => {
+  await passes('along the axes of a mesh', 8);
+  await passes('along the axes of a mesh, in shared memory', 4);
+});
+
 for (const where of ['', ' in shared memory']) {
   test(`a dead peer fails the others long before the deadline${where}`, async () => {
     const [first, second] = await Promise.all((await start(`dead peer${where}`, 2, 2, 60_000)).map(ending));

@@ -8,6 +8,7 @@ import { GlooGroup } from './process-group/gloo.js';
 import { RecordedGroup } from './process-group/recorded.js';
 import { SingleGroup } from './process-group/single.js';
 import type { ProcessGroup } from './process-group.js';
+import { type Hosts, hostsAmong } from './topology.js';
 
 /** This rank's place among the ranks of a run, as a launcher gives it. */
 export interface RendezvousOptions {
@@ -29,14 +30,33 @@ export interface RendezvousOptions {
   readonly flight?: Flight | undefined;
 }
 
+/** The ranks of a run, connected. */
+export interface Ranks {
+  /** All of them. */
+  readonly world: ProcessGroup;
+  /**
+   * Some of them as a group of their own, in which they are numbered by their order here. Every member must call it, and
+   * all that are members of several in the same order. It is closed before `world`.
+   *
+   * @param name what it is for, in messages ("tensor")
+   * @param hosts the members of each host, as ranks of the world; left out: as the launchers say
+   */
+  among(name: string, members: readonly number[], hosts?: Hosts): ProcessGroup;
+}
+
+/** As `meetRanks`, for those who need the group of all ranks alone. */
+export function rendezvous(options: RendezvousOptions): ProcessGroup {
+  return meetRanks(options).world;
+}
+
 /**
  * Waits until every rank is there and connects them.
  *
  * @throws TrainyardError RENDEZVOUS_FAILED with the ranks that are missing, or the reason why the store cannot
  * be reached
  */
-export function rendezvous(options: RendezvousOptions): ProcessGroup {
-  if (options.worldSize === 1) return new SingleGroup();
+export function meetRanks(options: RendezvousOptions): Ranks {
+  if (options.worldSize === 1) return { world: new SingleGroup(), among: () => new SingleGroup() };
   const deadlineMs = performance.now() + options.timeoutMs;
   const store = openStore(options);
   meet(store, options, deadlineMs);
@@ -44,11 +64,54 @@ export function rendezvous(options: RendezvousOptions): ProcessGroup {
   const { flight = new Flight({ run, rank, worldSize }) } = options;
   const exchange: StoreExchange = (...words) => native.storeExchange(store, ...words);
   flight.connect(new NoticeBoard(exchange, { run, rank, worldSize }, options.storeIsHosted));
-  return new RecordedGroup(connect(store, options, flight), flight);
+  return {
+    world: new RecordedGroup(
+      connect(store, options, flight, () => native.closeStore(store)),
+      flight,
+    ),
+    among(name, members, hosts) {
+      if (members.length === 1) return new SingleGroup();
+      const place = placeAmong(options, name, members, hosts);
+      const label = `${name} (ranks ${members.join(', ')})`;
+      return new RecordedGroup(
+        connect(store, place, flight, () => {}),
+        flight,
+        label,
+      );
+    },
+  };
 }
 
-function connect(store: NativeObject, options: RendezvousOptions, flight: Flight): ProcessGroup {
-  const gloo = connectGloo(store, options, flight);
+/** What a rank says where it connects with some of the others only. */
+function placeAmong(
+  options: RendezvousOptions,
+  name: string,
+  members: readonly number[],
+  hosts: Hosts | undefined,
+): RendezvousOptions {
+  const { exchange, runId, rank, worldSize } = options;
+  const share = members.length / worldSize;
+  return {
+    ...options,
+    rank: members.indexOf(rank),
+    worldSize: members.length,
+    runId: `${runId}/${name}/${members[0]}`,
+    exchange: exchange && {
+      ...exchange,
+      hosts: hosts && hostsAmong(hosts, members),
+      // Of the cores, the others have their share.
+      cores: Math.max(1, Math.floor(exchange.cores * share)),
+    },
+  };
+}
+
+function connect(
+  store: NativeObject,
+  options: RendezvousOptions,
+  flight: Flight,
+  closeStore: () => void,
+): ProcessGroup {
+  const gloo = connectGloo(store, options, flight, closeStore);
   const { exchange } = options;
   if (exchange === undefined) return gloo;
   try {
@@ -61,11 +124,16 @@ function connect(store: NativeObject, options: RendezvousOptions, flight: Flight
   }
 }
 
-function connectGloo(store: NativeObject, options: RendezvousOptions, flight: Flight): GlooGroup {
+function connectGloo(
+  store: NativeObject,
+  options: RendezvousOptions,
+  flight: Flight,
+  closeStore: () => void,
+): GlooGroup {
   const { rank, worldSize, networkInterface, timeoutMs } = options;
   const place = { rank, worldSize, networkInterface, timeoutMs, look: () => flight.look() };
   try {
-    return new GlooGroup(store, `${options.runId}/gloo`, place, () => native.closeStore(store));
+    return new GlooGroup(store, `${options.runId}/gloo`, place, closeStore);
   } catch (error) {
     throw failed(options, 'The ranks met but could not connect to each other.', error, CURE_INTERFACE);
   }

@@ -52,6 +52,14 @@ export function topologyFault(setting: TopologySetting, worldSize: number): stri
   return missing === undefined ? undefined : `rank ${missing} is on no host`;
 }
 
+/** Where some of the ranks are, by their positions among these. */
+export function hostsAmong(hosts: Hosts, members: readonly number[]): Hosts {
+  return hosts
+    .map((ranks) => members.flatMap((member, index) => (ranks.includes(member) ? [index] : [])))
+    .filter(({ length }) => length > 0)
+    .sort(([left = 0], [right = 0]) => left - right);
+}
+
 /** The position among the hosts of the one that a rank is on. */
 export function hostIndex(hosts: Hosts, rank: number): number {
   return hosts.findIndex((ranks) => ranks.includes(rank));

@@ -23,7 +23,7 @@ test('the newest run is reported; older records and other files do not count', (
       group: 'world',
       dtype: 'float32',
       elements: 7,
-      isMessage: false,
+      counted: 'by all',
     });
     writeFlightRecord(folder, recorder.record('collective failed', 'timed out'));
   }

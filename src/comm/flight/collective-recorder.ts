@@ -1,5 +1,5 @@
 import { FingerprintMarks } from './fingerprint-marks.js';
-import type { CollectiveEntry, FlightRecord } from './flight-record.js';
+import { type CollectiveEntry, type FlightRecord, seriesOf } from './flight-record.js';
 import { Ring } from './ring.js';
 
 /** How many collectives a rank remembers. */
@@ -14,8 +14,8 @@ export interface FlightPlace {
 
 /** What is known of a collective when it starts. */
 export type CollectiveCall = Pick<CollectiveEntry, 'operation' | 'group' | 'dtype' | 'elements'> & {
-  /** A message between two ranks has no number among the collectives of all. */
-  readonly isMessage: boolean;
+  /** How it is counted: among the collectives of all ranks, or of its group; a message between two ranks is not. */
+  readonly counted: 'by all' | 'by its group' | 'not';
 };
 
 /** An entry that is still written. */
@@ -27,7 +27,8 @@ export class CollectiveRecorder {
   readonly marks = new FingerprintMarks();
   readonly #place: FlightPlace;
   readonly #ring = new Ring<OpenEntry>(REMEMBERED);
-  #sequence = 0;
+  /** How many there were so far, by what they are counted among. */
+  readonly #counts = new Map<string, number>();
   #instruction = '';
   #exposedMs = 0;
 
@@ -59,9 +60,9 @@ export class CollectiveRecorder {
     this.#instruction = instruction;
   }
 
-  start({ isMessage, operation, group, dtype, elements }: CollectiveCall): OpenEntry {
+  start({ counted, operation, group, dtype, elements }: CollectiveCall): OpenEntry {
     const entry: OpenEntry = {
-      sequence: isMessage ? null : ++this.#sequence,
+      sequence: counted === 'not' ? null : this.#next(seriesOf({ group })),
       operation,
       group,
       dtype,
@@ -72,8 +73,14 @@ export class CollectiveRecorder {
       ended: null,
     };
     this.#ring.push(entry);
-    if (!isMessage) this.marks.add(entry);
+    if (counted === 'by all') this.marks.add(entry);
     return entry;
+  }
+
+  #next(series: string): number {
+    const sequence = (this.#counts.get(series) ?? 0) + 1;
+    this.#counts.set(series, sequence);
+    return sequence;
   }
 
   /** @param most how many collectives it tells of */

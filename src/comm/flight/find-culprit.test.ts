@@ -141,6 +141,41 @@ test('a rank that failed by itself is the cause, whatever the others say', () =>
   );
 });
 
+test('where two wait for each other in a group of their own, the one that did not come is named, and not both', () => {
+  const pairs = fc.record({ done: fc.integer({ min: 2, max: 9 }), culprit: fc.nat(3) });
+  fc.assert(
+    fc.property(pairs, ({ done, culprit }) => {
+      const records = [0, 1, 2, 3].map((rank) => {
+        const group = rank < 2 ? 'tensor (ranks 0, 1)' : 'tensor (ranks 2, 3)';
+        const isStuck = Math.floor(rank / 2) === Math.floor(culprit / 2);
+        const inPair = Array.from({ length: rank === culprit ? done - 1 : done }, (_, index) => ({
+          ...entryOf(index + 1, 'allReduce (sum)', 4, index),
+          group,
+        }));
+        const inWorld = isStuck ? [] : [entryOf(1, 'allGather', 5, done)];
+        return recordOf(rank, 4, openLast([...inPair, ...inWorld]));
+      });
+      const found = findCulprit(records, 4);
+      assertKind(found, 'behind');
+      assert.deepEqual([found.ranks, found.awaited.sequence], [[culprit], done]);
+    }),
+  );
+});
+
+test('groups of some ranks are counted apart', () => {
+  const records = [0, 1, 2, 3].map((rank) => {
+    const mine = (group: string, elements: number) => ({
+      ...entryOf(1, 'allReduce (sum)', elements, 0),
+      group,
+    });
+    const pair = rank < 2 ? mine('tensor (ranks 0, 1)', 3) : mine('tensor (ranks 2, 3)', rank === 3 ? 6 : 5);
+    return recordOf(rank, 4, [pair, entryOf(1, 'barrier', 0, 1)]);
+  });
+  const found = findCulprit(records, 4);
+  assertKind(found, 'mismatch');
+  assert.deepEqual(found.ranks, [2, 3]);
+});
+
 test('the order of the records does not matter', () => {
   fc.assert(
     fc.property(worlds, ({ records, worldSize, culprit, last }) => {

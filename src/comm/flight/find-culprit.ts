@@ -1,4 +1,4 @@
-import { type CollectiveEntry, type FlightRecord, fingerprintOf } from './flight-record.js';
+import { type CollectiveEntry, type FlightRecord, fingerprintOf, seriesOf, WORLD } from './flight-record.js';
 
 /** Ranks that say the same of a collective. */
 export interface Side {
@@ -64,32 +64,34 @@ function findFailed(records: readonly FlightRecord[]): Culprit | undefined {
   return first && { kind: 'failed', ranks: [first.rank], reason: first.reason };
 }
 
-/** The first collective, by its number, of which two ranks say different things. */
+/** The first collective, by its number in its series, of which two ranks say different things. */
 export function findMismatch(
   records: readonly FlightRecord[],
 ): Extract<Culprit, { kind: 'mismatch' }> | undefined {
-  const bySequence = new Map<number, Map<string, Side>>();
+  const found = new Map<string, { readonly sequence: number; readonly sides: Map<string, Side> }>();
   const inOrder = [...records].sort((left, right) => left.rank - right.rank);
   for (const { rank, collectives } of inOrder) {
     for (const collective of collectives) {
       if (collective.sequence === null) continue;
-      const sides = bySequence.get(collective.sequence) ?? new Map<string, Side>();
+      const { sequence } = collective;
+      const key = `${seriesOf(collective)} ${sequence}`;
+      const { sides } = found.get(key) ?? { sides: new Map<string, Side>() };
       const fingerprint = fingerprintOf(collective);
       const ranks = [...(sides.get(fingerprint)?.ranks ?? []), rank];
       sides.set(fingerprint, { ranks, collective: sides.get(fingerprint)?.collective ?? collective });
-      bySequence.set(collective.sequence, sides);
+      found.set(key, { sequence, sides });
     }
   }
-  const [first] = [...bySequence]
-    .filter(([, sides]) => sides.size > 1)
-    .sort(([left], [right]) => left - right);
+  const [first] = [...found.values()]
+    .filter(({ sides }) => sides.size > 1)
+    .sort((left, right) => left.sequence - right.sequence);
   if (first === undefined) return undefined;
-  const sides = [...first[1].values()].sort((left, right) => right.ranks.length - left.ranks.length);
+  const sides = [...first.sides.values()].sort((left, right) => right.ranks.length - left.ranks.length);
   const most = sides[0]?.ranks.length ?? 0;
   const fewer = sides.filter(({ ranks }) => ranks.length < most);
   const isClear = fewer.length === sides.length - 1;
   const ranks = (isClear ? fewer : sides).flatMap((side) => side.ranks);
-  return { kind: 'mismatch', ranks: ranks.sort(byNumber), sequence: first[0], sides };
+  return { kind: 'mismatch', ranks: ranks.sort(byNumber), sequence: first.sequence, sides };
 }
 
 function findSilent(records: readonly FlightRecord[], worldSize: number): Culprit | undefined {
@@ -100,7 +102,33 @@ function findSilent(records: readonly FlightRecord[], worldSize: number): Culpri
   return { kind: 'silent', ranks, ...(awaited && { awaited }) };
 }
 
+/** In the groups of some ranks first: those wait for one of them, and all others for these. */
 function findBehind(records: readonly FlightRecord[]): Culprit | undefined {
+  const all = new Set(
+    records
+      .flatMap(({ collectives }) => collectives)
+      .filter(isCounted)
+      .map(seriesOf),
+  );
+  const series = [...all].filter((each) => each !== WORLD);
+  for (const each of [...series, WORLD]) {
+    const found = findBehindIn(records.flatMap((record) => only(record, each)));
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
+/** What a record says of one series, if it does; of that of all ranks it always says something. */
+function only(record: FlightRecord, series: string): readonly FlightRecord[] {
+  const collectives = record.collectives.filter((each) => isCounted(each) && seriesOf(each) === series);
+  return collectives.length > 0 || series === WORLD ? [{ ...record, collectives }] : [];
+}
+
+function isCounted({ sequence }: CollectiveEntry): boolean {
+  return sequence !== null;
+}
+
+function findBehindIn(records: readonly FlightRecord[]): Culprit | undefined {
   const least = Math.min(...records.map(lastSequence));
   // The next one as a rule; where records no longer reach back so far, the first that they tell of.
   const later = records
@@ -122,7 +150,8 @@ function findBehind(records: readonly FlightRecord[]): Culprit | undefined {
 /** Clocks of several hosts differ, by milliseconds where they are kept: shorter delays say nothing. */
 const LEAST_DELAY_MS = 100;
 
-function findLate(records: readonly FlightRecord[]): Culprit | undefined {
+function findLate(all: readonly FlightRecord[]): Culprit | undefined {
+  const records = all.flatMap((record) => only(record, WORLD));
   const arrivals = records.flatMap((record) => {
     const collective = record.collectives.find(({ sequence }) => sequence === lastSequence(record));
     return collective === undefined ? [] : [{ rank: record.rank, collective }];

@@ -27,10 +27,16 @@ test('a ring keeps the newest, in their order', () => {
 
 test('a recorder numbers collectives, remembers a thousand, and gives messages no number', () => {
   const recorder = new CollectiveRecorder({ run: 'a', rank: 1, worldSize: 2 });
-  const call = { operation: 'allGather', group: 'world', dtype: 'float32', elements: 3, isMessage: false };
+  const call = {
+    operation: 'allGather',
+    group: 'world',
+    dtype: 'float32',
+    elements: 3,
+    counted: 'by all' as const,
+  };
   for (let count = 0; count < 1500; count += 1) recorder.start(call);
   recorder.enter('step 2, clip');
-  recorder.start({ ...call, isMessage: true });
+  recorder.start({ ...call, counted: 'not' });
   const { collectives } = recorder.record('waiting', '');
   assert.equal(collectives.length, 1000);
   assert.equal(collectives[0]?.sequence, 502);
@@ -44,7 +50,7 @@ test('a recorder numbers collectives, remembers a thousand, and gives messages n
 test('what is written can be read, over what was there, and leaves nothing else', () => {
   const folder = join(root, 'a/b');
   const recorder = new CollectiveRecorder({ run: 'a', rank: 1, worldSize: 2 });
-  recorder.start({ operation: 'barrier', group: 'world', dtype: '', elements: 0, isMessage: false });
+  recorder.start({ operation: 'barrier', group: 'world', dtype: '', elements: 0, counted: 'by all' });
   for (const reason of ['first', 'second']) writeFlightRecord(folder, recorder.record('failed', reason));
   assert.deepEqual(readdirSync(folder), ['rank-1.json']);
   assert.equal(readFlightFolder(folder).records[0]?.reason, 'second');

@@ -2,11 +2,11 @@ import { z } from 'zod';
 
 /** One collective or message of a rank, with times in milliseconds since the epoch. */
 const entrySchema = z.strictObject({
-  /** The how manieth collective of this rank; null for a message between two ranks, which only those two count. */
+  /** The how manieth collective of its series (`seriesOf`); null for a message between two ranks, which only those two count. */
   sequence: z.int().min(1).nullable(),
   /** Such as "allReduce (sum)" or "broadcast from rank 0". */
   operation: z.string().max(200),
-  /** Which of the run's groups: "world", or the one with another deadline. */
+  /** Which of the run's groups: "world", or the one with another deadline; "tensor (ranks 0, 1)". */
   group: z.string().max(200),
   dtype: z.string().max(40),
   elements: z.int().min(0),
@@ -56,6 +56,14 @@ export function parseFlightRecord(text: string): FlightRecord | string {
   return data.rank < data.world_size ? data : `there is no rank ${data.rank} of ${data.world_size}`;
 }
 
+/** What a rank calls its group of all ranks with the usual deadline; others of all ranks begin with it. */
+export const WORLD = 'world';
+
+/** What a collective is counted in: all those of all ranks together, or those of one group of some of them. */
+export function seriesOf({ group }: Pick<CollectiveEntry, 'group'>): string {
+  return group.startsWith(WORLD) ? WORLD : group;
+}
+
 /** Two ranks in one collective say the same of it. */
 export function fingerprintOf(entry: CollectiveEntry): string {
   return JSON.stringify([entry.operation, entry.group, entry.dtype, entry.elements, entry.instruction]);
@@ -68,9 +76,11 @@ export function describeEntry({
   elements,
   sequence,
   instruction,
+  group,
 }: CollectiveEntry): string {
   const of = dtype === '' ? '' : ` of ${dtype} × ${elements}`;
-  const number = sequence === null ? [] : [`collective ${sequence}`];
+  const series = seriesOf({ group }) === WORLD ? '' : ` of ${group}`;
+  const number = sequence === null ? [] : [`collective ${sequence}${series}`];
   const place = [...number, ...(instruction === '' ? [] : [instruction])].join(': ');
   return `${operation}${of}${place === '' ? '' : ` (${place})`}`;
 }

@@ -2,11 +2,9 @@ import type { DType } from '../../tensor/dtype.js';
 import type { Tensor } from '../../tensor/tensor.js';
 import type { OpenEntry } from '../flight/collective-recorder.js';
 import type { Flight } from '../flight/flight.js';
+import { seriesOf, WORLD } from '../flight/flight-record.js';
 import type { ProcessGroup, Reduction } from '../process-group.js';
 import type { Work } from '../work.js';
-
-/** What a rank calls its group of all ranks with the usual deadline. */
-const WORLD = 'world';
 
 /** A group whose operations are numbered, timed and remembered, and explained when they fail. */
 export class RecordedGroup implements ProcessGroup {
@@ -85,11 +83,11 @@ export class RecordedGroup implements ProcessGroup {
     const meeting = this.#begin(`meet for a deadline of ${seconds} s`);
     meeting.wait_began = meeting.started;
     const group = this.#explained(meeting, () => {
-      this.#flight.compare();
+      this.#compare();
       return this.#group.withDeadline(timeoutMs);
     });
     meeting.ended = Date.now();
-    return new RecordedGroup(group, this.#flight, `${WORLD}, ${seconds} s`);
+    return new RecordedGroup(group, this.#flight, `${this.#name}, ${seconds} s`);
   }
 
   /** @throws TrainyardError COLLECTIVE_FAILED where ranks turn out to have been in different collectives; it is closed then too */
@@ -106,7 +104,7 @@ export class RecordedGroup implements ProcessGroup {
   #record(operation: string, tensor: Tensor | undefined, start: () => Work, isMessage = false): Work {
     const entry = this.#begin(operation, tensor, isMessage);
     const work = this.#explained(entry, () => {
-      if (!isMessage) this.#flight.compare();
+      if (!isMessage) this.#compare();
       return start();
     });
     return {
@@ -125,8 +123,17 @@ export class RecordedGroup implements ProcessGroup {
       group: this.#name,
       dtype: tensor?.dtype ?? '',
       elements: tensor?.elements ?? 0,
-      isMessage,
+      counted: isMessage ? 'not' : this.#isWorld ? 'by all' : 'by its group',
     });
+  }
+
+  get #isWorld(): boolean {
+    return seriesOf({ group: this.#name }) === WORLD;
+  }
+
+  /** What all ranks do together they compare now and then; what some do, they see when it takes long. */
+  #compare(): void {
+    if (this.#isWorld) this.#flight.compare();
   }
 
   #explained<Result>(entry: OpenEntry, body: () => Result): Result {

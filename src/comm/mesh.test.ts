@@ -1,0 +1,45 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { axisRanks, MESH_AXES, meshOf, placeOf, rankAt } from './mesh.js';
+
+const sizes = fc.record({
+  pipeline: fc.integer({ min: 1, max: 5 }),
+  data: fc.integer({ min: 1, max: 5 }),
+  tensor: fc.integer({ min: 1, max: 5 }),
+});
+
+test('every rank has a place of its own', () => {
+  fc.assert(
+    fc.property(sizes, (size) => {
+      const worldSize = size.pipeline * size.data * size.tensor;
+      const mesh = meshOf(size, worldSize);
+      assert.deepEqual(mesh, { ...size });
+      for (let rank = 0; rank < worldSize; rank += 1) {
+        const place = placeOf(mesh, rank);
+        assert.equal(rankAt(mesh, place), rank);
+        for (const axis of MESH_AXES) assert(place[axis] >= 0 && place[axis] < mesh[axis]);
+      }
+    }),
+  );
+});
+
+test('along every axis the ranks fall into groups', () => {
+  fc.assert(
+    fc.property(sizes, fc.constantFrom(...MESH_AXES), (mesh, axis) => {
+      const worldSize = mesh.pipeline * mesh.data * mesh.tensor;
+      for (let rank = 0; rank < worldSize; rank += 1) {
+        const ranks = axisRanks(mesh, rank, axis);
+        assert.equal(ranks[placeOf(mesh, rank)[axis]], rank);
+        for (const other of ranks) assert.deepEqual(axisRanks(mesh, other, axis), ranks);
+      }
+    }),
+  );
+});
+
+test('tensor ranks are nearest, stages farthest', () => {
+  const mesh = meshOf({ pipeline: 2, tensor: 2 }, 8);
+  assert.deepEqual(axisRanks(mesh, 5, 'tensor'), [4, 5]);
+  assert.deepEqual(axisRanks(mesh, 5, 'data'), [5, 7]);
+  assert.deepEqual(axisRanks(mesh, 5, 'pipeline'), [1, 5]);
+});

@@ -1,0 +1,39 @@
+/**
+ * The axes along which ranks divide the work: stages of the model, parts of the batch, parts of every layer. In this
+ * order: ranks that follow one another share a tensor group, which talks most.
+ */
+export const MESH_AXES = ['pipeline', 'data', 'tensor'] as const;
+
+export type MeshAxis = (typeof MESH_AXES)[number];
+
+/** How many ranks there are along each axis; their product is the world size. Also a place in it, from 0. */
+export type Mesh = Readonly<Record<MeshAxis, number>>;
+
+/** Along the data axis lies what the other two leave. */
+export function meshOf(
+  { pipeline, tensor }: { readonly pipeline: number; readonly tensor: number },
+  worldSize: number,
+): Mesh {
+  return { pipeline, data: worldSize / (pipeline * tensor), tensor };
+}
+
+/** Where a rank is along each axis. */
+export function placeOf(mesh: Mesh, rank: number): Mesh {
+  const { data, tensor } = mesh;
+  return {
+    pipeline: Math.floor(rank / (data * tensor)),
+    data: Math.floor(rank / tensor) % data,
+    tensor: rank % tensor,
+  };
+}
+
+/** The rank at a place. */
+export function rankAt({ data, tensor }: Mesh, place: Mesh): number {
+  return (place.pipeline * data + place.data) * tensor + place.tensor;
+}
+
+/** The ranks that differ from this one along one axis alone, itself included, in the order of the axis. */
+export function axisRanks(mesh: Mesh, rank: number, axis: MeshAxis): readonly number[] {
+  const place = placeOf(mesh, rank);
+  return Array.from({ length: mesh[axis] }, (_, index) => rankAt(mesh, { ...place, [axis]: index }));
+}
