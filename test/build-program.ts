@@ -9,7 +9,7 @@ import { openModel } from '../src/engine/model-source.js';
 import { planFlatLayout } from '../src/nn/flat-layout.js';
 import { allocatedBytes, peakAllocatedBytes, resetPeakAllocatedBytes } from '../src/tensor/memory.js';
 import { scope } from '../src/tensor/tensor.js';
-import type { RankPlace } from './rank-world.js';
+import { type RankPlace, worldOf } from './rank-world.js';
 
 /**
  * One rank of the tests of building a model: its arguments are CONFIG. Allocates and fills
@@ -44,7 +44,7 @@ export function run(place: RankPlace, [configText = '{}']: readonly string[]): u
     source,
     layout,
     sharding,
-    world: { group, device: 'cpu' },
+    world: worldOf(group),
     dtype: 'float32',
     seed: config.seed,
     sequenceLength: 8,

@@ -5,7 +5,7 @@ import { buildEngine } from '../src/engine/initialize.js';
 import { openModel } from '../src/engine/model-source.js';
 import { allocatedBytes } from '../src/tensor/memory.js';
 import { keptOpen } from './kept-open.js';
-import { joinAsRank, type RankPlace } from './rank-world.js';
+import { joinAsRank, type RankPlace, worldOf } from './rank-world.js';
 
 /**
  * One rank of the tests of kept inputs in host memory: its arguments are CONFIGS.
@@ -28,7 +28,7 @@ export function run(place: RankPlace, [configsText = '[]']: readonly string[]): 
     const engine = buildEngine({
       config: { ...config, device: 'cpu' },
       source,
-      world: { group: keptOpen(group), device: 'cpu' },
+      world: worldOf(keptOpen(group)),
     });
     const rows = config.train_micro_batch_size_per_gpu * config.gradient_accumulation_steps;
     const length = config.data.sequence_length ?? 0;

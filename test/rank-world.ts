@@ -1,3 +1,5 @@
+import { SingleGroup } from '../src/comm/process-group/single.js';
+import type { ProcessGroup } from '../src/comm/process-group.js';
 import type { ResolvedConfig } from '../src/engine/config.js';
 import { joinWorld, type World } from '../src/engine/initialize.js';
 import type { RankEnvironment } from '../src/launch/environment.js';
@@ -20,6 +22,12 @@ export function joinAsRank(
   ranksPerHost = place.worldSize,
 ): World {
   return joinWorld(config, environmentOf(place, ranksPerHost));
+}
+
+/** A world in which every rank has the whole model. */
+export function worldOf(group: ProcessGroup): World {
+  const axes = { pipeline: new SingleGroup(), data: group, tensor: new SingleGroup() };
+  return { group, mesh: { pipeline: 1, data: group.worldSize, tensor: 1 }, axes, device: 'cpu' };
 }
 
 /** What a launcher would have said to this rank. */

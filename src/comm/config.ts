@@ -7,6 +7,13 @@ export const meshSchema = z
   .strictObject({
     pipeline: positiveInteger().default(1).describe('Pipeline stages.'),
     tensor: positiveInteger().default(1).describe('Ranks that share each layer (tensor parallelism).'),
+    sequence_parallel: z
+      .boolean()
+      .default(false)
+      .describe(
+        'Between the matrices of a layer each of its ranks keeps only its part of the positions: the same bytes ' +
+          'travel, and activations take less memory. The sequence length has to be a multiple of `tensor`.',
+      ),
   })
   .prefault({})
   .describe('The layout of the ranks; data parallelism takes world size / (pipeline × tensor).');

@@ -115,7 +115,9 @@ function connect(
   const { exchange } = options;
   if (exchange === undefined) return gloo;
   try {
-    return connectExchange(store, `${options.runId}/exchange`, { ...options, ...exchange }, gloo);
+    const { runId, rank, worldSize, timeoutMs } = options;
+    const place = { ...exchange, rank, worldSize, timeoutMs };
+    return connectExchange(store, `${runId}/exchange`, place, gloo);
   } catch (error) {
     gloo.close();
     if (error instanceof TrainyardError && OWN_CODES.includes(error.code)) throw error;

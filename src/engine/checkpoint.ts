@@ -1,7 +1,6 @@
 import { TrainyardError } from '../base/errors.js';
 import type { JsonValue } from '../base/json-document.js';
 import type { ProcessGroup } from '../comm/process-group.js';
-import type { FlatSlot } from '../nn/flat-layout.js';
 import type { OptimizerGroup } from '../optim/optimizer-group.js';
 import { type LoadedCheckpoint, loadCheckpoint, saveCheckpoint } from '../store/checkpoint.js';
 import type { Device } from '../tensor/dtype.js';
@@ -18,7 +17,7 @@ import {
 import { storedSource } from './fill-parameters.js';
 import { gatherBytes } from './gather-bytes.js';
 import { demandSameRun, identityToSave, type RunIdentity } from './run-identity.js';
-import type { TrainingMemory } from './training-memory.js';
+import type { LogicalParameter, TrainingMemory } from './training-memory.js';
 
 /** What a checkpoint saves and restores on one rank. */
 export interface TrainingState {
@@ -62,7 +61,7 @@ export function saveTrainingState(
     shape: slot.shape,
     read: () => memory.read(slot, slices),
   }));
-  if (state.errors !== undefined) tensors.push(...errorTensors(state.errors, trainedSlots(state)));
+  if (state.errors !== undefined) tensors.push(...errorTensors(state.errors, ownSlots(state)));
   const folder = collectTensors(state.group, tensors, (sources) =>
     saveCheckpoint(directory, {
       state: {
@@ -98,7 +97,7 @@ export function loadTrainingState(directory: string, state: TrainingState): Rest
   for (const { name, slot, slices } of tensors) {
     state.memory.fill(slot, storedSource(checkpoint.read(name)), slices);
   }
-  const notes = loadErrors(checkpoint, state.errors, trainedSlots(state));
+  const notes = loadErrors(checkpoint, state.errors, ownSlots(state));
   const random = checkpoint.state.random[randomName(state.group.rank)];
   if (random !== undefined) setRandomState(random, state.device);
   return { ...checkpoint, notes };
@@ -137,7 +136,7 @@ function otherTensors({ tag }: LoadedCheckpoint, expected: string, got: string):
 
 interface LogicalTensor {
   readonly name: string;
-  readonly slot: FlatSlot;
+  readonly slot: LogicalParameter;
   /** This rank's part of it and of all that is laid out with it. */
   readonly slices: readonly Tensor[];
 }
@@ -156,8 +155,13 @@ function logicalTensors(state: TrainingState): readonly LogicalTensor[] {
   return [...values, ...moments];
 }
 
-function trainedSlots({ memory }: TrainingState): readonly FlatSlot[] {
+function trainedSlots({ memory }: TrainingState): readonly LogicalParameter[] {
   return memory.slots.filter(({ trainable }) => trainable);
+}
+
+/** Messages with errors that are kept are those of ranks with the whole model. */
+function ownSlots({ memory }: TrainingState): TrainingMemory['ownSlots'] {
+  return memory.ownSlots.filter(({ trainable }) => trainable);
 }
 
 function randomName(rank: number): string {

@@ -45,7 +45,7 @@ const worlds = fc
       mostLiveElements: 1,
     };
     const inputs: Omit<ProgramInputs, 'rank'> = {
-      worldSize: random.worldSize,
+      mesh: { pipeline: 1, data: random.worldSize, tensor: 1 },
       goal: 'update',
       microBatches: random.microBatches,
       blocks: blocks.map(({ name }) => ({ name, activationBytes: 100, outputBytes: 10 })),

@@ -63,7 +63,7 @@ const worlds = fc
     const layout = planFlatLayout(blocks, (name) => frozen.has(name.split('.')[0] ?? ''), random.worldSize);
     const { stage, compression } = random;
     const inputs: Omit<ProgramInputs, 'rank'> = {
-      worldSize: random.worldSize,
+      mesh: { pipeline: 1, data: random.worldSize, tensor: 1 },
       goal: random.goal,
       microBatches: random.microBatches,
       blocks: blocks.map(({ name }, index) => ({ name, activationBytes: 100 + index, outputBytes: 10 })),

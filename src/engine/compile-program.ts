@@ -1,11 +1,13 @@
 import type { ActiveCompression } from '../comm/config.js';
+import { axisRanks, type Mesh } from '../comm/mesh.js';
 import type { FlatLayout } from '../nn/flat-layout.js';
 import type { Precision } from '../precision/config.js';
 import { mixedPrecision } from '../precision/mixed-precision.js';
 import { offloadKeptInputs } from '../recompute/offload-kept-inputs.js';
 import { recomputeBlocks } from '../recompute/recompute-blocks.js';
 import { type ScheduleOptions, schedule } from '../step/passes/schedule.js';
-import type { Pass, Program, ProgramBlock } from '../step/program.js';
+import type { Groups, Pass, Program, ProgramBlock } from '../step/program.js';
+import { completeGradients } from '../tensor-parallel/complete-gradients.js';
 import { type CompressReductionsOptions, compressReductions } from '../zero/compress-reductions.js';
 import {
   type ExchangeMomentumOptions,
@@ -24,7 +26,8 @@ import { type ShardStateOptions, shardState } from '../zero/shard-state.js';
 /** Everything that decides what a rank's step program looks like, as plain data. */
 export interface ProgramInputs {
   readonly rank: number;
-  readonly worldSize: number;
+  /** The ranks along each axis, all together the world. */
+  readonly mesh: Mesh;
   readonly goal: Program['goal'];
   readonly microBatches: number;
   /** One per block of the model, in order. */
@@ -74,6 +77,7 @@ export function compileProgram(inputs: ProgramInputs): Program {
     schedule(inputs.schedule),
     recomputeBlocks(inputs.recomputed),
     ...(inputs.keptInputs === 'host' ? [offloadKeptInputs] : []),
+    completeGradients(inputs.layout),
     ...dataParallelPasses(inputs),
     mixedPrecision(inputs.precision),
     keepErrors(),
@@ -133,7 +137,7 @@ function emptyProgram(inputs: ProgramInputs): Program {
   const { layout } = inputs;
   return {
     rank: inputs.rank,
-    worldSize: inputs.worldSize,
+    worldSize: inputs.mesh.pipeline * inputs.mesh.data * inputs.mesh.tensor,
     goal: inputs.goal,
     features: [],
     microBatches: inputs.microBatches,
@@ -145,9 +149,17 @@ function emptyProgram(inputs: ProgramInputs): Program {
     constantBytes: inputs.constantBytes ?? 0,
     readsInPlace: inputs.readsInPlace ?? false,
     hostIsApart: inputs.hostIsApart ?? false,
-    groups: { data: Array.from({ length: inputs.worldSize }, (_, rank) => rank) },
+    groups: groupsOf(inputs),
     ...(inputs.hosts && { hosts: inputs.hosts }),
     buckets: [],
     instructions: [],
+  };
+}
+
+/** Of the axes, those that have more than one rank. */
+function groupsOf({ mesh, rank }: ProgramInputs): Groups {
+  return {
+    data: axisRanks(mesh, rank, 'data'),
+    ...(mesh.tensor > 1 && { tensor: axisRanks(mesh, rank, 'tensor') }),
   };
 }

@@ -1,5 +1,6 @@
 import { invariant, TrainyardError } from '../base/errors.js';
 import { type ActiveCompression, completeCompression } from '../comm/config.js';
+import type { Mesh } from '../comm/mesh.js';
 import type { Model } from '../nn/block.js';
 import type { FlatLayout } from '../nn/flat-layout.js';
 import { optimizerStateCount } from '../optim/optimizer.js';
@@ -70,7 +71,8 @@ export function compileStep(step: StepToCompile): CompiledStep {
       compile: (blocks) => compileForRank(step, costs, blocks, 0),
       forwardTimes: measured?.map(({ forwardMs }) => forwardMs),
     });
-  const programs = Array.from({ length: config.data_parallel_size }, (_, rank) =>
+  const { pipeline, data, tensor } = meshOfConfig(config);
+  const programs = Array.from({ length: pipeline * data * tensor }, (_, rank) =>
     compileForRank(step, costs, recomputed, rank),
   );
   const reports = checkPrograms(programs);
@@ -142,7 +144,7 @@ function compileForRank(
   const compression = completeCompression(config.communication.compression);
   return compileProgram({
     rank,
-    worldSize: config.data_parallel_size,
+    mesh: meshOfConfig(config),
     goal,
     microBatches: config.gradient_accumulation_steps,
     blocks: model.blocks.map(({ name }, index) => {
@@ -181,6 +183,11 @@ function compileForRank(
     ...(hosts && { hosts }),
     precision: precisionOf(config),
   });
+}
+
+/** The ranks along each axis. */
+function meshOfConfig({ mesh, data_parallel_size: data }: ResolvedConfig): Mesh {
+  return { pipeline: mesh.pipeline, data, tensor: mesh.tensor };
 }
 
 function zeroOptions(

@@ -3,7 +3,9 @@ import { planFlatLayout } from '../nn/flat-layout.js';
 import { printProgram, printReport, programToJson } from '../step/print.js';
 import { compileStep, defaultSequenceLength } from './compile-step.js';
 import { loadConfig, type ResolvedConfig } from './config.js';
+import { loneAxis } from './group-axis.js';
 import { severalEqualHosts } from './hosts.js';
+import { localModel } from './local-model.js';
 import { openModel } from './model-source.js';
 
 export interface DescribeOptions {
@@ -34,7 +36,8 @@ export function describeProgram({
   rank,
 }: DescribeOptions): ProgramDescription {
   const { config } = loadConfig(configPath, overrides, { worldSize, requires: ['model'] });
-  const { model } = openModel(config);
+  const { tensor, sequence_parallel: sequence } = config.mesh;
+  const model = localModel(openModel(config), config, tensor === 1 ? undefined : loneAxis(tensor, sequence));
   const { topology } = config.communication;
   const hosts = topology && severalEqualHosts(hostsOf(topology, worldSize));
   const { programs, reports } = compileStep({

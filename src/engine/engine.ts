@@ -2,8 +2,7 @@ import type { Flight } from '../comm/flight/flight.js';
 import type { ProcessGroup } from '../comm/process-group.js';
 import type { MicroBatchData } from '../data/batch-source.js';
 import type { Tokenizer } from '../data/tokenizer.js';
-import type { BlockParameters } from '../nn/block.js';
-import type { FlatSlot } from '../nn/flat-layout.js';
+import type { BlockParameters, Model } from '../nn/block.js';
 import type { Schedule } from '../optim/lr-schedules.js';
 import type { OptimizerGroup } from '../optim/optimizer-group.js';
 import type { MemoryPeak } from '../step/checker/data-flow.js';
@@ -32,11 +31,12 @@ import { gatherNumbers } from './gather-bytes.js';
 import { gatherTimeline } from './gather-timeline.js';
 import { GatheredParameters } from './gathered-parameters.js';
 import type { RunLossScaling } from './loss-scaling.js';
+import { closeMesh, type MeshGroups } from './mesh-groups.js';
 import type { ModelSource } from './model-source.js';
 import type { RunIdentity } from './run-identity.js';
 import { saveModel } from './save-model.js';
 import type { StepPrograms } from './step-programs.js';
-import type { TrainingMemory } from './training-memory.js';
+import type { LogicalParameter, TrainingMemory } from './training-memory.js';
 import { TrainingProgress } from './training-progress.js';
 
 /** What one training step did, the same on every rank. */
@@ -69,6 +69,8 @@ export interface StepResult {
 export interface EngineParts {
   readonly config: ResolvedConfig;
   readonly source: ModelSource;
+  /** What this rank computes of the source's model. */
+  readonly model: Model;
   readonly programs: StepPrograms;
   readonly memory: TrainingMemory;
   readonly optimizer: OptimizerGroup;
@@ -76,7 +78,9 @@ export interface EngineParts {
   readonly errors?: TrainingErrors;
   readonly schedule: Schedule;
   readonly lossScaling: RunLossScaling;
+  /** All ranks. */
   readonly group: ProcessGroup;
+  readonly axes: MeshGroups;
   /** Remembers collectives, and has to know which instruction starts them. */
   readonly flight?: Flight | undefined;
   readonly device: Device;
@@ -173,8 +177,8 @@ export class Engine {
    * @throws TrainyardError CONFIG_INVALID without `data`; DATA_UNREADABLE, DATA_INVALID, TOKENIZER_INVALID.
    */
   openData(): Promise<EngineData> {
-    const { config, source, group } = this.#parts;
-    return openEngineData(config, source, group);
+    const { config, source, axes } = this.#parts;
+    return openEngineData(config, source, axes.data);
   }
 
   /**
@@ -192,7 +196,7 @@ export class Engine {
 
   /** As `trainBatch`, with each micro-batch made when its turn comes: `trainStep(data.batch(engine.steps))`. */
   trainStep(microBatch: (micro: number) => MicroBatchData, options: StepOptions = {}): StepResult {
-    const { programs, memory, optimizer, errors, schedule, lossScaling, group, flight, device, source } =
+    const { programs, memory, optimizer, errors, schedule, lossScaling, axes, flight, device, model } =
       this.#parts;
     this.#gathered.demandClosed('A training step');
     const step = this.steps + 1;
@@ -204,9 +208,10 @@ export class Engine {
     programs.turnTo(updates);
     const { learningRate, momentum } = schedule.at(updates);
     const resources = {
-      blocks: source.model.blocks,
+      blocks: model.blocks,
       ...memory.resources,
-      group,
+      group: axes.data,
+      tensor: axes.tensor,
       optimizer,
       ...(errors && { errors }),
       ...(optimizer.momentum && { momentum: optimizer.momentum }),
@@ -307,7 +312,7 @@ export class Engine {
   }
 
   #state(): TrainingState {
-    const { memory, optimizer, errors, programs, group, device, config, identity } = this.#parts;
+    const { memory, optimizer, errors, programs, group, axes, device, config, identity } = this.#parts;
     const { seed, train_batch_size: batchSize } = config;
     const extra = this.#progress.toSave();
     return {
@@ -319,7 +324,7 @@ export class Engine {
       seed,
       batchSize,
       extra,
-      ...(errors && { errors: { errors, programs: programs.programs, group } }),
+      ...(errors && { errors: { errors, programs: programs.programs, group: axes.data } }),
     };
   }
 
@@ -349,11 +354,12 @@ export class Engine {
 
   /** Leaves the other ranks and frees the memory. */
   close(): void {
-    const { group, memory, optimizer, errors, source } = this.#parts;
-    group.close();
+    const { group, axes, memory, optimizer, errors, source, model } = this.#parts;
+    closeMesh(group, axes);
     optimizer.dispose();
     errors?.dispose();
     memory.dispose();
+    model.dispose?.();
     source.model.dispose?.();
   }
 
@@ -363,6 +369,6 @@ export class Engine {
   }
 }
 
-function countElements(slots: readonly FlatSlot[]): number {
+function countElements(slots: readonly Pick<LogicalParameter, 'elements'>[]): number {
   return slots.reduce((sum, { elements }) => sum + elements, 0);
 }

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { SingleGroup } from '../comm/process-group/single.js';
 import type { ProcessGroup } from '../comm/process-group.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { regularHosts } from './hosts.js';
+import { hostsOfRanks } from './hosts.js';
 
 /** A rank among others, of which it hears what it says itself but for the name of the host. */
 function groupOf(names: readonly string[], own: string): ProcessGroup {
@@ -26,9 +26,9 @@ function groupOf(names: readonly string[], own: string): ProcessGroup {
 test('ranks share a host as their launchers say, one after the other or not', () => {
   const names = ['a', 'b', 'a', 'b'];
   const place = { hostName: 'a', localWorldSize: 2 };
-  assert.deepEqual(regularHosts(groupOf(names, 'a'), place, undefined), [
+  assert.deepEqual(hostsOfRanks(groupOf(names, 'a'), place, undefined), [
     [0, 2],
     [1, 3],
   ]);
-  assert.equal(regularHosts(groupOf(['a', 'a', 'b', 'a'], 'a'), place, undefined), undefined);
+  assert.equal(hostsOfRanks(groupOf(['a', 'a', 'b', 'a'], 'a'), place, undefined), undefined);
 });

@@ -6,23 +6,23 @@ import type { ResolvedConfig } from './config.js';
 import { gatherText } from './gather-bytes.js';
 
 /**
- * The ranks of each host, where there are several with equally many; else undefined. Every rank must call it.
+ * The ranks of each host. Every rank must call it.
  *
  * @param place what the launcher says of this rank
  * @param topology what the configuration says instead
  */
-export function regularHosts(
+export function hostsOfRanks(
   group: ProcessGroup,
   { hostName, localWorldSize }: Pick<RankEnvironment, 'hostName' | 'localWorldSize'>,
   topology: TopologySetting | undefined,
-): Program['hosts'] {
+): Hosts {
   const { worldSize } = group;
-  if (topology !== undefined) return severalEqualHosts(hostsOf(topology, worldSize));
+  if (topology !== undefined) return hostsOf(topology, worldSize);
   const said = gatherText(group, JSON.stringify([hostName, localWorldSize])).map((text) => {
     const [name, ranks] = JSON.parse(text) as readonly [string, number];
     return { name, ranks };
   });
-  return severalEqualHosts(agreedHosts(said) ?? []);
+  return agreedHosts(said) ?? [said.map((_, rank) => rank)];
 }
 
 /** The hosts, if there are several with equally many ranks. */

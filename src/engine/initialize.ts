@@ -3,14 +3,16 @@ import { env } from '../base/env.js';
 import { invariant, TrainyardError } from '../base/errors.js';
 import { quote } from '../base/printable.js';
 import { Flight } from '../comm/flight/flight.js';
+import { axisRanks, type Mesh, meshOf } from '../comm/mesh.js';
 import type { ProcessGroup } from '../comm/process-group.js';
-import { rendezvous } from '../comm/rendezvous.js';
-import { hostsOf } from '../comm/topology.js';
+import { meetRanks } from '../comm/rendezvous.js';
+import { hostsAmong, hostsOf } from '../comm/topology.js';
 import type { DataIdentity } from '../data/open-dataset.js';
 import { type RankEnvironment, rankEnvironment, singleRank } from '../launch/environment.js';
 import { threadBudget } from '../launch/threads.js';
 import type { Model } from '../nn/block.js';
 import { type FlatLayout, planFlatLayout } from '../nn/flat-layout.js';
+import type { TensorAxis } from '../nn/tensor-axis.js';
 import { createSchedule } from '../optim/lr-schedules.js';
 import { precisionOf } from '../precision/config.js';
 import type { Program, Sharding } from '../step/program.js';
@@ -25,14 +27,17 @@ import { Engine } from './engine.js';
 import { TrainingErrors } from './error-memory.js';
 import { fillParameters, streamSeed } from './fill-parameters.js';
 import { openFrozenMemory, shareTables } from './frozen-memory.js';
+import { groupAxis } from './group-axis.js';
 import { HostConstants } from './host-constants.js';
-import { hostNotes, regularHosts } from './hosts.js';
+import { hostNotes, hostsOfRanks, severalEqualHosts } from './hosts.js';
+import { localModel } from './local-model.js';
 import { lossScalingOf } from './loss-scaling.js';
+import { connectMesh, type MeshGroups } from './mesh-groups.js';
 import { inForm, type ModelSource, openModel } from './model-source.js';
 import { openOptimizer } from './open-optimizer.js';
 import { runIdentity } from './run-identity.js';
 import { StepPrograms } from './step-programs.js';
-import { TrainingMemory } from './training-memory.js';
+import { ownersIn, TrainingMemory } from './training-memory.js';
 
 export interface InitializeOptions {
   /** The run's configuration, as in a JSON file. */
@@ -82,11 +87,15 @@ function twoModels({ architecture }: Model): TrainyardError {
 
 /** This process among the ranks: how it reaches them, and what it computes on. */
 export interface World {
+  /** All ranks. */
   readonly group: ProcessGroup;
+  readonly mesh: Mesh;
+  /** Those along each axis of the mesh. */
+  readonly axes: MeshGroups;
   /** Remembers its collectives; absent in a world of one. */
   readonly flight?: Flight | undefined;
   readonly device: Device;
-  /** The ranks of each host, where there are several with equally many. */
+  /** Of the ranks along the data axis those of each host, where there are several with equally many. */
   readonly hosts?: Program['hosts'];
   /** What came otherwise than it might have. */
   readonly notes?: readonly string[];
@@ -98,7 +107,7 @@ export interface World {
  * @throws TrainyardError RENDEZVOUS_FAILED, or CONFIG_CONFLICT without a device for this rank.
  */
 export function joinWorld(
-  config: Pick<ResolvedConfig, 'communication' | 'device'> & Partial<Pick<ResolvedConfig, 'output'>>,
+  config: Pick<ResolvedConfig, 'communication' | 'device'> & Partial<Pick<ResolvedConfig, 'output' | 'mesh'>>,
   place: RankEnvironment,
 ): World {
   const { cores, threadsPerRank } = threadBudget(place.localWorldSize, env.variables);
@@ -118,9 +127,13 @@ export function joinWorld(
     threadsPerRank,
   } as const;
   const flight = place.worldSize === 1 ? undefined : openFlight(config.output, place);
-  const group = rendezvous({ ...place, timeoutMs, flight, exchange });
-  const hosts = regularHosts(group, place, topology);
-  return { group, flight, device, ...(hosts && { hosts }), notes };
+  const ranks = meetRanks({ ...place, timeoutMs, flight, exchange });
+  const { world: group } = ranks;
+  const mesh = meshOf(config.mesh ?? { pipeline: 1, tensor: 1 }, place.worldSize);
+  const hosts = hostsOfRanks(group, place, topology);
+  const axes = connectMesh(ranks, mesh, hosts);
+  const regular = severalEqualHosts(hostsAmong(hosts, axisRanks(mesh, place.rank, 'data')));
+  return { group, mesh, axes, flight, device, ...(regular && { hosts: regular }), notes };
 }
 
 function openFlight(output: string | undefined, { runId: run, rank, worldSize }: RankEnvironment): Flight {
@@ -144,9 +157,9 @@ export interface EngineSources {
  * @throws TrainyardError CONFIG_CONFLICT where the ranks' configurations differ
  */
 export function buildEngine({ config, source, world, sequenceLength, data }: EngineSources): Engine {
-  const { model } = source;
-  const { group, flight, device } = world;
+  const { group, axes, flight, device } = world;
   demandSameConfiguration(group, config);
+  const model = localModel(source, config, tensorAxis(config, world));
   const layout = planFlatLayout(model.blocks, undefined, config.data_parallel_size);
   const length = sequenceLength ?? config.data?.sequence_length ?? defaultSequenceLength(model);
   const programs = new StepPrograms(group, {
@@ -162,6 +175,7 @@ export function buildEngine({ config, source, world, sequenceLength, data }: Eng
   const { dtype } = precisionOf(config);
   const memory = openMemory({
     source,
+    model,
     layout,
     sharding,
     world,
@@ -170,18 +184,25 @@ export function buildEngine({ config, source, world, sequenceLength, data }: Eng
     sequenceLength: length,
   });
   manualSeed(streamSeed(config.seed, `rank ${group.rank}`));
-  const optimizer = openOptimizer(config.optimizer, memory, group);
+  const optimizer = openOptimizer(config.optimizer, memory, axes.data);
   const errors = errorFeedback && new TrainingErrors(errorFeedback, device);
   const schedule = createSchedule(config.scheduler, config.optimizer.params.lr);
   const identity = runIdentity(config, source, data);
   const lossScaling = lossScalingOf(config, length);
-  const parts = { config, source, programs, memory, optimizer, schedule, lossScaling };
-  return new Engine({ ...parts, group, flight, device, identity, ...(errors && { errors }) });
+  const parts = { config, source, model, programs, memory, optimizer, schedule, lossScaling };
+  return new Engine({ ...parts, group, axes, flight, device, identity, ...(errors && { errors }) });
+}
+
+/** The axis over which the matrices of this rank's layers are divided; undefined where they are whole. */
+export function tensorAxis({ mesh }: Pick<ResolvedConfig, 'mesh'>, { axes }: World): TensorAxis | undefined {
+  return mesh.tensor === 1 ? undefined : groupAxis(axes.tensor, mesh.sequence_parallel);
 }
 
 /** What a rank's memory is made of. */
 export interface MemorySources {
   readonly source: ModelSource;
+  /** What this rank computes of it; left out: all. */
+  readonly model?: Model;
   readonly layout: FlatLayout;
   readonly sharding: Sharding | undefined;
   readonly world: World;
@@ -193,16 +214,17 @@ export interface MemorySources {
 
 /** Takes the memory that a program needs and fills it: constants once per host, the rest on each rank. */
 export function openMemory(sources: MemorySources): TrainingMemory {
-  const { source, layout, sharding, world, dtype, seed, sequenceLength } = sources;
-  const { group, device } = world;
+  const { source, layout, sharding, world, dtype, seed, sequenceLength, model = source.model } = sources;
+  const { group, axes, device } = world;
   // What lies on a GPU, no other process can see.
   const host = device === 'cpu' ? new HostConstants(group) : undefined;
-  if (host !== undefined) shareTables(host, source.model, sequenceLength);
+  if (host !== undefined) shareTables(host, model, sequenceLength);
   const frozen = host && openFrozenMemory(host, { source, layout, seed, dtype });
   const memory = new TrainingMemory({
     layout,
+    parameters: ownersIn(planFlatLayout(source.model.blocks)),
     sharding,
-    group,
+    axes,
     dtype,
     device,
     ...(frozen && { frozen }),

@@ -17,10 +17,12 @@ import { toDevice } from './batch.js';
 import { compileStep } from './compile-step.js';
 import { loadConfig, type ResolvedConfig } from './config.js';
 import { TrainingErrors } from './error-memory.js';
-import { joinWorld, openMemory, type World } from './initialize.js';
+import { joinWorld, openMemory, tensorAxis, type World } from './initialize.js';
+import { localModel } from './local-model.js';
 import { lossScalingOf } from './loss-scaling.js';
+import { closeMesh, type MeshGroups } from './mesh-groups.js';
 import { openModel } from './model-source.js';
-import { openTrainingData } from './training-data.js';
+import { dataPlace, openTrainingData } from './training-data.js';
 import type { TrainingMemory } from './training-memory.js';
 
 /** What one forward and backward pass over the first global batch finds, before any update. */
@@ -57,13 +59,14 @@ export async function inspectModel({
     requires: ['model', 'data'],
   });
   const source = openModel(config);
-  const { batches } = await openTrainingData(config, source, environment);
+  const { batches } = await openTrainingData(config, source, dataPlace(config, environment));
   const { sequenceLength } = batches;
   const world = joinWorld(config, environment);
-  const layout = planFlatLayout(source.model.blocks, undefined, config.data_parallel_size);
+  const model = localModel(source, config, tensorAxis(config, world));
+  const layout = planFlatLayout(model.blocks, undefined, config.data_parallel_size);
   const program = compileStep({
     config,
-    model: source.model,
+    model,
     layout,
     goal: 'gradients',
     readsInPlace: world.group.readsInPlace,
@@ -72,11 +75,20 @@ export async function inspectModel({
   }).program(world.group.rank);
   const { sharding } = program;
   const { dtype } = precisionOf(config);
-  const memory = openMemory({ source, layout, sharding, world, dtype, seed: config.seed, sequenceLength });
-  const found = runOnce({ config, model: source.model, program, memory, batches, world });
+  const memory = openMemory({
+    source,
+    model,
+    layout,
+    sharding,
+    world,
+    dtype,
+    seed: config.seed,
+    sequenceLength,
+  });
+  const found = runOnce({ config, model, program, memory, batches, world });
   memory.dispose();
-  source.model.dispose?.();
-  world.group.close();
+  model.dispose?.();
+  closeMesh(world.group, world.axes);
   return found;
 }
 
@@ -90,13 +102,19 @@ interface Subject {
 }
 
 function runOnce({ config, model, program, memory, batches, world }: Subject): Inspection {
-  const { group, device } = world;
+  const { axes, device } = world;
   const { factor, scaling } = lossScalingOf(config, batches.sequenceLength);
   const logits = new LogitsProbe();
   const errors = program.errorFeedback && new TrainingErrors(program.errorFeedback, device);
   const metrics = runStep(
     program,
-    { blocks: model.blocks, ...memory.resources, group, ...(errors && { errors }) },
+    {
+      blocks: model.blocks,
+      ...memory.resources,
+      group: axes.data,
+      tensor: axes.tensor,
+      ...(errors && { errors }),
+    },
     {
       nextBatch: (micro) => toDevice(batches.microBatch(0, micro), device),
       lossScale: factor * initialLossScale(scaling).scale,
@@ -110,9 +128,9 @@ function runOnce({ config, model, program, memory, batches, world }: Subject): I
   errors?.dispose();
   return {
     loss: metrics.loss,
-    logits_norm: Math.sqrt(sumsOverRanks(group, [logits.squares])[0] ?? 0),
+    logits_norm: Math.sqrt(sumsOverRanks(axes.data, [logits.squares])[0] ?? 0),
     logits_0_last: logits.first,
-    grad_norms: gradientNorms(memory, group, metrics),
+    grad_norms: gradientNorms(memory, axes, metrics),
   };
 }
 
@@ -140,14 +158,14 @@ function sumsOverRanks(group: ProcessGroup, values: readonly number[]): readonly
 /** In memory are the gradients of the scaled sum; the unclipped mean's are a factor away. */
 function gradientNorms(
   memory: TrainingMemory,
-  group: ProcessGroup,
+  axes: MeshGroups,
   metrics: StepMetrics,
 ): Readonly<Record<string, number>> {
   const { partition, owned } = memory;
-  const trained = memory.slots.filter(({ trainable }) => trainable);
-  const own = partition.ranks === 1 ? 0 : group.rank;
+  const trained = memory.ownSlots.filter(({ trainable }) => trainable);
+  const own = partition.ranks === 1 ? 0 : axes.data.rank;
   const squares = trained.map((slot) =>
-    piecesOf(partition, slot)
+    (slot.division?.isCopy === true ? [] : piecesOf(partition, slot))
       .filter(({ rank }) => rank === own)
       .reduce((sum, { range, sliceOffset, elements }) => {
         const slice = owned.gradients[range];
@@ -155,7 +173,8 @@ function gradientNorms(
         return sum + scope(() => normSquared(slice.narrow(0, sliceOffset, elements)).item());
       }, 0),
   );
-  const totals = partition.ranks === 1 ? squares : sumsOverRanks(group, squares);
+  const ofData = partition.ranks === 1 ? squares : sumsOverRanks(axes.data, squares);
+  const totals = sumsOverRanks(axes.tensor, ofData);
   return Object.fromEntries(
     trained.map(({ name }, index) => [name, Math.sqrt(totals[index] ?? 0) * metrics.meanScale]),
   );

@@ -162,7 +162,7 @@ function frozenZeros({ frozenElements }: FlatLayout, dtype: DType): FrozenMemory
 function sampleProgram(model: Model, layout: FlatLayout): Program {
   return compileProgram({
     rank: 0,
-    worldSize: 1,
+    mesh: { pipeline: 1, data: 1, tensor: 1 },
     goal: 'gradients',
     microBatches: 1,
     blocks: model.blocks.map(({ name }) => ({ name, activationBytes: 0, outputBytes: 0 })),

@@ -191,6 +191,8 @@ class SymbolicRank {
         if (this.#whole.has(instruction.block)) throw new Fault('cast twice');
         this.#whole.set(instruction.block, 'whole');
         return;
+      case 'complete':
+        throw new Fault('no tensor axis is here');
       case 'accumulate':
         throw new Fault('no momentum is exchanged here');
       case 'remember':

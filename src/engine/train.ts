@@ -11,7 +11,7 @@ import type { Engine, StepResult } from './engine.js';
 import { hostNotes } from './hosts.js';
 import { buildEngine, joinWorld, type World } from './initialize.js';
 import { type ModelSource, openModel } from './model-source.js';
-import { openTrainingData } from './training-data.js';
+import { dataPlace, openTrainingData } from './training-data.js';
 import { TrainingReport } from './training-report.js';
 
 /** What a rank needs to train by a configuration file. */
@@ -56,7 +56,7 @@ export async function runTraining(options: TrainingOptions): Promise<void> {
   enter('open the model');
   const source = openModel(config);
   enter('open the data');
-  const { data, batches } = await openTrainingData(config, source, environment);
+  const { data, batches } = await openTrainingData(config, source, dataPlace(config, environment));
   if (environment.rank === 0) {
     for (const message of data.warnings) sink({ event: 'log', level: 'warning', message });
   }

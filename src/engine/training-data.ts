@@ -1,4 +1,5 @@
 import { env } from '../base/env.js';
+import { meshOf, placeOf } from '../comm/mesh.js';
 import type { BatchSource } from '../data/batch-source.js';
 import { type OpenedDataset, openDataset } from '../data/open-dataset.js';
 import type { RankEnvironment } from '../launch/environment.js';
@@ -12,11 +13,15 @@ export interface TrainingData {
   readonly batches: BatchSource;
 }
 
-/** Opens the data of a run; the model decides what the configuration leaves open. */
+/**
+ * Opens the data of a run; the model decides what the configuration leaves open.
+ *
+ * @param place of this rank along the data axis
+ */
 export async function openTrainingData(
   config: ConfigWith<'data'>,
   source: ModelSource,
-  { rank, worldSize }: Pick<RankEnvironment, 'rank' | 'worldSize'>,
+  place: Pick<RankEnvironment, 'rank' | 'worldSize'>,
 ): Promise<TrainingData> {
   const data = await openDataset(config.data, {
     baseDirectory: process.cwd(),
@@ -28,10 +33,18 @@ export async function openTrainingData(
     seed: config.seed,
   });
   const batches = data.batches({
-    rank,
-    worldSize,
+    rank: place.rank,
+    worldSize: place.worldSize,
     microBatchSize: config.train_micro_batch_size_per_gpu,
     gradientAccumulationSteps: config.gradient_accumulation_steps,
   });
   return { data, batches };
+}
+
+/** Which part of every batch a rank takes, and of how many: ranks that differ along the data axis take their own. */
+export function dataPlace(
+  { mesh, data_parallel_size: worldSize }: Pick<ConfigWith<never>, 'mesh' | 'data_parallel_size'>,
+  environment: Pick<RankEnvironment, 'rank' | 'worldSize'>,
+): Pick<RankEnvironment, 'rank' | 'worldSize'> {
+  return { rank: placeOf(meshOf(mesh, environment.worldSize), environment.rank).data, worldSize };
 }

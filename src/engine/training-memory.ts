@@ -1,7 +1,6 @@
 import { invariant, TrainyardError } from '../base/errors.js';
 import { nearestNames } from '../base/nearest-names.js';
 import { quote } from '../base/printable.js';
-import type { ProcessGroup } from '../comm/process-group.js';
 import type { FlatLayout, FlatSlot } from '../nn/flat-layout.js';
 import { FlatParameters, type FrozenMemory } from '../nn/flat-parameters.js';
 import type { OptimizerMemory } from '../optim/optimizer.js';
@@ -13,18 +12,31 @@ import type { Device, DType } from '../tensor/dtype.js';
 import { empty, zeros } from '../tensor/generated/functions.js';
 import { keep, scope, type Tensor } from '../tensor/tensor.js';
 import { type Partition, piecesOf, planPartition, sliceOf } from '../zero/partition.js';
+import { joinParts, partOf } from './divided-parameter.js';
 import type { ParameterSource } from './fill-parameters.js';
+import type { MeshGroups } from './mesh-groups.js';
 
 export interface TrainingMemoryOptions {
+  /** Of what this rank has of the model. */
   readonly layout: FlatLayout;
+  /** The parameters of the whole model; left out: those of the layout. */
+  readonly parameters?: readonly LogicalParameter[];
   /** How the program divides the training state; absent: not at all. */
   readonly sharding: Sharding | undefined;
-  readonly group: ProcessGroup;
+  readonly axes: MeshGroups;
   /** What blocks compute with. Trained weights are kept in fp32 whatever it is. */
   readonly dtype: DType;
   readonly device: Device;
   /** Absent: frozen parameters are memory of this rank, to be filled like the others. */
   readonly frozen?: FrozenMemory;
+}
+
+/** A parameter of the model as people and files know it, wherever its elements are. */
+export type LogicalParameter = Pick<FlatSlot, 'name' | 'shape' | 'elements' | 'trainable'>;
+
+/** The owners of memory in a layout, in the order of blocks and declarations. */
+export function ownersIn({ blocks }: FlatLayout): readonly FlatSlot[] {
+  return blocks.flat().filter(({ name, owner }) => name === owner);
 }
 
 /** What the optimizer updates, and what gradients add up in. */
@@ -43,19 +55,26 @@ export class TrainingMemory {
   /** Whether the owned values are apart from what blocks compute with. */
   readonly hasMasters: boolean;
   readonly partition: Partition;
-  readonly #group: ProcessGroup;
+  /** The model's parameters with memory of their own, in the order of blocks and declarations. */
+  readonly slots: readonly LogicalParameter[];
+  /** What of them this rank has. */
+  readonly ownSlots: readonly FlatSlot[];
+  readonly #axes: MeshGroups;
   /** The tensors that are disposed with this: views, or slices with memory of their own. */
   readonly #slices: readonly Tensor[];
 
-  constructor({ layout, sharding, group, dtype, device, frozen }: TrainingMemoryOptions) {
-    this.#group = group;
+  constructor(options: TrainingMemoryOptions) {
+    const { layout, sharding, axes, dtype, device, frozen } = options;
+    this.#axes = axes;
+    this.ownSlots = ownersIn(layout);
+    this.slots = options.parameters ?? this.ownSlots;
     this.hasMasters = dtype !== MASTER_DTYPE;
     const isWhole = {
       values: sharding?.parameters !== 'released',
       gradients: sharding?.gradients !== 'released',
     };
     const allocate = (elements: number, of: DType): Tensor =>
-      device === 'cpu' ? group.allocate(elements, of) : zeros([elements], { dtype: of, device });
+      device === 'cpu' ? axes.data.allocate(elements, of) : zeros([elements], { dtype: of, device });
     const byBlock = { values: !isWhole.values, gradients: !isWhole.gradients };
     this.parameters = new FlatParameters(layout, {
       dtype,
@@ -66,7 +85,7 @@ export class TrainingMemory {
       byBlock,
       ...(frozen && { frozen }),
     });
-    this.partition = planPartition(layout, sharding === undefined ? 1 : group.worldSize);
+    this.partition = planPartition(layout, sharding === undefined ? 1 : axes.data.worldSize);
     const slicesOf = (kind: 'values' | 'gradients'): readonly Tensor[] =>
       this.partition.ranges.map((_, index) => {
         const { start, end } = sliceOf(this.partition, index, this.#rank);
@@ -99,13 +118,8 @@ export class TrainingMemory {
     });
   }
 
-  /** The owners of memory, in the order of blocks and declarations. */
-  get slots(): readonly FlatSlot[] {
-    return this.parameters.layout.blocks.flat().filter(({ name, owner }) => name === owner);
-  }
-
   /** @throws TrainyardError PARAMETER_UNKNOWN when no parameter of this name has memory of its own. */
-  slot(name: string): FlatSlot {
+  slot(name: string): LogicalParameter {
     const slot = this.slots.find((each) => each.name === name);
     if (slot !== undefined) return slot;
     const names = this.slots.map((each) => each.name);
@@ -123,33 +137,53 @@ export class TrainingMemory {
    * @param slices one per range of the partition
    * @returns a tensor of the parameter's shape; of a frozen one a view, of another a new one
    */
-  read(slot: FlatSlot, slices: readonly Tensor[] = this.owned.values): Tensor {
-    if (!slot.trainable) return noGrad(() => this.parameters.owner(slot.name).value.view(slot.shape));
+  read({ name }: LogicalParameter, slices: readonly Tensor[] = this.owned.values): Tensor {
+    const own = this.#own(name);
+    invariant(own, `no memory for ${name}`);
     return noGrad(() =>
       scope(() => {
-        const [{ dtype, device } = this.parameters.values] = slices;
-        const whole = empty([slot.elements], { dtype, device });
-        for (const { rank, range, sliceOffset, offset, elements } of piecesOf(this.partition, slot)) {
-          const part = whole.narrow(0, offset, elements);
-          if (rank === this.#rank) part.copy_(pieceOf(slices, range, sliceOffset, elements));
-          if (this.partition.ranks > 1) this.#group.broadcast(part, rank).wait();
-        }
-        return whole.view(slot.shape);
+        const part = own.trainable
+          ? this.#readOwn(own, slices)
+          : this.parameters.owner(own.name).value.view(own.shape);
+        return own.division === undefined ? part : joinParts(this.#axes.tensor, part, own.division);
       }),
     );
   }
 
+  /** What this rank and those along the data axis have of a parameter. */
+  #readOwn(slot: FlatSlot, slices: readonly Tensor[]): Tensor {
+    const [{ dtype, device } = this.parameters.values] = slices;
+    const whole = empty([slot.elements], { dtype, device });
+    for (const { rank, range, sliceOffset, offset, elements } of piecesOf(this.partition, slot)) {
+      const part = whole.narrow(0, offset, elements);
+      if (rank === this.#rank) part.copy_(pieceOf(slices, range, sliceOffset, elements));
+      if (this.partition.ranks > 1) this.#axes.data.broadcast(part, rank).wait();
+    }
+    return whole.view(slot.shape);
+  }
+
+  #own(name: string): FlatSlot | undefined {
+    return this.ownSlots.find((slot) => slot.name === name);
+  }
+
   /** The dtype in which a parameter is kept from step to step. */
-  dtypeOf(slot: FlatSlot): DType {
+  dtypeOf(slot: LogicalParameter): DType {
     return slot.trainable ? MASTER_DTYPE : this.parameters.frozenValues.dtype;
   }
 
   /**
    * Writes what this rank has of a parameter; of memory that is kept whole, all of it.
    *
-   * @param source is asked for no more than that
+   * @param whole fills any part of the whole parameter; it is asked for little more than what this rank has
    */
-  fill(slot: FlatSlot, source: ParameterSource, slices: readonly Tensor[] = this.owned.values): void {
+  fill(
+    { name }: LogicalParameter,
+    whole: ParameterSource,
+    slices: readonly Tensor[] = this.owned.values,
+  ): void {
+    const slot = this.#own(name);
+    if (slot === undefined) return;
+    const source = slot.division === undefined ? whole : partOf(whole, slot.division, slot.shape);
     noGrad(() =>
       scope(() => {
         const isKept = slices === this.owned.values && this.parameters.values.elements > 0;
@@ -165,7 +199,7 @@ export class TrainingMemory {
   }
 
   /** As `fill`, from the whole parameter. */
-  write(slot: FlatSlot, value: Tensor): void {
+  write(slot: LogicalParameter, value: Tensor): void {
     scope(() => {
       const flat = noGrad(() => value.contiguous().view([-1]));
       this.fill(slot, (target, offset) => void target.copy_(flat.narrow(0, offset, target.elements)));
@@ -180,7 +214,7 @@ export class TrainingMemory {
 
   /** The place of this rank among those that slices belong to. */
   get #rank(): number {
-    return this.partition.ranks === 1 ? 0 : this.#group.rank;
+    return this.partition.ranks === 1 ? 0 : this.#axes.data.rank;
   }
 }
 

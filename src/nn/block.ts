@@ -1,6 +1,7 @@
 import type { Tensor } from '../tensor/tensor.js';
 import type { KeyValueCache } from './key-value-cache.js';
 import type { Parameter, ParameterDeclaration } from './parameter.js';
+import type { TensorAxis } from './tensor-axis.js';
 
 /** The named tensors that flow from one block to the next ("hidden", and from the last block "loss"). */
 export type Activations = Readonly<Record<string, Tensor>>;
@@ -74,6 +75,13 @@ export interface Model {
   dispose?(): void;
   /** Tables that its blocks share. */
   readonly tables?: readonly ConstantTable[];
+  /**
+   * The same model with its matrices divided over the ranks of an axis, seen from one of them: as many blocks under the
+   * same names, whose parameters are parts of these. Absent where that is not known.
+   *
+   * @throws TrainyardError CONFIG_CONFLICT where it cannot be divided so
+   */
+  divided?(axis: TensorAxis): Model;
 }
 
 /**

@@ -1,5 +1,6 @@
 import { TrainyardError } from '../base/errors.js';
 import type { Block } from './block.js';
+import type { Division } from './tensor-axis.js';
 
 /** Where one parameter lies in the flat buffer of its kind. */
 export interface FlatSlot {
@@ -15,6 +16,8 @@ export interface FlatSlot {
   readonly offset: number;
   readonly elements: number;
   readonly shape: readonly number[];
+  /** What of a parameter it is that a tensor axis divides. */
+  readonly division?: Division;
 }
 
 /** The flat memory of a model: every parameter's place, worked out before anything is allocated. */
@@ -82,6 +85,7 @@ export function planFlatLayout(
         offset: lengths[kind],
         elements,
         shape: declaration.shape,
+        ...(declaration.division && { division: declaration.division }),
       };
       lengths[kind] += elements;
       owners.set(name, slot);

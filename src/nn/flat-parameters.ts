@@ -200,16 +200,19 @@ export class FlatParameters {
 
   /** A leaf of autograd over the slot's values, whose `.grad` is the view of its gradients. */
   #parameterAt(name: string, slot: Place): Parameter {
-    if (!slot.trainable) return { name, value: this.#apart.get(name) ?? viewOf(this.frozenValues, slot) };
+    const division = slot.division && { division: slot.division };
+    if (!slot.trainable) {
+      return { name, value: this.#apart.get(name) ?? viewOf(this.frozenValues, slot), ...division };
+    }
     const block = this.#blockOf(slot);
     const place = { ...slot, offset: slot.offset - (this.layout.ranges[block]?.start ?? 0) };
     const memory = this.memoryOf(block);
     const value = viewOf(memory.values, place);
-    if (memory.gradients === undefined) return { name, value };
+    if (memory.gradients === undefined) return { name, value, ...division };
     const gradient = viewOf(memory.gradients, place);
     value.requiresGrad = true;
     value.grad = gradient;
-    return { name, value, gradient };
+    return { name, value, gradient, ...division };
   }
 
   #allocate(flat: Tensor): Tensor {
@@ -226,7 +229,7 @@ export class FlatParameters {
   }
 }
 
-type Place = Pick<FlatSlot, 'trainable' | 'offset' | 'elements' | 'shape'>;
+type Place = Pick<FlatSlot, 'trainable' | 'offset' | 'elements' | 'shape' | 'division'>;
 
 /** One place for parameters that lie end to end, concatenated along dimension 0. */
 function joinSlots(slots: readonly FlatSlot[], name: string): Place {
@@ -252,6 +255,6 @@ function gradientMemory(buffer: Tensor): GradientMemory {
   };
 }
 
-function viewOf(buffer: Tensor, { offset, elements, shape }: Omit<Place, 'trainable'>): Tensor {
+function viewOf(buffer: Tensor, { offset, elements, shape }: Omit<Place, 'trainable' | 'division'>): Tensor {
   return keep(noGrad(() => scope(() => buffer.narrow(0, offset, elements).view(shape))));
 }

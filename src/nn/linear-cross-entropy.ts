@@ -1,6 +1,7 @@
 import { fusedLinearCrossEntropy } from '../tensor/generated/functions.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { Activations } from './block.js';
+import { dividedCrossEntropy } from './divided-cross-entropy.js';
 import { linear } from './linear.js';
 import type { Parameter } from './parameter.js';
 
@@ -29,6 +30,8 @@ export interface HeadOptions {
  */
 export function linearCrossEntropy(hidden: Tensor, weight: Parameter, options: HeadOptions): HeadResult {
   const { labels, lossScale, wantLogits } = options;
+  const { division } = weight;
+  if (division?.by === 'vocabulary') return dividedCrossEntropy(hidden, weight, division, options);
   if (labels === undefined) return { logits: linear(hidden, weight) };
   const [loss, logits] = fusedLinearCrossEntropy(
     hidden.flatten(0, -2),

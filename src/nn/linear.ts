@@ -2,6 +2,8 @@ import type { Tensor } from '../tensor/tensor.js';
 import { type LinearOptions, linearProduct } from './linear-product.js';
 import { addUpdates } from './low-rank-update.js';
 import type { Parameter } from './parameter.js';
+import type { Division } from './tensor-axis.js';
+import { enterDivision, leaveDivision } from './tensor-parallel.js';
 
 export type { LinearOptions } from './linear-product.js';
 
@@ -13,7 +15,9 @@ export type { LinearOptions } from './linear-product.js';
  * @returns [..., outputs]
  */
 export function linear(input: Tensor, weight: Parameter, options: LinearOptions = {}): Tensor {
-  return linearProduct(input, weight, withUpdates(input, weight, 0, options));
+  return divided(input, weight.division, options, (own, added) =>
+    linearProduct(own, weight, withUpdates(own, weight, 0, added)),
+  );
 }
 
 /**
@@ -27,7 +31,37 @@ export function linear(input: Tensor, weight: Parameter, options: LinearOptions 
 export function transposedLinear(input: Tensor, weight: Parameter, options: LinearOptions = {}): Tensor {
   const { value, gradient } = weight;
   const transposed = { value: value.t(), ...(gradient && { gradient: gradient.t() }) };
-  return linearProduct(input, transposed, withUpdates(input, weight, 1, options));
+  return divided(input, weight.division, options, (own, added) =>
+    linearProduct(own, transposed, withUpdates(own, weight, 1, added)),
+  );
+}
+
+/**
+ * A product with a matrix that may be divided over a tensor axis. Of one that is divided by its inputs each rank has a
+ * summand, and what is added, is added to the sum.
+ */
+function divided(
+  input: Tensor,
+  division: Division | undefined,
+  options: LinearOptions,
+  product: (input: Tensor, options: LinearOptions) => Tensor,
+): Tensor {
+  if (division === undefined) return product(input, options);
+  switch (division.by) {
+    case 'column':
+      return product(enterDivision(input, division.axis), options);
+    case 'row': {
+      const { bias, residual } = options;
+      const sum = leaveDivision(product(input, {}), division.axis);
+      const shifted = bias === undefined ? sum : sum.add(bias.value);
+      return residual === undefined ? shifted : shifted.add(residual);
+    }
+    case 'replicated':
+    case 'vocabulary':
+      return product(input, options);
+    default:
+      return division.by satisfies never;
+  }
 }
 
 /** @param outputs the dimension of the weight that counts them */

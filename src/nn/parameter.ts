@@ -1,5 +1,6 @@
 import type { Tensor } from '../tensor/tensor.js';
 import type { LowRankUpdate } from './low-rank-update.js';
+import type { Division } from './tensor-axis.js';
 
 /** How a parameter gets its first value when a model starts from a configuration alone. */
 export type Initializer =
@@ -24,6 +25,8 @@ export interface ParameterDeclaration {
   readonly frozen?: boolean;
   /** It is the weight of a linear layer, to which an adapter can be added. */
   readonly linear?: LinearStorage;
+  /** It is a part of a parameter that is divided over a tensor axis, or a copy of one that is whole on all of it. */
+  readonly division?: Division;
 }
 
 /**
@@ -40,4 +43,6 @@ export interface Parameter {
   readonly gradient?: Tensor;
   /** What linear layers add to the product with this weight. */
   readonly updates?: readonly LowRankUpdate[];
+  /** As it was declared; of several as one, that of the first. */
+  readonly division?: Division;
 }

@@ -38,6 +38,7 @@ function handlersThat(handle: (text: string) => void): Handlers {
     backward: any,
     reduce: any,
     cast: any,
+    complete: any,
     gather: any,
     prepare: any,
     scatter: any,

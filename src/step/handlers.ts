@@ -6,6 +6,7 @@ import { cast } from './handlers/cast.js';
 import { check } from './handlers/check.js';
 import { clear } from './handlers/clear.js';
 import { clip } from './handlers/clip.js';
+import { complete } from './handlers/complete.js';
 import { evict } from './handlers/evict.js';
 import { fetch } from './handlers/fetch.js';
 import { forward } from './handlers/forward.js';
@@ -32,6 +33,7 @@ export function createHandlers(program: Program, state: StepState): Handlers {
     forward: forward(state),
     recompute: recompute(state),
     backward: backward(state),
+    complete: complete(state),
     reduce: reduce(program, state),
     cast: cast(state),
     gather: gather(program, state),

@@ -18,6 +18,11 @@ export interface InstructionTable {
   /** Adds to the gradients of the block's parameters and frees what its forward kept. */
   readonly backward: { readonly block: number; readonly micro: number };
   /**
+   * Starts the sum of those of a block's gradients of which each rank along an axis knows a part (`Program.completions`);
+   * a `wait` must follow.
+   */
+  readonly complete: { readonly block: number; readonly axis: 'tensor' };
+  /**
    * Starts the sum of one gradient bucket over the data-parallel ranks; a `wait` must follow. `ordered`: in the
    * order of ranks, from the messages of all.
    */
@@ -58,7 +63,11 @@ export interface InstructionTable {
    * Starts telling all ranks each other's tally and sum of squared gradients, or, where they stay with their ranks, the
    * norm of each rank's own; a `wait` must follow.
    */
-  readonly agree: { readonly gradients?: 'own' };
+  readonly agree: {
+    readonly gradients?: 'own';
+    /** With ranks that have other parts of the model, of what is known along the data axis; left out: along that one. */
+    readonly over?: 'tensor';
+  };
   /**
    * Starts moving what a block made to host memory; the `wait` that must follow frees it on the device, where
    * nothing can use it from then on.
@@ -95,7 +104,14 @@ export interface Offloaded {
 export type Operation = keyof InstructionTable;
 
 /** Operations that only start their work: their results exist after the `wait` that names them. */
-export type AsynchronousOperation = 'reduce' | 'gather' | 'scatter' | 'agree' | 'evict' | 'fetch';
+export type AsynchronousOperation =
+  | 'complete'
+  | 'reduce'
+  | 'gather'
+  | 'scatter'
+  | 'agree'
+  | 'evict'
+  | 'fetch';
 
 /** One instruction, or the union of all of them; `op` tells them apart. */
 export type Instruction<Op extends Operation = Operation> = {
@@ -117,7 +133,11 @@ const WORDS: { readonly [Op in Operation]: (instruction: Instruction<Op>) => rea
     `block.${freed.block}`,
     freed.memory === 'parameters' ? freed.memory : `${freed.memory}${ofMicro(freed.micro)}`,
   ],
-  agree: ({ gradients }) => ['tally', gradients === 'own' ? 'start (own gradients)' : 'start'],
+  complete: ({ block, axis }) => [`block.${block}`, `start (gradients, ${axis})`],
+  agree: ({ gradients, over }) => [
+    over === undefined ? 'tally' : `tally.${over}`,
+    gradients === 'own' ? 'start (own gradients)' : 'start',
+  ],
   evict: (moved) => [offloadedName(moved), 'start'],
   fetch: (moved) => [offloadedName(moved), 'start'],
   wait: ({ started }) => [startName(started)],

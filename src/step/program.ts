@@ -94,8 +94,24 @@ export interface ErrorFeedbackLayout {
   readonly isRestored?: true;
 }
 
+/**
+ * Gradients of a block of which the ranks along an axis find summands each, since they have the same parameters
+ * and use them on different things. They are summed once per step, before anything else is done with them.
+ */
+export interface Completion {
+  readonly block: number;
+  readonly axis: 'tensor';
+  /** Elements of the sum. */
+  readonly elements: number;
+}
+
 /** A set of ranks that communicate, by the mesh axis it stands for. */
-export type GroupName = 'data';
+export type GroupName = 'data' | 'tensor' | 'pipeline';
+
+/** The world ranks of this rank's groups, in the groups' order; an axis of one rank needs none but `data`. */
+export type Groups = { readonly data: readonly number[] } & {
+  readonly [Name in Exclude<GroupName, 'data'>]?: readonly number[];
+};
 
 /**
  * One rank's training step as data: everything it does, in order. Compiled by passes (each takes a program
@@ -127,7 +143,7 @@ export interface Program {
    * left out.
    */
   readonly constantBytes?: number;
-  readonly groups: Readonly<Record<GroupName, readonly number[]>>;
+  readonly groups: Groups;
   /** The ranks of each host, equally many. Left out: all are on one. */
   readonly hosts?: Hosts;
   /** Whether reductions in fp32 need no memory for messages: the ranks read each other's. */
@@ -140,6 +156,8 @@ export interface Program {
   /** What the ranks sum: the momentum that each has made with its own gradients; left out: gradients. */
   readonly exchanges?: 'momentum';
   readonly buckets: readonly Bucket[];
+  /** Absent: what backward adds to a gradient is all that this rank's part of the batch adds. */
+  readonly completions?: readonly Completion[];
   /** Absent: messages lose nothing that must be made good. */
   readonly errorFeedback?: ErrorFeedbackLayout;
   /** Absent: every rank has all of the training state. */

@@ -21,10 +21,23 @@ export function contributorsTo(block: number, program: Program): readonly number
   return [...program.blocks.keys()].filter((other) => blocksUsedBy(other, program).includes(block));
 }
 
+/** The block whose backward, or its completion by other ranks, ends with this instruction. */
+export function blockFinishedBy(instruction: Instruction): number | undefined {
+  if (instruction.op === 'backward') return instruction.block;
+  return instruction.op === 'wait' && instruction.started.op === 'complete'
+    ? instruction.started.block
+    : undefined;
+}
+
 /** Whether a block owns parameters that are trained. */
 export function isTrained(block: number, program: Program): boolean {
   const parameters = program.blocks[block]?.parameters ?? [];
   return parameters.some(({ name, owner, trainable }) => name === owner && trainable);
+}
+
+/** The place of this rank among the data-parallel ranks: which slices are its own. */
+export function dataPlace({ rank, groups }: Pick<Program, 'rank' | 'groups'>): number {
+  return groups.data.indexOf(rank);
 }
 
 /** Elements of a block's range, padding included. */

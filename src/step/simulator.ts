@@ -60,7 +60,7 @@ export function simulate(programs: readonly Program[], costs: CostModel): Simula
 function meet(rank: RankClock, ranks: ReadonlyMap<number, RankClock>, costs: CostModel): boolean {
   const head = rank.queue[0];
   if (head === undefined) return false;
-  const members = rank.program.groups[head.collective.group].map((member) => ranks.get(member));
+  const members = (rank.program.groups[head.collective.group] ?? []).map((member) => ranks.get(member));
   if (!members.every((member) => member !== undefined))
     throw new Error('A rank of the group has no program.');
   const heads = members.map((member) => member.queue[0]);

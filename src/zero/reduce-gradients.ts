@@ -1,5 +1,6 @@
 import type { Instruction } from '../step/instruction.js';
 import type { Bucket, Pass, Program } from '../step/program.js';
+import { blockFinishedBy } from '../step/sharding.js';
 import { assignBuckets } from './buckets.js';
 
 export interface ReduceGradientsOptions {
@@ -24,9 +25,10 @@ export function reduceGradients(options: ReduceGradientsOptions): Pass {
     if (ranks === 1) return program;
     const buckets = assignBuckets(program.blocks, program.trainableElements, options.bucketElements);
     const starts = startsByPosition(program, buckets, options);
+    const end = program.instructions.find(({ op }) => op === 'agree' || op === 'clip');
     const waits = [...starts.values()].flat().map((started): Instruction => ({ op: 'wait', started }));
     const instructions = program.instructions.flatMap((instruction, position): readonly Instruction[] =>
-      instruction.op === 'clip' ? [...waits, instruction] : [instruction, ...(starts.get(position) ?? [])],
+      instruction === end ? [...waits, instruction] : [instruction, ...(starts.get(position) ?? [])],
     );
     return { ...program, buckets, instructions, features: [...program.features, `data parallel ${ranks}`] };
   };
@@ -51,11 +53,10 @@ function startsByPosition(
   return starts;
 }
 
-/** Position of the last backward of these blocks, or of any block. */
+/** Position of the last backward of these blocks, or of any block, or of what completes it. */
 function lastBackward(program: Program, blocks?: readonly number[]): number {
-  return program.instructions.reduce(
-    (last, instruction, position) =>
-      instruction.op === 'backward' && (blocks?.includes(instruction.block) ?? true) ? position : last,
-    -1,
-  );
+  return program.instructions.reduce((last, instruction, position) => {
+    const block = blockFinishedBy(instruction);
+    return block !== undefined && (blocks?.includes(block) ?? true) ? position : last;
+  }, -1);
 }

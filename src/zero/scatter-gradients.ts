@@ -1,6 +1,6 @@
 import type { Instruction } from '../step/instruction.js';
 import type { Pass, Program, Sharding } from '../step/program.js';
-import { blocksUsedBy } from '../step/sharding.js';
+import { blockFinishedBy, blocksUsedBy } from '../step/sharding.js';
 
 /**
  * Sums gradients into the slices of the ranks that own them, by reduce-scatter: a block's parts start after
@@ -35,12 +35,17 @@ class Writer {
     const used = instruction.op === 'backward' ? blocksUsedBy(instruction.block, this.program) : [];
     if (instruction.op === 'backward') for (const block of used) this.#prepare(block, instruction.micro);
     this.instructions.push(instruction);
-    if (instruction.op !== 'backward') return;
-    for (const block of [...used].reverse()) {
-      if (this.#lastBackwards.get(this.#key(block, instruction.micro)) === position) {
-        this.#scatter(block, instruction.micro);
-      }
+    for (const { block, micro } of [...this.#finishedBy(instruction)].reverse()) {
+      if (this.#lastBackwards.get(this.#key(block, micro)) === position) this.#scatter(block, micro);
     }
+  }
+
+  /** The blocks to whose gradients an instruction adds the last of some micro-batch, or of all. */
+  #finishedBy(instruction: Instruction): readonly { readonly block: number; readonly micro: number }[] {
+    const finished = blockFinishedBy(instruction);
+    if (finished === undefined) return [];
+    if (instruction.op !== 'backward') return [{ block: finished, micro: 0 }];
+    return blocksUsedBy(finished, this.program).map((block) => ({ block, micro: instruction.micro }));
   }
 
   #prepare(block: number, micro: number): void {
@@ -84,10 +89,8 @@ class Writer {
   #findLastBackwards(): ReadonlyMap<string, number> {
     const last = new Map<string, number>();
     for (const [position, instruction] of this.program.instructions.entries()) {
-      if (instruction.op !== 'backward') continue;
-      for (const block of blocksUsedBy(instruction.block, this.program)) {
-        last.set(this.#key(block, instruction.micro), position);
-      }
+      for (const { block, micro } of this.#finishedBy(instruction))
+        last.set(this.#key(block, micro), position);
     }
     return last;
   }

@@ -29,23 +29,27 @@ export function shardState({ stage, ranges, bucketElements, sameOrder }: ShardSt
   return (program) => {
     const ranks = program.groups.data.length;
     if (ranks === 1) return program;
+    // What other ranks have to complete is completed once.
+    const isCompleted = (program.completions?.length ?? 0) > 0;
     const undivided: Sharding = {
       ranges,
       parameters: stage === 3 ? 'released' : 'kept',
       gradients: stage === 1 ? 'kept' : 'released',
-      reductions: stage === 1 || sameOrder ? 'every step' : 'every micro-batch',
+      reductions: stage === 1 || sameOrder || isCompleted ? 'every step' : 'every micro-batch',
       parts: [],
     };
     const withRanges = { ...program, sharding: undivided };
     const parts = planParts({ ranks, ranges }, bucketElements, (block) => contributorsTo(block, withRanges));
     const agree = { op: 'agree' } as const;
+    // Ranks with other parts of the model agree on what those agreed on that have the same.
+    const first = program.instructions.find(({ op }) => op === 'agree' || op === 'clip');
     return {
       ...program,
       sharding: { ...undivided, parts },
       optimizerBytes: program.optimizerBytes / ranks,
       features: [...program.features, `data parallel ${ranks}`, `ZeRO ${stage}`],
       instructions: program.instructions.flatMap((instruction): readonly Instruction[] =>
-        instruction.op === 'clip' ? [agree, { op: 'wait', started: agree }, instruction] : [instruction],
+        instruction === first ? [agree, { op: 'wait', started: agree }, instruction] : [instruction],
       ),
     };
   };

@@ -10,7 +10,7 @@ import { openModel } from '../../src/engine/model-source.js';
 import { planFlatLayout } from '../../src/nn/flat-layout.js';
 import { keptOpen } from '../kept-open.js';
 import { type Expected, readJson, readSequences } from '../models-harness.js';
-import { joinAsRank, type RankPlace } from '../rank-world.js';
+import { joinAsRank, type RankPlace, worldOf } from '../rank-world.js';
 import type { Bucket, Job, Outcome, Transport } from './jobs.js';
 
 /** One rank of the matrix: its arguments are JOBS TRANSPORT. Trains every job, and writes what came out. */
@@ -56,7 +56,7 @@ export function run(place: RankPlace, [jobsText = '[]', transport = 'auto']: rea
     const engine = buildEngine({
       config,
       source: openModel({ ...config, model: folder }),
-      world: { group: isOrdered ? new OrderedGroup(shared) : shared, device: 'cpu' },
+      world: worldOf(isOrdered ? new OrderedGroup(shared) : shared),
     });
     let [lossError, normError] = [0, 0];
     for (const [step, loss] of expected.losses.entries()) {

@@ -7,6 +7,5 @@ export const laterKeys: KeyTable = {
   redundancy: later(null, 'redundant copies come later'),
   mesh: section({
     pipeline: laterValues({ above: 1 }, 'pipeline parallelism comes later'),
-    tensor: laterValues({ above: 1 }, 'tensor parallelism comes later'),
   }),
 };

@@ -99,6 +99,12 @@ export interface UserConfig {
         readonly pipeline?: number | undefined;
         /** Ranks that share each layer (tensor parallelism). Default: `1`. */
         readonly tensor?: number | undefined;
+        /**
+         * Between the matrices of a layer each of its ranks keeps only its part of the positions: the same
+         * bytes travel, and activations take less memory. The sequence length has to be a multiple of
+         * `tensor`. Default: `false`.
+         */
+        readonly sequence_parallel?: boolean | undefined;
       }
     | undefined;
   /** Communication between ranks. */

@@ -1,8 +1,11 @@
 import { activate } from '../../nn/activation.js';
 import type { Activations, Block, BlockContext, BlockParameters } from '../../nn/block.js';
+import { divideDeclarations } from '../../nn/divide.js';
 import type { ParameterDeclaration } from '../../nn/parameter.js';
+import type { TensorAxis } from '../../nn/tensor-axis.js';
 import { hiddenOf } from '../hidden.js';
 import type { Gpt2Config } from './gpt2-config.js';
+import { gpt2Placements } from './placements.js';
 import { declareBranch, enterBranch, leaveBranch } from './residual-branch.js';
 
 const NAMES = { norm: 'ln_2', inward: 'mlp.c_fc', outward: 'mlp.c_proj' } as const;
@@ -17,9 +20,11 @@ export class Gpt2MlpHalf implements Block {
   constructor(
     readonly parameterPrefix: string,
     config: Gpt2Config,
+    axis: TensorAxis | undefined,
   ) {
     this.name = `${parameterPrefix}.mlp`;
-    this.parameters = declareBranch(NAMES, config, config.innerSize, config.innerSize);
+    const whole = declareBranch(NAMES, config, config.innerSize, config.innerSize);
+    this.parameters = divideDeclarations(whole, gpt2Placements(config), axis);
     this.#config = config;
   }
 

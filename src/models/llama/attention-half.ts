@@ -1,5 +1,6 @@
 import { attention } from '../../nn/attention.js';
 import type { Activations, Block, BlockContext, BlockParameters } from '../../nn/block.js';
+import { divideDeclarations } from '../../nn/divide.js';
 import { linear } from '../../nn/linear.js';
 import type { ParameterDeclaration } from '../../nn/parameter.js';
 import { forkRmsNorm, rmsNorm } from '../../nn/rms-norm.js';
@@ -9,7 +10,9 @@ import { splitHeads } from '../../nn/split-heads.js';
 import type { Tensor } from '../../tensor/tensor.js';
 import { bias, biasOf, gain, projection, weightOf } from '../declare.js';
 import { hiddenOf } from '../hidden.js';
+import type { DecoderLayerOptions } from './decoder-layer.js';
 import type { LlamaConfig } from './llama-config.js';
+import { llamaPlacements } from './placements.js';
 
 // Declared side by side, these act as one matrix, and their products are one.
 const QUERY_KEY_VALUE = ['self_attn.q_proj', 'self_attn.k_proj', 'self_attn.v_proj'] as const;
@@ -24,17 +27,21 @@ export class LlamaAttentionHalf implements Block {
   readonly #config: LlamaConfig;
   readonly #rotary: RotaryTable;
   readonly #window: number | undefined;
+  /** Heads of this rank. */
+  readonly #queryHeads: number;
+  readonly #keyValueHeads: number;
 
   /** @param parameterPrefix name of the layer */
   constructor(
     readonly parameterPrefix: string,
-    window: number | undefined,
-    config: LlamaConfig,
-    rotary: RotaryTable,
+    { window, config, rotary, axis }: DecoderLayerOptions,
   ) {
+    const ranks = axis?.size ?? 1;
     this.name = `${parameterPrefix}.attention`;
-    this.parameters = declareAttention(config);
+    this.parameters = divideDeclarations(declareAttention(config), llamaPlacements(config), axis);
     this.#config = config;
+    this.#queryHeads = config.queryHeads / ranks;
+    this.#keyValueHeads = Math.max(1, config.keyValueHeads / ranks);
     this.#rotary = rotary;
     this.#window = window;
   }
@@ -56,7 +63,8 @@ export class LlamaAttentionHalf implements Block {
 
   /** Attention over the projected queries, keys and values: [rows, length, query heads · head size]. */
   #mix(parameters: BlockParameters, projected: Tensor, { training, cache }: BlockContext): Tensor {
-    const { queryHeads, keyValueHeads, headSize, queryKeyNorm, normEpsilon, attentionDropout } = this.#config;
+    const { headSize, queryKeyNorm, normEpsilon, attentionDropout } = this.#config;
+    const [queryHeads, keyValueHeads] = [this.#queryHeads, this.#keyValueHeads];
     const options = {
       scale: headSize ** -0.5,
       window: this.#window,

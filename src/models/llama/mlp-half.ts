@@ -1,11 +1,14 @@
 import type { Activations, Block, BlockParameters } from '../../nn/block.js';
+import { divideDeclarations } from '../../nn/divide.js';
 import { gatedActivation } from '../../nn/gated-activation.js';
 import { linear } from '../../nn/linear.js';
 import type { ParameterDeclaration } from '../../nn/parameter.js';
 import { forkRmsNorm } from '../../nn/rms-norm.js';
+import type { TensorAxis } from '../../nn/tensor-axis.js';
 import { bias, biasOf, gain, projection, weightOf } from '../declare.js';
 import { hiddenOf } from '../hidden.js';
 import type { LlamaConfig } from './llama-config.js';
+import { llamaPlacements } from './placements.js';
 
 // Declared side by side, these act as one matrix, and their products are one.
 const GATE_UP = ['mlp.gate_proj', 'mlp.up_proj'] as const;
@@ -23,9 +26,10 @@ export class LlamaMlpHalf implements Block {
   constructor(
     readonly parameterPrefix: string,
     config: LlamaConfig,
+    axis: TensorAxis | undefined,
   ) {
     this.name = `${parameterPrefix}.mlp`;
-    this.parameters = declareMlp(config);
+    this.parameters = divideDeclarations(declareMlp(config), llamaPlacements(config), axis);
     this.#config = config;
   }
 

@@ -35,7 +35,8 @@ export function summarizeCollectives(program: Program): readonly CollectiveSumma
       count: (before?.count ?? 0) + 1,
       elements: (before?.elements ?? 0) + elements,
       sentBytes:
-        (before?.sentBytes ?? 0) + (sentBytes ?? SENT_SHARE[kind](program.groups[group].length) * bytes),
+        (before?.sentBytes ?? 0) +
+        (sentBytes ?? SENT_SHARE[kind](program.groups[group]?.length ?? 1) * bytes),
     });
   }
   return [...summaries.values()];
@@ -46,8 +47,7 @@ export function checkMeetings(programs: readonly Program[]): void {
   const byRank = new Map(programs.map((program) => [program.rank, program]));
   for (const program of programs) {
     for (const group of Object.keys(program.groups) as GroupName[]) {
-      const ranks = program.groups[group];
-      const first = byRank.get(ranks[0] ?? program.rank);
+      const first = byRank.get(program.groups[group]?.[0] ?? program.rank);
       if (first !== undefined && first !== program) checkPair(first, program, group);
     }
   }

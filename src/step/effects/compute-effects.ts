@@ -1,15 +1,14 @@
 import type { EffectTable, Made } from '../effects.js';
 import type { Program } from '../program.js';
 import { blocksUsedBy, hasMasters, remadeBlocks } from '../sharding.js';
+import { finishedGradients } from './finished-gradients.js';
 import { errorBytes } from './initial-values.js';
 import {
-  agreed,
   batch,
   blockGradients,
   checked,
   cleared,
   contribution,
-  contributionsTo,
   errors,
   errorsBefore,
   gradientNorm,
@@ -186,23 +185,10 @@ function madeGraph(block: number, micro: number, program: Program): Made {
   };
 }
 
-/** Gradients as `clip` may use them: summed over the ranks, or as they are where there is no one to sum with. */
-function finishedGradients(program: Program): readonly string[] {
-  if (program.sharding !== undefined || isUnsummed(program)) return [agreed];
-  if (program.buckets.length > 0) return program.buckets.map((_, index) => reduced(index));
-  const everything = { blocks: program.blocks.map((_, index) => index), carriesTally: true };
-  return contributionsTo(everything, program);
-}
-
 /** What a backward adds to must have been prepared for it: older gradients in the same memory are on their way. */
 function gradientsToAddTo(block: number, micro: number, { sharding }: Program): readonly string[] {
   if (sharding?.gradients !== 'released') return [];
   return [blockGradients(block, sharding.reductions === 'every step' ? undefined : micro)];
-}
-
-/** Whether gradients stay with the ranks that made them. */
-function isUnsummed({ exchanges, groups }: Program): boolean {
-  return exchanges === 'momentum' && groups.data.length > 1;
 }
 
 /** What of the momentum other ranks have, where this step brings it together. */

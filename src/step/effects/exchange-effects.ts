@@ -13,12 +13,16 @@ import type { Collective, Effects, EffectTable, Made } from '../effects.js';
 import type { Instruction } from '../instruction.js';
 import { startName } from '../instruction.js';
 import { bucketElements, type Program } from '../program.js';
-import { rangeElements, requiredScatters } from '../sharding.js';
+import { contributorsTo, rangeElements, requiredScatters } from '../sharding.js';
+import { gradientsOfData } from './finished-gradients.js';
 import {
   agreed,
+  agreedOverTensor,
   blockGradients,
   blockMemory,
   cleared,
+  completed,
+  completionsOf,
   contribution,
   contributionsTo,
   errors,
@@ -45,8 +49,29 @@ const FLOAT64_BYTES = 8;
 /** What instructions do in which ranks exchange parameters and gradients, and with the memory of messages. */
 export const exchangeEffects: Pick<
   EffectTable,
-  'reduce' | 'gather' | 'prepare' | 'scatter' | 'release' | 'agree' | 'wait'
+  'complete' | 'reduce' | 'gather' | 'prepare' | 'scatter' | 'release' | 'agree' | 'wait'
 > = {
+  complete: (instruction, program) => {
+    const { block, axis } = instruction;
+    const elements = program.completions?.find((each) => each.block === block)?.elements ?? 0;
+    const isKept = program.sharding?.gradients !== 'released';
+    const bytes = elements * program.bytesPerElement;
+    const message = messagesOf(instruction, bytes);
+    return {
+      reads: [
+        gradients,
+        ...(isKept ? [] : [blockGradients(block, undefined)]),
+        ...contributorsTo(block, program).flatMap((other) =>
+          microsOf(program).map((micro) => contribution(other, micro)),
+        ),
+      ],
+      makes: [{ value: completed(block, axis) }, message],
+      frees: [message.value],
+      starts: startName(instruction),
+      collective: { kind: 'all-reduce', group: axis, subject: `block.${block}`, elements, bytes },
+    };
+  },
+
   reduce: (instruction, program) => {
     const bucket = program.buckets[instruction.bucket];
     const { compression } = instruction;
@@ -146,6 +171,7 @@ export const exchangeEffects: Pick<
               ...errorsReadBy(instruction, program),
               ...(isKept ? [] : [blockGradients(part.block, micro)]),
               ...part.blocks.flatMap((block) => micros.map((each) => contribution(block, each))),
+              ...completionsOf([part.block], program),
             ],
       makes: [{ value: scattered(instruction) }, messages],
       frees: [messages.value],
@@ -171,20 +197,20 @@ export const exchangeEffects: Pick<
   }),
 
   agree: (instruction, program) => {
-    const elements = AGREED_ELEMENTS * program.groups.data.length;
+    const { over } = instruction;
+    const group = over ?? 'data';
+    const elements = AGREED_ELEMENTS * (program.groups[group]?.length ?? 1);
     const everything = { blocks: [...program.blocks.keys()], carriesTally: true };
     const summed = [...requiredScatters(program).map(scattered), ...microsOf(program).map(loss)];
+    const known = instruction.gradients === 'own' ? contributionsTo(everything, program) : summed;
     return {
-      reads: [
-        gradients,
-        ...(instruction.gradients === 'own' ? contributionsTo(everything, program) : summed),
-      ],
-      makes: [{ value: agreed }],
+      reads: [gradients, ...(over === undefined ? known : gradientsOfData(program))],
+      makes: [{ value: over === undefined ? agreed : agreedOverTensor }],
       frees: [],
       starts: startName(instruction),
       collective: {
         kind: 'all-gather',
-        group: 'data',
+        group,
         subject: 'tally',
         elements,
         bytes: elements * FLOAT64_BYTES,
@@ -236,7 +262,7 @@ function arrivingMessages(
 
 /** Memory of an exchange that is under way. */
 function messagesOf(
-  instruction: Instruction<'reduce' | 'scatter' | 'gather'>,
+  instruction: Instruction<'complete' | 'reduce' | 'scatter' | 'gather'>,
   bytes: number,
   pool?: 'messages',
 ): Made {

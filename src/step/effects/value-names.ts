@@ -18,6 +18,7 @@ export const ownMomentum = 'share of the momentum';
 export const wholeMomentum = (block: number) => `momentum of block.${block}`;
 export const checked = 'check for overflow';
 export const agreed = 'agreed tally';
+export const agreedOverTensor = 'tally agreed on over the tensor axis';
 export const parameters = (block: number) => `parameters of block.${block}`;
 export const batch = (micro: number) => `batch of micro ${micro}`;
 export const output = (block: number, micro: number) => `output of block.${block} micro ${micro}`;
@@ -27,6 +28,7 @@ export const graph = (block: number, micro: number) => `graph of block.${block} 
 export const outputGradient = (block: number, micro: number) =>
   `output gradient of block.${block} micro ${micro}`;
 export const contribution = (block: number, micro: number) => `gradients from block.${block} micro ${micro}`;
+export const completed = (block: number, axis: string) => `complete gradients of block.${block} (${axis})`;
 export const loss = (micro: number) => `loss of micro ${micro}`;
 export const blockMemory = (block: number) => `gradient memory of block.${block}`;
 export const blockGradients = (block: number, micro: number | undefined) =>
@@ -43,8 +45,19 @@ export function contributionsTo(
   const micros = microsOf(program);
   return [
     ...bucket.blocks.flatMap((block) => micros.map((micro) => contribution(block, micro))),
+    ...completionsOf(bucket.blocks, program),
     ...(bucket.carriesTally ? micros.map(loss) : []),
   ];
+}
+
+/** What has to be complete before the gradients of these blocks can be used. */
+export function completionsOf(
+  blocks: readonly number[],
+  { completions = [] }: Pick<Program, 'completions'>,
+): readonly string[] {
+  return completions
+    .filter(({ block }) => blocks.includes(block))
+    .map(({ block, axis }) => completed(block, axis));
 }
 
 export function microsOf(program: Program): readonly number[] {

@@ -1,31 +1,33 @@
 import { invariant } from '../../base/errors.js';
+import type { ProcessGroup } from '../../comm/process-group.js';
 import { tensor as makeTensor } from '../../tensor/create.js';
 import { normSquared, zeros } from '../../tensor/generated/functions.js';
 import { keep, scope, type Tensor } from '../../tensor/tensor.js';
 import type { Handlers } from '../executor.js';
-import { startName } from '../instruction.js';
+import { type Instruction, startName } from '../instruction.js';
 import type { Program } from '../program.js';
+import { dataPlace } from '../sharding.js';
+import { countedSquares } from './counted-squares.js';
+import { localAgreement } from './local-agreement.js';
 import type { StepState } from './step-state.js';
 
 /**
  * `agree`: every rank learns of the others' tally and sum of squared gradients, and adds them up in the order
  * of ranks, so that all come to the same numbers. Where gradients stay with their ranks it is the norm of each: their sum
- * is what the norm of the summed gradients is at most, and stands for it.
+ * is what the norm of the summed gradients is at most, and stands for it. Ranks with other parts of the same layers then
+ * tell each other what those agreed on that have the same parts.
  */
 export function agree(program: Program, state: StepState): Handlers['agree'] {
-  const { group } = state.resources;
   return (instruction) => {
-    invariant(group, 'a program of one rank has nobody to agree with');
-    const isOwn = instruction.gradients === 'own';
-    const measure = isOwn ? Math.sqrt(squaresOf(state.gradients.values)) : sumOfSquares(state);
-    const own = Float64Array.of(...state.gradients.tally.toArray(), measure);
-    const tensor = zeros([program.groups.data.length * own.length], { dtype: 'float64' });
-    const work = group.allGather(tensor, makeTensor(own));
+    const { group = 'data', known, isOwn } = said(instruction, program, state);
+    const ranks = program.groups[group]?.length ?? 1;
+    const tensor = zeros([ranks * known.length], { dtype: 'float64' });
+    const work = groupOf(group, state).allGather(tensor, makeTensor(known));
     const finish = (): void => {
       work.wait();
       const all = tensor.toArray();
       const sumOf = (item: number): number =>
-        all.reduce((sum, value, index) => (index % own.length === item ? sum + value : sum), 0);
+        all.reduce((sum, value, index) => (index % known.length === item ? sum + value : sum), 0);
       const squares = isOwn ? sumOf(3) ** 2 : sumOf(3);
       state.agreed = { lossSum: sumOf(0), tokens: sumOf(1), stopVotes: sumOf(2), squares };
     };
@@ -33,8 +35,38 @@ export function agree(program: Program, state: StepState): Handlers['agree'] {
   };
 }
 
-function sumOfSquares(state: StepState): number {
-  return state.shards.gradients.reduce((sum, slice) => sum + squaresOf(slice), 0);
+interface Said {
+  readonly group?: 'tensor';
+  /** Sum of losses, tokens, votes, and the measure of the gradients. */
+  readonly known: Float64Array;
+  readonly isOwn: boolean;
+}
+
+function said({ gradients, over }: Instruction<'agree'>, program: Program, state: StepState): Said {
+  if (over === 'tensor') {
+    const { lossSum, tokens, stopVotes, squares } = state.agreed ?? localAgreement(program, state);
+    // Every rank of the axis has the same losses and tokens.
+    const counts = state.resources.tensor?.rank === 0 ? 1 : 0;
+    const known = Float64Array.of(counts * lossSum, counts * tokens, stopVotes, squares);
+    return { group: over, known, isOwn: false };
+  }
+  const isOwn = gradients === 'own';
+  const measure = isOwn ? Math.sqrt(squaresOf(state.gradients.values)) : sumOfSquares(program, state);
+  return { known: Float64Array.of(...state.gradients.tally.toArray(), measure), isOwn };
+}
+
+function groupOf(name: 'data' | 'tensor', { resources }: StepState): Pick<ProcessGroup, 'allGather'> {
+  const group = name === 'data' ? resources.group : resources.tensor;
+  invariant(group, 'a program of one rank has nobody to agree with');
+  return group;
+}
+
+function sumOfSquares(program: Program, { shards, resources }: StepState): number {
+  const { layout } = resources.parameters;
+  return shards.gradients.reduce((sum, slice, block) => {
+    const start = (program.sharding?.ranges[block]?.start ?? 0) + dataPlace(program) * slice.elements;
+    return sum + countedSquares(slice, start, layout);
+  }, 0);
 }
 
 function squaresOf(values: Tensor): number {

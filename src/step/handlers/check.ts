@@ -1,8 +1,10 @@
+import type { ProcessGroup } from '../../comm/process-group.js';
 import { tensor } from '../../tensor/create.js';
 import { normSquared, zeros } from '../../tensor/generated/functions.js';
 import { scope, type Tensor } from '../../tensor/tensor.js';
 import type { Handlers } from '../executor.js';
 import type { Program } from '../program.js';
+import { dataPlace } from '../sharding.js';
 import { localAgreement } from './local-agreement.js';
 import type { StepState } from './step-state.js';
 
@@ -41,13 +43,13 @@ function ownOverflow(program: Program, state: StepState): number {
 
 /** What this rank has of elements [start, end) of the flat gradients. */
 function gradientsIn(program: Program, state: StepState, start: number, end: number): Tensor | undefined {
-  const { sharding, rank } = program;
+  const { sharding } = program;
   if (sharding === undefined || program.exchanges === 'momentum')
     return state.gradients.values.narrow(0, start, end - start);
   const block = sharding.ranges.findIndex((range) => start < range.end);
   const slice = state.shards.gradients[block];
   if (slice === undefined) return undefined;
-  const sliceStart = (sharding.ranges[block]?.start ?? 0) + rank * slice.elements;
+  const sliceStart = (sharding.ranges[block]?.start ?? 0) + dataPlace(program) * slice.elements;
   const from = Math.max(start, sliceStart);
   const to = Math.min(end, sliceStart + slice.elements);
   return from < to ? slice.narrow(0, from - sliceStart, to - from) : undefined;
@@ -56,8 +58,13 @@ function gradientsIn(program: Program, state: StepState, start: number, end: num
 /** The largest index of all ranks. */
 function latest(program: Program, { resources }: StepState, own: number): number {
   const isKnown = program.sharding === undefined && program.exchanges === undefined;
-  if (isKnown || resources.group === undefined) return own;
-  const all = zeros([program.groups.data.length], { dtype: 'float64' });
-  resources.group.allGather(all, tensor(Float64Array.of(own))).wait();
+  const ofData = isKnown ? own : largestOf(resources.group, program.groups.data.length, own);
+  return largestOf(resources.tensor, program.groups.tensor?.length ?? 1, ofData);
+}
+
+function largestOf(group: Pick<ProcessGroup, 'allGather'> | undefined, ranks: number, own: number): number {
+  if (group === undefined || ranks === 1) return own;
+  const all = zeros([ranks], { dtype: 'float64' });
+  group.allGather(all, tensor(Float64Array.of(own))).wait();
   return Math.max(...all.toArray());
 }

@@ -4,6 +4,7 @@ import type { FlatRange } from '../../nn/flat-layout.js';
 import type { Tensor } from '../../tensor/tensor.js';
 import { type ErrorMemory, paddingOf } from '../message-errors.js';
 import type { GradientPart, Program } from '../program.js';
+import { dataPlace } from '../sharding.js';
 import type { StepState } from './step-state.js';
 
 /**
@@ -71,7 +72,7 @@ export function errorFeedback(program: Program, state: StepState): ErrorFeedback
     }),
     settlePart(part, sum) {
       const range = rangeOf(part);
-      const rowStart = range.start + (program.rank * (range.end - range.start)) / ranks;
+      const rowStart = range.start + (dataPlace(program) * (range.end - range.start)) / ranks;
       clear(sum, { start: rowStart + part.start, end: rowStart + part.end });
       clear(ofBlock(part), range);
     },

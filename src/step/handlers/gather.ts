@@ -6,6 +6,7 @@ import { keep } from '../../tensor/tensor.js';
 import type { Handlers } from '../executor.js';
 import { startName } from '../instruction.js';
 import type { Program } from '../program.js';
+import { dataPlace } from '../sharding.js';
 import { sameMemory } from './same-memory.js';
 import type { StepState } from './step-state.js';
 
@@ -25,7 +26,7 @@ export function gather(program: Program, state: StepState): Handlers['gather'] {
       const range = program.sharding?.ranges[block];
       invariant(momentum && range, 'there is no momentum to gather');
       const tensor = momentum.narrow(0, range.start, range.end - range.start);
-      const own = tensor.narrow(0, program.rank * slice.elements, slice.elements);
+      const own = tensor.narrow(0, dataPlace(program) * slice.elements, slice.elements);
       state.started.put({ tensors: [keep(tensor)], work: group.allGather(tensor, own) }, name);
       return;
     }
@@ -33,7 +34,7 @@ export function gather(program: Program, state: StepState): Handlers['gather'] {
     const whole = isKept ? parameters.memoryOf(block).values : parameters.allocateValues(block);
     // A graph that has kept them finds the same values again.
     const tensor = sameMemory(whole);
-    const own = tensor.narrow(0, program.rank * slice.elements, slice.elements);
+    const own = tensor.narrow(0, dataPlace(program) * slice.elements, slice.elements);
     if (instruction.compression !== undefined) {
       const codec = createCodec(instruction.compression);
       state.started.put(

@@ -1,26 +1,23 @@
 import { invariant } from '../../base/errors.js';
-import { normSquared } from '../../tensor/generated/functions.js';
-import type { Tensor } from '../../tensor/tensor.js';
 import type { Program } from '../program.js';
+import { countedSquares } from './counted-squares.js';
 import type { Agreement, StepState } from './step-state.js';
 
 /** What a rank with all gradients knows alone once the reductions are done. */
 export function localAgreement(program: Program, { gradients, resources }: StepState): Agreement {
   const [lossSum = 0, tokens = 0, stopVotes = 0] = gradients.tally.toArray();
   const { values } = gradients;
+  const { layout } = resources.parameters;
   const ranks = program.groups.data.length;
-  if (ranks === 1) return { lossSum, tokens, stopVotes, squares: squaresOf(values) };
+  if (ranks === 1) return { lossSum, tokens, stopVotes, squares: countedSquares(values, 0, layout) };
   // In the order in which ranks that own slices add up theirs: the norm is the same to the last bit.
   const perRank = program.groups.data.map((_, rank) =>
-    resources.parameters.layout.ranges.reduce((sum, { start, end }) => {
+    layout.ranges.reduce((sum, { start, end }) => {
       const length = (end - start) / ranks;
       invariant(Number.isInteger(length), 'a layout was planned for another number of ranks');
-      return sum + squaresOf(values.narrow(0, start + rank * length, length));
+      const from = start + rank * length;
+      return sum + countedSquares(values.narrow(0, from, length), from, layout);
     }, 0),
   );
   return { lossSum, tokens, stopVotes, squares: perRank.reduce((sum, part) => sum + part, 0) };
-}
-
-function squaresOf(slice: Tensor): number {
-  return slice.elements === 0 ? 0 : normSquared(slice).item();
 }

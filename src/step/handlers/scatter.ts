@@ -7,6 +7,7 @@ import { keep, type Tensor } from '../../tensor/tensor.js';
 import type { Handlers } from '../executor.js';
 import { type Instruction, startName } from '../instruction.js';
 import type { GradientPart, Program } from '../program.js';
+import { dataPlace } from '../sharding.js';
 import { errorFeedback } from './error-feedback.js';
 import type { StepState } from './step-state.js';
 
@@ -16,6 +17,7 @@ import type { StepState } from './step-state.js';
  */
 export function scatter(program: Program, state: StepState): Handlers['scatter'] {
   const { group, parameters } = state.resources;
+  const place = dataPlace(program);
   const compressed = group && new CompressedReductions(group);
   const startSum = (
     rows: Tensor,
@@ -36,7 +38,7 @@ export function scatter(program: Program, state: StepState): Handlers['scatter']
         feedback.settlePart(part, own),
       );
     }
-    const inputs = program.groups.data.map((_, rank) => (rank === program.rank ? own : rows.select(0, rank)));
+    const inputs = program.groups.data.map((_, rank) => (rank === place ? own : rows.select(0, rank)));
     return group.reduceScatter(own, inputs, 'sum');
   };
   return (instruction) => {
@@ -48,7 +50,7 @@ export function scatter(program: Program, state: StepState): Handlers['scatter']
     invariant(gradients, 'gradients are reduced where none are wanted');
     const ranks = program.groups.data.length;
     const rows = gradients.view([ranks, shard.elements]).narrow(1, start, end - start);
-    const tensor = rows.select(0, program.rank);
+    const tensor = rows.select(0, place);
     const work = startSum(rows, tensor, part, instruction);
     const isKept = program.sharding?.gradients === 'kept';
     const finish = (): void => {

@@ -15,6 +15,8 @@ export interface StepResources {
   readonly parameters: FlatParameters;
   /** Absent in a world of one. */
   readonly group?: Pick<ProcessGroup, 'allReduce' | 'allGather' | 'reduceScatter'> & CompressedTransport;
+  /** The ranks that have other parts of the same blocks; absent where there is no such axis. */
+  readonly tensor?: Pick<ProcessGroup, 'rank' | 'allReduce' | 'allGather'>;
   /** Absent where every rank has all of the training state. */
   readonly shards?: ShardMemory;
   /**

@@ -1,0 +1,70 @@
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { describe, test } from 'node:test';
+import { type Expected, readJson } from './models-harness.js';
+import { trainRanks } from './train-ranks.js';
+
+const FIXTURES = join(import.meta.dirname, '../../test/fixtures/models');
+
+interface Case {
+  readonly model: string;
+  readonly ranks: number;
+  readonly mesh: {
+    readonly tensor?: number;
+    readonly pipeline?: number;
+    readonly sequence_parallel?: boolean;
+  };
+  readonly stage: 0 | 1 | 2 | 3;
+  readonly accumulation?: number;
+  readonly settings?: Readonly<Record<string, unknown>>;
+}
+
+const CASES: readonly Case[] = [
+  { model: 'llama-gqa-tied', ranks: 2, mesh: { tensor: 2 }, stage: 0 },
+  { model: 'llama-gqa-tied', ranks: 4, mesh: { tensor: 2 }, stage: 1, accumulation: 2 },
+  { model: 'llama-gqa-tied', ranks: 4, mesh: { tensor: 2, sequence_parallel: true }, stage: 3 },
+  { model: 'llama-gqa-tied', ranks: 4, mesh: { tensor: 4 }, stage: 0 },
+  { model: 'qwen3', ranks: 4, mesh: { tensor: 2, sequence_parallel: true }, stage: 2, accumulation: 2 },
+  { model: 'llama-biases', ranks: 2, mesh: { tensor: 2, sequence_parallel: true }, stage: 0 },
+  { model: 'gpt2-relu', ranks: 2, mesh: { tensor: 2 }, stage: 0 },
+  { model: 'gpt2-relu', ranks: 4, mesh: { tensor: 2, sequence_parallel: true }, stage: 2 },
+];
+
+describe('PyTorch’s losses and gradient norms on a mesh', { concurrency: 1 }, () => {
+  for (const { model, ranks, mesh, stage, accumulation = 1, settings } of CASES) {
+    const words = Object.entries(mesh).map(([key, value]) => `${key} ${value}`);
+    test(`${model} on ${ranks}, ${words.join(', ')}, stage ${stage}`, async () => {
+      const folder = join(FIXTURES, model);
+      const { batch_size, train: expected } = readJson<Expected>(folder, 'expected.json');
+      const { lr, betas, eps, weight_decay } = expected;
+      const { steps } = await trainRanks(ranks, {
+        model: folder,
+        mesh,
+        'data.path': join(folder, 'batches.jsonl'),
+        steps: expected.losses.length,
+        train_batch_size: batch_size,
+        gradient_accumulation_steps: accumulation,
+        gradient_clipping: expected.clip,
+        optimizer: { type: 'AdamW', params: { lr, betas, eps, weight_decay } },
+        zero_optimization: {
+          stage,
+          reduce_bucket_size: 4096,
+          ...(stage === 3 && { stage3_param_persistence_threshold: 0 }),
+        },
+        ...settings,
+      });
+      assert.equal(steps.length, expected.losses.length);
+      for (const [index, { loss, grad_norm }] of steps.entries()) {
+        near(loss, expected.losses[index], `loss of step ${index + 1}`);
+        near(grad_norm, expected.grad_norms[index], `norm of step ${index + 1}`);
+      }
+    });
+  }
+});
+
+function near(actual: number, expected: number | undefined, what: string): void {
+  assert(
+    expected !== undefined && Math.abs(actual - expected) <= 1e-4 * Math.abs(expected),
+    `${what}: ${actual}, not ${expected}`,
+  );
+}
