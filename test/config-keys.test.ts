@@ -13,6 +13,8 @@ import { compileStep } from '../src/engine/compile-step.js';
 import { knownKeys } from '../src/engine/config/known-keys.js';
 import { resolveConfig } from '../src/engine/config.js';
 import { deviceOf } from '../src/engine/device.js';
+import { loneAxis } from '../src/engine/group-axis.js';
+import { localModel } from '../src/engine/local-model.js';
 import { lossScalingOf } from '../src/engine/loss-scaling.js';
 import { measureBlocks } from '../src/engine/measure-blocks.js';
 import { openModel } from '../src/engine/model-source.js';
@@ -94,7 +96,8 @@ const training: Observer = (config) => {
 /** The programs of two ranks, each on a host of its own, with what they need and send. */
 const programs: Observer = (written) => {
   const config = resolveConfig(written, { worldSize: RANKS, requires: ['model'] });
-  const { model } = openModel(config);
+  const { tensor, sequence_parallel: sequence } = config.mesh;
+  const model = localModel(openModel(config), config, tensor === 1 ? undefined : loneAxis(tensor, sequence));
   const layout = planFlatLayout(model.blocks, undefined, config.data_parallel_size);
   const shape = { rows: config.train_micro_batch_size_per_gpu, length: LENGTH };
   // Times that make no block a better choice than another, so that this depends on nothing else.
@@ -331,7 +334,9 @@ function rows(): readonly Row[] {
     row('seed', [1, 2], training),
     refused('device', ['cpu', 'cuda'], device),
     refused('mesh.pipeline', [1, 2], resolution),
-    refused('mesh.tensor', [1, 2], resolution),
+    row('mesh.tensor', [1, 2], programs),
+    row('mesh.sequence_parallel', [true, false], programs, { mesh: { tensor: 2 } }),
+    row('tensor_parallel.autotp_size', [0, 2], programs),
     row('communication.timeout_seconds', [0.2, 0.4], meeting),
     row('communication.algorithm', ['shared-memory', 'backend'], transport),
     row('communication.topology', [[[0, 1]], [[0], [1]]], transport),

@@ -18,6 +18,16 @@ export const meshSchema = z
   .prefault({})
   .describe('The layout of the ranks; data parallelism takes world size / (pipeline × tensor).');
 
+/** The `tensor_parallel` key: DeepSpeed's name of one axis. */
+export const tensorParallelSchema = z
+  .strictObject({
+    autotp_size: nonNegativeInteger()
+      .default(0)
+      .describe("DeepSpeed's name of `mesh.tensor`; 0 and 1 mean that layers are not divided."),
+  })
+  .prefault({})
+  .describe('Tensor parallelism, as DeepSpeed writes it.');
+
 /** Of which there is nothing more to say. */
 const PLAIN_TYPES = ['none', 'fp16', 'fp16-dynamic', 'bf16', 'one-bit'] as const;
 

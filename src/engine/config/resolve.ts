@@ -8,6 +8,7 @@ import { checkSchema, related, withCanonicalNames } from './check.js';
 import { idleKeyNotes } from './idle-keys.js';
 import { type ConfigIssue, errorOf } from './issue.js';
 import { knownKeys } from './known-keys.js';
+import { meshSetting } from './mesh-setting.js';
 import { recomputePolicy } from './recompute-policy.js';
 import { configRules, dataParallelSize, type GivenValue, missingKeys, type Surroundings } from './rules.js';
 import type { CheckedConfig } from './schema.js';
@@ -25,7 +26,10 @@ type Certain<T> = { [Key in keyof T]-?: NonNullable<T[Key]> };
  * DeepSpeed has one. Each part takes its own slice; nobody takes the whole.
  */
 export type ResolvedConfig = DeepReadonly<
-  Omit<CheckedConfig, '$schema' | 'communication' | 'communication_data_type' | keyof BatchSizes>
+  Omit<
+    CheckedConfig,
+    '$schema' | 'tensor_parallel' | 'communication' | 'communication_data_type' | keyof BatchSizes
+  >
 > &
   BatchSizes & { readonly communication: DeepReadonly<SettledCommunication> };
 
@@ -65,13 +69,20 @@ export function resolve(written: JsonValue, surroundings: Surroundings): Resolut
   if (issues.length > 0) throw errorOf(issues, origin);
   const sizes = completeBatchSizes(config, dataParallelSize(config, surroundings) ?? 1);
   if (isBatchConflict(sizes)) throw new Error(sizes.what);
-  const { $schema: _schema, communication, communication_data_type, ...rest } = config;
+  const {
+    $schema: _schema,
+    tensor_parallel: _tensorParallel,
+    communication,
+    communication_data_type,
+    ...rest
+  } = config;
   // As in DeepSpeed, gradients travel as they were computed.
   const dtype = communication_data_type ?? precisionName(precisionOf(config));
   const resolved = {
     ...rest,
     communication: { ...communication, compression: compressionOf({ ...communication, dtype }) },
     scheduler: settledSchedule(config),
+    mesh: meshSetting(config),
     recompute: recomputePolicy(config),
     ...sizes,
   };

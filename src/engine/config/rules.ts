@@ -5,6 +5,8 @@ import { communicationRules } from './communication-rules.js';
 import { compressionRules } from './compression-rules.js';
 import { idleKeyRules } from './idle-keys.js';
 import type { ConfigIssue } from './issue.js';
+import { meshRules } from './mesh-rules.js';
+import { meshSetting } from './mesh-setting.js';
 import type { ConfigOrigin } from './origin.js';
 import type { CheckedConfig } from './schema.js';
 
@@ -35,9 +37,9 @@ const BATCH_KEYS = [
 
 /** The rules that no single key's schema can express. */
 export const configRules: readonly ConfigRule[] = [
-  { keys: ['mesh'], check: checkMesh },
+  { keys: ['mesh', 'tensor_parallel'], check: checkMesh },
   {
-    keys: ['mesh', ...BATCH_KEYS],
+    keys: ['mesh', 'tensor_parallel', ...BATCH_KEYS],
     check: checkBatchSizes,
   },
   { keys: ['scheduler', 'steps'], check: checkTotalSteps },
@@ -50,6 +52,7 @@ export const configRules: readonly ConfigRule[] = [
   { keys: ['recompute', 'pipeline'], check: checkCheckpointInterval },
   { keys: ['communication', 'communication_data_type'], check: checkCompression },
   ...communicationRules,
+  ...meshRules,
   ...compressionRules,
   ...idleKeyRules,
   { keys: ['adapter'], check: checkAdapter },
@@ -70,7 +73,8 @@ export function missingKeys(config: CheckedConfig, { requires }: Surroundings): 
 
 /** World size / (pipeline × tensor), or undefined where that is no whole number. */
 export function dataParallelSize(config: CheckedConfig, { worldSize }: Surroundings): number | undefined {
-  const size = worldSize / (config.mesh.pipeline * config.mesh.tensor);
+  const { pipeline, tensor } = meshSetting(config);
+  const size = worldSize / (pipeline * tensor);
   return Number.isInteger(size) ? size : undefined;
 }
 
@@ -82,7 +86,7 @@ const EXAMPLES: Partial<Record<keyof CheckedConfig, string>> = {
 
 function checkMesh(config: CheckedConfig, surroundings: Surroundings): ConfigIssue | undefined {
   if (dataParallelSize(config, surroundings) !== undefined) return undefined;
-  const { pipeline, tensor } = config.mesh;
+  const { pipeline, tensor } = meshSetting(config);
   return {
     code: 'CONFIG_CONFLICT',
     path: ['mesh'],
@@ -113,7 +117,7 @@ function batchSources(config: CheckedConfig, { worldSize, origin }: Surroundings
   const given = BATCH_KEYS.flatMap((key) =>
     config[key] === undefined ? [] : `${key} ${config[key]} (${origin.describe([key], 'value')})`,
   );
-  const { pipeline, tensor } = config.mesh;
+  const { pipeline, tensor } = meshSetting(config);
   const model = pipeline * tensor === 1 ? '' : ` / (pipeline ${pipeline} × tensor ${tensor})`;
   return [...given, `${worldSize} ${worldSize === 1 ? 'rank' : 'ranks'}${model}`].join(', ');
 }

@@ -1,6 +1,11 @@
 import { z } from 'zod';
 import { nonEmptyText, positiveInteger } from '../../base/schema.js';
-import { communicationDataTypeSchema, communicationSchema, meshSchema } from '../../comm/config.js';
+import {
+  communicationDataTypeSchema,
+  communicationSchema,
+  meshSchema,
+  tensorParallelSchema,
+} from '../../comm/config.js';
 import { dataSchema } from '../../data/config.js';
 import { adapterSchema, modelSchema } from '../../models/config.js';
 import { gradientClippingSchema, optimizerSchema, schedulerSchema } from '../../optim/config.js';
@@ -32,6 +37,7 @@ export const configSchema = z.strictObject({
       "The folder that receives the trained model, in Hugging Face's layout. Left out: none is written.",
     ),
   mesh: meshSchema,
+  tensor_parallel: tensorParallelSchema,
   communication: communicationSchema,
   communication_data_type: communicationDataTypeSchema,
   train_batch_size: positiveInteger()

@@ -107,6 +107,13 @@ export interface UserConfig {
         readonly sequence_parallel?: boolean | undefined;
       }
     | undefined;
+  /** Tensor parallelism, as DeepSpeed writes it. */
+  readonly tensor_parallel?:
+    | {
+        /** DeepSpeed's name of `mesh.tensor`; 0 and 1 mean that layers are not divided. Default: `0`. */
+        readonly autotp_size?: number | undefined;
+      }
+    | undefined;
   /** Communication between ranks. */
   readonly communication?:
     | {

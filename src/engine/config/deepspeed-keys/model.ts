@@ -3,7 +3,7 @@ import { dead, foreign, later, off, section, switched } from '../key-table.js';
 
 const KEPT_INPUTS = 'the inputs that recomputation keeps are one tensor a block; see `recompute`';
 const PIPELINE = 'pipeline parallelism comes later';
-const TENSOR = 'tensor parallelism comes later';
+const TABLES = 'every model has a table that says how its parameters are divided';
 const EXPERTS = 'expert parallelism is not here yet';
 const COMPILE = 'DeepCompile is about PyTorch graphs';
 const HYBRID = 'the hybrid engine is not here yet';
@@ -15,7 +15,7 @@ const SPARSE = 'DeepSpeed parses it and no engine code reads it';
 /** What happens inside the model: recomputation, model parallelism, experts, compilation, compression. */
 export const modelKeys: KeyTable = {
   activation_checkpointing: section({
-    partition_activations: off(false, 'it divides kept inputs over tensor-parallel ranks, which come later'),
+    partition_activations: off(false, 'mesh.sequence_parallel divides them over the ranks of a layer'),
     contiguous_memory_optimization: off(false, KEPT_INPUTS),
     number_checkpoints: off(
       null,
@@ -32,26 +32,26 @@ export const modelKeys: KeyTable = {
     partition: dead('best', 'only the arguments of PipelineModule count'),
     seed_layers: dead(false, 'only the arguments of PipelineModule count'),
   }),
-  tensor_parallel: switched('autotp_size', 0, TENSOR, {
-    dtype: later(null, TENSOR),
-    tp_overlap_comm: later(false, TENSOR),
-    preset_model: later(null, TENSOR),
-    keep_module_on_host: later(false, TENSOR),
-    kernel_inject: later(false, TENSOR),
-    injection_policy_tuple: later(null, TENSOR),
-    replace_with_kernel_inject: later(false, TENSOR),
+  tensor_parallel: section({
+    dtype: foreign(null, 'the precision of the run decides'),
+    tp_overlap_comm: off(false, 'sums inside a layer are waited for'),
+    preset_model: foreign(null, TABLES),
+    keep_module_on_host: foreign(false, 'every rank reads its own part alone'),
+    kernel_inject: foreign(false, 'it is about inference in PyTorch'),
+    injection_policy_tuple: foreign(null, TABLES),
+    replace_with_kernel_inject: foreign(false, 'it is about inference in PyTorch'),
     tp: section({
-      tp_size: later(1, TENSOR),
-      tp_grain_size: later(1, TENSOR),
-      mpu: later(null, TENSOR),
-      tp_group: later(null, TENSOR),
+      tp_size: later(1, 'write mesh.tensor or tensor_parallel.autotp_size'),
+      tp_grain_size: off(1, 'heads are divided whole, and all else evenly'),
+      mpu: foreign(null, 'the mesh says which ranks there are'),
+      tp_group: foreign(null, 'the mesh says which ranks there are'),
     }),
     partition_config: section({
-      use_default_specs: later(true, TENSOR),
-      strict_mode: later(false, TENSOR),
-      embedding_partition_dim: later(1, TENSOR),
-      lm_head_patterns: later([], TENSOR),
-      layer_specs: later([], TENSOR),
+      use_default_specs: foreign(true, TABLES),
+      strict_mode: foreign(false, 'a parameter that a table does not place is an error in any case'),
+      embedding_partition_dim: foreign(1, 'tables over tokens are divided by their rows'),
+      lm_head_patterns: foreign([], TABLES),
+      layer_specs: later([], 'a model of your own says it in `divided`'),
     }),
   }),
   use_data_before_expert_parallelism: off(false, EXPERTS),

@@ -1,0 +1,9 @@
+import type { CheckedConfig } from './schema.js';
+
+/** The mesh that a configuration asks for, whichever of the two keys says how many ranks share a layer. */
+export function meshSetting({
+  mesh,
+  tensor_parallel: { autotp_size: size },
+}: Pick<CheckedConfig, 'mesh' | 'tensor_parallel'>): CheckedConfig['mesh'] {
+  return size < 2 ? mesh : { ...mesh, tensor: size };
+}
