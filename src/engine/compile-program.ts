@@ -1,12 +1,15 @@
 import type { ActiveCompression } from '../comm/config.js';
 import { axisRanks, type Mesh } from '../comm/mesh.js';
 import type { FlatLayout } from '../nn/flat-layout.js';
+import { agreeOverStages } from '../pipeline/agree-over-stages.js';
+import type { ScheduleName } from '../pipeline/schedule.js';
+import { scheduleStages } from '../pipeline/schedule-stages.js';
 import type { Precision } from '../precision/config.js';
 import { mixedPrecision } from '../precision/mixed-precision.js';
 import { offloadKeptInputs } from '../recompute/offload-kept-inputs.js';
 import { recomputeBlocks } from '../recompute/recompute-blocks.js';
 import { type ScheduleOptions, schedule } from '../step/passes/schedule.js';
-import type { Groups, Pass, Program, ProgramBlock } from '../step/program.js';
+import type { Groups, Pass, PipelineStage, Program, ProgramBlock } from '../step/program.js';
 import { completeGradients } from '../tensor-parallel/complete-gradients.js';
 import { type CompressReductionsOptions, compressReductions } from '../zero/compress-reductions.js';
 import {
@@ -32,7 +35,10 @@ export interface ProgramInputs {
   readonly microBatches: number;
   /** One per block of the model, in order. */
   readonly blocks: readonly Omit<ProgramBlock, 'parameters'>[];
+  /** Of a stage: its own blocks' parameters, and no others. */
   readonly layout: FlatLayout;
+  /** Absent: every rank runs all blocks. */
+  readonly pipeline?: PipelineInputs;
   readonly bytesPerElement: number;
   readonly batchBytes: number;
   readonly optimizerBytes: number;
@@ -60,6 +66,12 @@ export interface ProgramInputs {
   readonly precision: Precision;
 }
 
+/** The stage of this rank, and the order in which the stages work. */
+export interface PipelineInputs {
+  readonly place: PipelineStage;
+  readonly schedule: ScheduleName;
+}
+
 /** Of an optimizer whose ranks exchange a momentum, once it is frozen. */
 export interface MomentumOptions extends ExchangeMomentumOptions {
   readonly isFrozen: boolean;
@@ -74,11 +86,14 @@ export type ZeroOptions = Omit<ShardStateOptions, 'ranges'> & GatherParametersOp
  */
 export function compileProgram(inputs: ProgramInputs): Program {
   const passes: readonly Pass[] = [
-    schedule(inputs.schedule),
+    inputs.pipeline === undefined
+      ? schedule(inputs.schedule)
+      : scheduleStages({ schedule: inputs.pipeline.schedule, ...inputs.schedule }),
     recomputeBlocks(inputs.recomputed),
     ...(inputs.keptInputs === 'host' ? [offloadKeptInputs] : []),
     completeGradients(inputs.layout),
     ...dataParallelPasses(inputs),
+    agreeOverStages,
     mixedPrecision(inputs.precision),
     keepErrors(),
   ];
@@ -150,6 +165,7 @@ function emptyProgram(inputs: ProgramInputs): Program {
     readsInPlace: inputs.readsInPlace ?? false,
     hostIsApart: inputs.hostIsApart ?? false,
     groups: groupsOf(inputs),
+    ...(inputs.pipeline && { pipeline: inputs.pipeline.place }),
     ...(inputs.hosts && { hosts: inputs.hosts }),
     buckets: [],
     instructions: [],
@@ -160,6 +176,7 @@ function emptyProgram(inputs: ProgramInputs): Program {
 function groupsOf({ mesh, rank }: ProgramInputs): Groups {
   return {
     data: axisRanks(mesh, rank, 'data'),
+    ...(mesh.pipeline > 1 && { pipeline: axisRanks(mesh, rank, 'pipeline') }),
     ...(mesh.tensor > 1 && { tensor: axisRanks(mesh, rank, 'tensor') }),
   };
 }

@@ -193,6 +193,9 @@ class SymbolicRank {
         return;
       case 'complete':
         throw new Fault('no tensor axis is here');
+      case 'send':
+      case 'receive':
+        throw new Fault('there are no other stages here');
       case 'accumulate':
         throw new Fault('no momentum is exchanged here');
       case 'remember':

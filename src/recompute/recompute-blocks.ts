@@ -11,6 +11,7 @@ export function recomputeBlocks(blocks: ReadonlySet<number>): Pass {
     if (blocks.size === 0) return program;
     const instructions = program.instructions.flatMap((instruction): readonly Instruction[] => {
       const isRun = instruction.op === 'forward' || instruction.op === 'backward';
+      if (instruction.op === 'backward' && instruction.half === 'weights') return [instruction];
       if (!isRun || !blocks.has(instruction.block)) return [instruction];
       const { block, micro } = instruction;
       return instruction.op === 'forward'

@@ -45,7 +45,8 @@ export class BlockMeter {
   readonly record = ({ position, startMs, endMs }: TimedInstruction): void => {
     const [before, after, peak] = [this.#before, allocatedBytes(), peakAllocatedBytes()];
     const instruction = this.#program.instructions[position];
-    if (instruction !== undefined && 'block' in instruction) {
+    const isLeftover = instruction?.op === 'backward' && instruction.half === 'weights';
+    if (instruction !== undefined && 'block' in instruction && !isLeftover) {
       // Of several micro-batches the last one counts: the first finds tables unmade that stay for good.
       const key = `${instruction.op} ${instruction.block}`;
       this.#measurements.set(key, { before, after, peak, milliseconds: endMs - startMs });

@@ -1,5 +1,7 @@
 import { type CollectiveSummary, checkMeetings, summarizeCollectives } from './checker/collectives.js';
 import { followValues, type MemoryPeak } from './checker/data-flow.js';
+import { checkMessages, type MessageSummary, summarizeMessages } from './checker/messages.js';
+import { checkProgress } from './checker/progress.js';
 import { refusal } from './checker/refusal.js';
 import { checkStructure } from './checker/structure.js';
 import type { Program } from './program.js';
@@ -10,6 +12,8 @@ export interface ProgramReport {
   readonly instructions: number;
   readonly peak: MemoryPeak;
   readonly collectives: readonly CollectiveSummary[];
+  /** What goes from this rank to single others. */
+  readonly messages: readonly MessageSummary[];
 }
 
 export interface CheckOptions {
@@ -19,7 +23,8 @@ export interface CheckOptions {
 
 /**
  * Checks the programs of all ranks before they run, each by itself and then against the others: a group's
- * collectives must be the same on all its members, in the same order.
+ * collectives must be the same on all its members, in the same order; what one rank sends another must receive, in the
+ * same order; and they must not wait for each other for ever.
  *
  * @throws TrainyardError PROGRAM_INVALID with the rank, the instruction and the reason.
  */
@@ -29,6 +34,8 @@ export function checkPrograms(
 ): readonly ProgramReport[] {
   const reports = programs.map((program) => checkProgram(program, options));
   checkMeetings(programs);
+  checkMessages(programs);
+  checkProgress(programs);
   return reports;
 }
 
@@ -45,5 +52,6 @@ function checkProgram(program: Program, options: CheckOptions): ProgramReport {
     throw refusal(program, peak.position, `${peak.bytes} bytes are live, ${budgetBytes} are allowed`);
   }
   const collectives = summarizeCollectives(program);
-  return { rank: program.rank, instructions: program.instructions.length, peak, collectives };
+  const messages = summarizeMessages(program);
+  return { rank: program.rank, instructions: program.instructions.length, peak, collectives, messages };
 }

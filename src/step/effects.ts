@@ -1,6 +1,7 @@
 import { computeEffects } from './effects/compute-effects.js';
 import { exchangeEffects } from './effects/exchange-effects.js';
 import { hostEffects } from './effects/host-effects.js';
+import { pipelineEffects } from './effects/pipeline-effects.js';
 import { gradientNorm, update } from './effects/value-names.js';
 import type { Instruction, Operation } from './instruction.js';
 import type { GroupName, Program } from './program.js';
@@ -20,11 +21,15 @@ export interface Effects {
   readonly reads: readonly string[];
   readonly makes: readonly Made[];
   readonly frees: readonly string[];
+  /** A value that turns into another, in its memory or more, so that there are never both. */
+  readonly becomes?: { readonly from: string; readonly made: Made };
   /** Set when the instruction only starts: what it makes is pending and what it reads is held until the wait. */
   readonly starts?: string;
   /** The start that this instruction completes. */
   readonly completes?: string;
   readonly collective?: Collective;
+  /** What it starts to send to another rank or to receive from it. */
+  readonly message?: Message;
   /** What it starts to copy over the link between the device and its host. */
   readonly copy?: HostCopy;
 }
@@ -69,6 +74,16 @@ export interface Collective {
   readonly codec?: string;
 }
 
+/** What one rank sends and another receives; both sides must start it. */
+export interface Message {
+  readonly direction: 'send' | 'receive';
+  /** The other side's rank in the world. */
+  readonly peer: number;
+  /** What it is; the same on both sides. */
+  readonly subject: string;
+  readonly bytes: number;
+}
+
 /** A copy between the memory of a device and that of its host. */
 export interface HostCopy {
   readonly to: 'host' | 'device';
@@ -81,7 +96,7 @@ export type EffectTable = {
 };
 
 /** The one place that knows what each operation needs, makes and frees. */
-const EFFECTS: EffectTable = { ...computeEffects, ...exchangeEffects, ...hostEffects };
+const EFFECTS: EffectTable = { ...computeEffects, ...exchangeEffects, ...hostEffects, ...pipelineEffects };
 
 /** What the instruction needs, makes and frees as a part of the program. */
 export function effectsOf<Op extends Operation>(instruction: Instruction<Op>, program: Program): Effects {

@@ -36,6 +36,8 @@ function handlersThat(handle: (text: string) => void): Handlers {
     forward: any,
     recompute: any,
     backward: any,
+    send: any,
+    receive: any,
     reduce: any,
     cast: any,
     complete: any,

@@ -13,12 +13,14 @@ import { forward } from './handlers/forward.js';
 import { gather } from './handlers/gather.js';
 import { load } from './handlers/load.js';
 import { prepare } from './handlers/prepare.js';
+import { receive } from './handlers/receive.js';
 import { recompute } from './handlers/recompute.js';
 import { reduce } from './handlers/reduce.js';
 import { release } from './handlers/release.js';
 import { remember } from './handlers/remember.js';
 import { restore } from './handlers/restore.js';
 import { scatter } from './handlers/scatter.js';
+import { send } from './handlers/send.js';
 import { step } from './handlers/step.js';
 import type { StepState } from './handlers/step-state.js';
 import { wait } from './handlers/wait.js';
@@ -32,7 +34,9 @@ export function createHandlers(program: Program, state: StepState): Handlers {
     load: load(state),
     forward: forward(state),
     recompute: recompute(state),
-    backward: backward(state),
+    backward: backward(program, state),
+    send: send(program, state),
+    receive: receive(program, state),
     complete: complete(state),
     reduce: reduce(program, state),
     cast: cast(state),

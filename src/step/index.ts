@@ -1,4 +1,5 @@
 /** Step programs as data: print them, simulate them, draw what was measured. */
+export { bubbleFraction } from './bubble.js';
 export type { Instruction } from './instruction.js';
 export { printProgram, programToJson } from './print.js';
 export type { Program } from './program.js';

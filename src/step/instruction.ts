@@ -15,8 +15,21 @@ export interface InstructionTable {
   readonly forward: { readonly block: number; readonly micro: number; readonly drop?: true };
   /** Runs the forward of a block again that dropped what its backward needs. */
   readonly recompute: { readonly block: number; readonly micro: number };
-  /** Adds to the gradients of the block's parameters and frees what its forward kept. */
-  readonly backward: { readonly block: number; readonly micro: number };
+  /**
+   * Adds to the gradients of the block's parameters and frees what its forward kept. In two halves (Qi et al., arXiv
+   * 2401.10241) `input` makes the gradient of the block's input, which the stage before waits for, and keeps what the
+   * products of gradients and inputs are made of; a later `weights` adds those products to the gradients.
+   */
+  readonly backward: {
+    readonly block: number;
+    readonly micro: number;
+    /** Left out: both, one after the other. */
+    readonly half?: 'input' | 'weights';
+  };
+  /** Starts handing something to another stage of the pipeline; a `wait` must follow, which frees a gradient. */
+  readonly send: Handed;
+  /** Starts taking what another stage hands over; it is there after the `wait` that must follow. */
+  readonly receive: Handed;
   /**
    * Starts the sum of those of a block's gradients of which each rank along an axis knows a part (`Program.completions`);
    * a `wait` must follow.
@@ -65,8 +78,8 @@ export interface InstructionTable {
    */
   readonly agree: {
     readonly gradients?: 'own';
-    /** With ranks that have other parts of the model, of what is known along the data axis; left out: along that one. */
-    readonly over?: 'tensor';
+    /** With ranks that have other parts of the model, of what is known along the axes before; left out: along the data axis. */
+    readonly over?: 'tensor' | 'pipeline';
   };
   /**
    * Starts moving what a block made to host memory; the `wait` that must follow frees it on the device, where
@@ -101,6 +114,16 @@ export interface Offloaded {
   readonly micro: number;
 }
 
+/** What stages of a pipeline hand to each other: the output of a block for one micro-batch, or the gradient of that. */
+export interface Handed {
+  readonly memory: 'output' | 'gradient';
+  /** The block that made the output, on whichever stage. */
+  readonly block: number;
+  readonly micro: number;
+  /** The other side's rank in the world. */
+  readonly peer: number;
+}
+
 export type Operation = keyof InstructionTable;
 
 /** Operations that only start their work: their results exist after the `wait` that names them. */
@@ -111,7 +134,9 @@ export type AsynchronousOperation =
   | 'scatter'
   | 'agree'
   | 'evict'
-  | 'fetch';
+  | 'fetch'
+  | 'send'
+  | 'receive';
 
 /** One instruction, or the union of all of them; `op` tells them apart. */
 export type Instruction<Op extends Operation = Operation> = {
@@ -123,7 +148,13 @@ const WORDS: { readonly [Op in Operation]: (instruction: Instruction<Op>) => rea
   load: ({ micro }) => [`micro ${micro}`],
   forward: ({ block, micro, drop }) => [`block.${block}`, `micro ${micro}`, ...(drop ? ['(drop)'] : [])],
   recompute: ({ block, micro }) => [`block.${block}`, `micro ${micro}`],
-  backward: ({ block, micro }) => [`block.${block}`, `micro ${micro}`],
+  backward: ({ block, micro, half }) => [
+    `block.${block}`,
+    `micro ${micro}`,
+    ...(half === undefined ? [] : [`(${half})`]),
+  ],
+  send: (handed) => [movedName(handed), 'start', `to rank ${handed.peer}`],
+  receive: (handed) => [movedName(handed), 'start', `from rank ${handed.peer}`],
   reduce: ({ bucket, of }) => [`${of === undefined ? 'bucket' : of}.${bucket}`, 'start'],
   cast: ({ block }) => [`block.${block}`, 'parameters'],
   gather: ({ block, of }) => [`${of === undefined ? 'block' : of}.${block}`, 'start'],
@@ -138,8 +169,8 @@ const WORDS: { readonly [Op in Operation]: (instruction: Instruction<Op>) => rea
     over === undefined ? 'tally' : `tally.${over}`,
     gradients === 'own' ? 'start (own gradients)' : 'start',
   ],
-  evict: (moved) => [offloadedName(moved), 'start'],
-  fetch: (moved) => [offloadedName(moved), 'start'],
+  evict: (moved) => [movedName(moved), 'start'],
+  fetch: (moved) => [movedName(moved), 'start'],
   wait: ({ started }) => [startName(started)],
   remember: () => ['errors'],
   restore: () => ['errors', '(on overflow)'],
@@ -152,7 +183,7 @@ const WORDS: { readonly [Op in Operation]: (instruction: Instruction<Op>) => rea
   step: ({ unlessOverflow = false }) => (unlessOverflow ? ['', '(unless overflow)'] : []),
 };
 
-function offloadedName({ memory, block, micro }: Offloaded): string {
+function movedName({ memory, block, micro }: Offloaded | Handed): string {
   return `block.${block} ${memory}${ofMicro(micro)}`;
 }
 

@@ -76,7 +76,7 @@ test('what moves between device and host prints with its direction and size, and
     ].join('\n'),
   );
   const peak = { bytes: 5, position: -1, ledger: { ...LEDGER, host: 4096 } };
-  const report = { rank: 1, instructions: 3, peak, collectives: [] };
+  const report = { rank: 1, instructions: 3, peak, collectives: [], messages: [] };
   assert.match(printReport(program, report), /^ +host +4,096 {2}bytes at most, beside the peak$/m);
   assert.match(printReport({ ...program, hostIsApart: false }, report), /^ +host +4,096$/m);
 });
@@ -97,6 +97,7 @@ test('a report prints the peak with its ledger, and what is sent', () => {
     instructions: 6,
     peak: { bytes: 16_417, position: 1, ledger: LEDGER },
     collectives,
+    messages: [{ memory: 'output', peer: 3, count: 2, sentBytes: 8192 } as const],
   };
   assert.equal(
     printReport(PROGRAM, report),
@@ -115,6 +116,7 @@ test('a report prints the peak with its ledger, and what is sent', () => {
       '       batches                 64',
       '       host                     0',
       'sends  all-reduce (data)  262,152  bytes in 2 messages of 65,538 elements together',
+      'sends  output to rank 3     8,192  bytes in 2 messages',
       '',
     ].join('\n'),
   );

@@ -11,7 +11,7 @@ export function printProgram(program: Program): string {
 }
 
 /** What the check of a program found out, as a few lines to stand under it. */
-export function printReport(program: Program, { peak, collectives }: ProgramReport): string {
+export function printReport(program: Program, { peak, collectives, messages }: ProgramReport): string {
   const instruction = program.instructions[peak.position];
   const moment = instruction === undefined ? 'at the start' : `in ${instructionText(instruction)}`;
   const ledger = Object.entries(peak.ledger).map(([account, bytes]) => [
@@ -26,7 +26,14 @@ export function printReport(program: Program, { peak, collectives }: ProgramRepo
     count(sentBytes),
     `bytes in ${count(calls)} messages of ${count(elements)} elements together`,
   ]);
-  return alignedLines([['peak', 'memory', count(peak.bytes), `bytes ${moment}`], ...ledger, ...traffic]);
+  const handed = messages.map(({ memory, peer, count: calls, sentBytes }) => [
+    'sends',
+    `${memory} to rank ${peer}`,
+    count(sentBytes),
+    `bytes in ${count(calls)} messages`,
+  ]);
+  const total = ['peak', 'memory', count(peak.bytes), `bytes ${moment}`];
+  return alignedLines([total, ...ledger, ...traffic, ...handed]);
 }
 
 /** A program as plain data for `--json`, each instruction with its text. */
@@ -52,11 +59,12 @@ function row(instruction: Instruction, program: Program): readonly string[] {
 
 /** What a block that runs again is called, for that is a choice which names decide; what ranks do together; what moves. */
 function remarksOn(instruction: Instruction, program: Program): readonly string[] {
-  const { collective, copy } = effectsOf(instruction, program);
+  const { collective, message, copy } = effectsOf(instruction, program);
   const name = instruction.op === 'recompute' ? (program.blocks[instruction.block]?.name ?? '') : '';
   return [
     ...(name === '' ? [] : [`(${name})`]),
     ...(collective === undefined ? [] : [`(${collectiveText(collective)})`]),
+    ...(message === undefined ? [] : [`(${count(message.bytes)} bytes)`]),
     ...(copy === undefined ? [] : [`(to ${copy.to}, ${count(copy.bytes)} bytes)`]),
   ];
 }

@@ -1,3 +1,4 @@
+import type { MeshAxis } from '../comm/mesh.js';
 import type { Hosts } from '../comm/topology.js';
 import { type FlatRange, type FlatSlot, TALLY_ELEMENTS } from '../nn/flat-layout.js';
 import type { Instruction } from './instruction.js';
@@ -11,6 +12,11 @@ export interface ProgramBlock {
   readonly activationBytes: number;
   /** What it hands to the next block, and so the size of the gradient that comes back. */
   readonly outputBytes: number;
+  /**
+   * What the first half of its backward leaves for the second, for one micro-batch; as much as forward keeps beside the
+   * output where it is left out.
+   */
+  readonly deferredBytes?: number;
   /** What its instructions take on their way and give back before they end; nothing where it is unknown. */
   readonly workspace?: Workspace;
 }
@@ -105,10 +111,25 @@ export interface Completion {
   readonly elements: number;
 }
 
-/** A set of ranks that communicate, by the mesh axis it stands for. */
-export type GroupName = 'data' | 'tensor' | 'pipeline';
+/**
+ * The part of the model that a rank of a pipeline runs. The blocks are those of the whole model; parameters have
+ * only those of this stage. The stages' ranks are `Program.groups.pipeline`, in the order of stages.
+ */
+export interface PipelineStage {
+  /** From 0: the stage that has the model's first block. */
+  readonly stage: number;
+  readonly stages: number;
+  /**
+   * Runs of neighbouring blocks, as indices into `Program.blocks`, in the order of the model; equally many on every
+   * stage. Chunk c of stage s hands to chunk c of stage s + 1, the last stage to chunk c + 1 of the first.
+   */
+  readonly chunks: readonly (readonly number[])[];
+}
 
-/** The world ranks of this rank's groups, in the groups' order; an axis of one rank needs none but `data`. */
+/** A set of ranks that communicate, by the mesh axis it stands for. */
+export type GroupName = MeshAxis;
+
+/** The world ranks of this rank's groups (`axisRanks`); an axis of one rank needs none but `data`. */
 export type Groups = { readonly data: readonly number[] } & {
   readonly [Name in Exclude<GroupName, 'data'>]?: readonly number[];
 };
@@ -144,6 +165,8 @@ export interface Program {
    */
   readonly constantBytes?: number;
   readonly groups: Groups;
+  /** Absent: this rank runs all blocks. */
+  readonly pipeline?: PipelineStage;
   /** The ranks of each host, equally many. Left out: all are on one. */
   readonly hosts?: Hosts;
   /** Whether reductions in fp32 need no memory for messages: the ranks read each other's. */

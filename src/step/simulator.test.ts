@@ -53,6 +53,7 @@ function program(rank: number, overlap: boolean): Program {
 const COSTS: CostModel = {
   compute: ({ op }) => ({ forward: 10, backward: 20, step: 5 })[op as string] ?? 0,
   communicate: ({ elements }) => 1 + 0.3 * elements,
+  send: ({ bytes }) => bytes,
   copy: ({ bytes }) => bytes,
 };
 
@@ -91,6 +92,7 @@ test('messages of one rank go one after another, and everybody waits for the slo
     compute: ({ op }, { rank }) =>
       (COSTS.compute({ op } as Instruction, program(rank, true)) || 0) * (rank + 1),
     communicate: ({ elements }) => elements,
+    send: COSTS.send,
     copy: COSTS.copy,
   };
   const { ranks, stepMs } = simulate([program(0, true), program(1, true)], slow);

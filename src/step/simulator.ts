@@ -1,7 +1,7 @@
-import { followValues } from './checker/data-flow.js';
-import { type Collective, effectsOf, type HostCopy } from './effects.js';
-import { type Instruction, instructionText } from './instruction.js';
+import type { Collective, HostCopy, Message } from './effects.js';
+import type { Instruction } from './instruction.js';
 import type { Program } from './program.js';
+import { RankClock } from './simulator/rank-clock.js';
 import type { Slice } from './timeline.js';
 
 /** How long things take on the machine that is simulated, in milliseconds. */
@@ -10,6 +10,8 @@ export interface CostModel {
   compute(instruction: Instruction, program: Program): number;
   /** Time of a collective on the communication stream, from when its last rank came. */
   communicate(collective: Collective, ranks: number): number;
+  /** Time of a message over the link from one rank to another, on which nothing else goes that way meanwhile. */
+  send(message: Message, from: number, to: number): number;
   /** Time of a copy over the link between the device and its host, which nothing else uses meanwhile. */
   copy(copy: HostCopy): number;
 }
@@ -19,6 +21,7 @@ export interface SimulatedRank {
   readonly rank: number;
   readonly endMs: number;
   readonly computeMs: number;
+  /** Time of all that it communicated, messages to single ranks and from them too; they run beside each other. */
   readonly communicationMs: number;
   readonly copyMs: number;
   /** Time in which the compute stream stood still in a wait. */
@@ -36,7 +39,9 @@ export interface Simulation {
 /**
  * Runs the programs of all ranks over a cost model. A rank has three streams, one that computes, one that
  * communicates and one that copies between device and host; each does one thing at a time, in program order. A
- * collective begins when every member has started it and has its communication stream free.
+ * collective begins when every member has started it and has its communication stream free. What one rank sends to
+ * another begins when both have started it and the link is free that way; links and communication streams do not
+ * hold each other up.
  *
  * The programs must have passed `checkPrograms`, which rules out that ranks wait for each other for ever.
  */
@@ -46,7 +51,9 @@ export function simulate(programs: readonly Program[], costs: CostModel): Simula
   while (all.some((rank) => !rank.isDone)) {
     const advanced = all.map((rank) => rank.advance());
     const met = all.map((rank) => meet(rank, ranks, costs));
-    if (![...advanced, ...met].includes(true)) throw new Error('The simulated ranks wait for each other.');
+    const sent = all.map((rank) => deliver(rank, ranks, costs));
+    if (![...advanced, ...met, ...sent].includes(true))
+      throw new Error('The simulated ranks wait for each other.');
   }
   const results = all.map((rank) => rank.result());
   return {
@@ -58,115 +65,42 @@ export function simulate(programs: readonly Program[], costs: CostModel): Simula
 
 /** Runs the collective at the head of a rank's queue if it is at the head for all members. */
 function meet(rank: RankClock, ranks: ReadonlyMap<number, RankClock>, costs: CostModel): boolean {
-  const head = rank.queue[0];
+  const head = rank.collectives[0];
   if (head === undefined) return false;
-  const members = (rank.program.groups[head.collective.group] ?? []).map((member) => ranks.get(member));
-  if (!members.every((member) => member !== undefined))
-    throw new Error('A rank of the group has no program.');
-  const heads = members.map((member) => member.queue[0]);
-  if (!heads.every((other) => other !== undefined && other.collective.group === head.collective.group)) {
-    return false;
-  }
+  const { group } = head.what;
+  const members = (rank.program.groups[group] ?? []).map((member) => clockOf(member, ranks));
+  const heads = members.map((member) => member.collectives[0]);
+  if (!heads.every((other) => other !== undefined && other.what.group === group)) return false;
   const startMs = Math.max(
     ...members.map((member, index) => Math.max(member.communicationFreeMs, heads[index]?.issuedMs ?? 0)),
   );
-  const endMs = startMs + costs.communicate(head.collective, members.length);
-  for (const member of members) member.finishHead(startMs, endMs);
+  const endMs = startMs + costs.communicate(head.what, members.length);
+  for (const member of members) member.finishCollective(startMs, endMs);
   return true;
 }
 
-/** A collective that a rank has started and that has not run yet. */
-interface Queued {
-  readonly name: string;
-  readonly collective: Collective;
-  readonly issuedMs: number;
+/** Runs what a rank has started to send and the other side to receive. */
+function deliver(sender: RankClock, ranks: ReadonlyMap<number, RankClock>, costs: CostModel): boolean {
+  let isAny = false;
+  for (const [peer, sent] of sender.sent) {
+    const receiver = clockOf(peer, ranks);
+    const received = receiver.received.get(sender.program.rank) ?? [];
+    while (sent.length > 0 && received.length > 0) {
+      const [out, into] = [sent.shift(), received.shift()];
+      if (out === undefined || into === undefined) break;
+      const startMs = Math.max(out.issuedMs, into.issuedMs, sender.linkFreeMs.get(peer) ?? 0);
+      const endMs = startMs + costs.send(out.what, sender.program.rank, peer);
+      sender.linkFreeMs.set(peer, endMs);
+      sender.finish(out.name, startMs, endMs);
+      receiver.finish(into.name, startMs, endMs);
+      isAny = true;
+    }
+  }
+  return isAny;
 }
 
-/** One rank's place in its program and on its streams. */
-class RankClock {
-  readonly queue: Queued[] = [];
-  readonly slices: Slice[] = [];
-  communicationFreeMs = 0;
-  #position = 0;
-  #nowMs = 0;
-  #computeMs = 0;
-  #communicationMs = 0;
-  #copyFreeMs = 0;
-  #copyMs = 0;
-  #exposedMs = 0;
-  readonly #finished = new Map<string, number>();
-
-  constructor(
-    readonly program: Program,
-    readonly costs: CostModel,
-  ) {}
-
-  get isDone(): boolean {
-    return this.#position === this.program.instructions.length;
-  }
-
-  /** Runs instructions up to a wait for something that has no end yet. Returns whether any ran. */
-  advance(): boolean {
-    const from = this.#position;
-    for (;;) {
-      const instruction = this.program.instructions[this.#position];
-      if (instruction === undefined) break;
-      const { starts, completes, collective, copy } = effectsOf(instruction, this.program);
-      const readyMs = completes === undefined ? this.#nowMs : this.#finished.get(completes);
-      if (readyMs === undefined) break;
-      if (completes !== undefined) this.#finished.delete(completes);
-      this.#run(instruction, readyMs);
-      if (starts !== undefined && collective !== undefined) {
-        this.queue.push({ name: starts, collective, issuedMs: this.#nowMs });
-      }
-      if (starts !== undefined && copy !== undefined) this.#copy(starts, copy);
-      this.#position += 1;
-    }
-    return this.#position > from;
-  }
-
-  finishHead(startMs: number, endMs: number): void {
-    const head = this.queue.shift();
-    if (head === undefined) return;
-    this.#finished.set(head.name, endMs);
-    this.communicationFreeMs = endMs;
-    this.#communicationMs += endMs - startMs;
-    this.#draw('communication', head.name, startMs, endMs);
-  }
-
-  result(): SimulatedRank {
-    return {
-      rank: this.program.rank,
-      endMs: this.#nowMs,
-      computeMs: this.#computeMs,
-      communicationMs: this.#communicationMs,
-      copyMs: this.#copyMs,
-      exposedMs: this.#exposedMs,
-      peakBytes: followValues(this.program).bytes,
-    };
-  }
-
-  #run(instruction: Instruction, readyMs: number): void {
-    const startMs = this.#nowMs;
-    const waitMs = Math.max(0, readyMs - startMs);
-    const costMs = this.costs.compute(instruction, this.program);
-    this.#exposedMs += waitMs;
-    this.#computeMs += costMs;
-    this.#nowMs = startMs + waitMs + costMs;
-    this.#draw('compute', instructionText(instruction), startMs, this.#nowMs);
-  }
-
-  /** Needs nobody else, so that its end is known as soon as it is started. */
-  #copy(name: string, copy: HostCopy): void {
-    const startMs = Math.max(this.#copyFreeMs, this.#nowMs);
-    const endMs = startMs + this.costs.copy(copy);
-    this.#finished.set(name, endMs);
-    this.#copyFreeMs = endMs;
-    this.#copyMs += endMs - startMs;
-    this.#draw('copy', name, startMs, endMs);
-  }
-
-  #draw(stream: Slice['stream'], name: string, startMs: number, endMs: number): void {
-    if (endMs > startMs) this.slices.push({ rank: this.program.rank, stream, name, startMs, endMs });
-  }
+function clockOf(rank: number, ranks: ReadonlyMap<number, RankClock>): RankClock {
+  const clock = ranks.get(rank);
+  if (clock === undefined) throw new Error('A rank of the group has no program.');
+  return clock;
 }

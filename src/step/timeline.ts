@@ -10,6 +10,8 @@ export interface Slice {
   readonly name: string;
   readonly startMs: number;
   readonly endMs: number;
+  /** Whether the rank only waits meanwhile. */
+  readonly isWait?: true;
 }
 
 /** A rank computes on one stream while its started operations run on the others. */
@@ -29,8 +31,12 @@ export function measuredSlices(program: Program, times: readonly TimedInstructio
     if (starts !== undefined) started.set(starts, startMs);
     const slice: Slice = { rank, stream: 'compute', name: instructionText(instruction), startMs, endMs };
     if (completes === undefined) return [slice];
+    const waiting: Slice = { ...slice, isWait: true };
     const begun = started.get(completes) ?? startMs;
-    return [slice, { rank, stream: streamOf(instruction, program), name: completes, startMs: begun, endMs }];
+    return [
+      waiting,
+      { rank, stream: streamOf(instruction, program), name: completes, startMs: begun, endMs },
+    ];
   });
 }
 

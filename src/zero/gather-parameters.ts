@@ -146,8 +146,10 @@ function prefetch(program: Program, options: GatherParametersOptions): Program {
   return { ...program, instructions };
 }
 
+/** Products for weights that were put off need inputs and gradients alone. */
 function usedBy(instruction: Instruction, program: Program): readonly number[] {
   const { op } = instruction;
+  if (op === 'backward' && instruction.half === 'weights') return [];
   return op === 'forward' || op === 'recompute' || op === 'backward'
     ? blocksUsedBy(instruction.block, program)
     : [];

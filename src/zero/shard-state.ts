@@ -2,6 +2,7 @@ import type { FlatRange } from '../nn/flat-layout.js';
 import type { Instruction } from '../step/instruction.js';
 import type { Pass, Sharding } from '../step/program.js';
 import { contributorsTo } from '../step/sharding.js';
+import { isDividedIntoStages } from '../step/stage-blocks.js';
 import { planParts } from './partition.js';
 
 export interface ShardStateOptions {
@@ -21,7 +22,8 @@ export interface ShardStateOptions {
 /**
  * Divides the training state over the data-parallel ranks (ZeRO, arXiv 1910.02054). Every rank updates the
  * slices that it owns; the norm and the tally, which no rank knows alone, are agreed on before `clip`. What
- * brings gradients to the slices and parameters back from them are the passes after this one.
+ * brings gradients to the slices and parameters back from them are the passes after this one. Stages of a pipeline
+ * sum gradients once per step, and keep them as long.
  *
  * A program of one rank stays as it is.
  */
@@ -31,11 +33,13 @@ export function shardState({ stage, ranges, bucketElements, sameOrder }: ShardSt
     if (ranks === 1) return program;
     // What other ranks have to complete is completed once.
     const isCompleted = (program.completions?.length ?? 0) > 0;
+    // Its micro-batches come back in turns: reduced singly, gradients would come and go all the time.
+    const isStage = isDividedIntoStages(program);
     const undivided: Sharding = {
       ranges,
       parameters: stage === 3 ? 'released' : 'kept',
       gradients: stage === 1 ? 'kept' : 'released',
-      reductions: stage === 1 || sameOrder || isCompleted ? 'every step' : 'every micro-batch',
+      reductions: stage === 1 || sameOrder || isCompleted || isStage ? 'every step' : 'every micro-batch',
       parts: [],
     };
     const withRanges = { ...program, sharding: undivided };

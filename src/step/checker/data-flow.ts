@@ -51,8 +51,12 @@ export function followValues(
       for (const value of effects.reads) values.hold(value);
     }
     for (const made of effects.makes) refuse(values.make(made, effects.starts));
+    const { becomes } = effects;
+    const grows = becomes !== undefined && bytesOf(becomes.made) > values.bytesOf(becomes.from);
+    if (becomes !== undefined && grows) refuse(values.turn(becomes.from, becomes.made));
     see(position, values.bytes);
     if (values.bytes > peak.bytes) peak = values.peakAt(position);
+    if (becomes !== undefined && !grows) refuse(values.turn(becomes.from, becomes.made));
     if (effects.starts === undefined) for (const value of effects.frees) refuse(values.free(value));
   }
 
@@ -84,6 +88,10 @@ function checkEnd(
   if (left !== undefined) throw refusal(program, undefined, `it ends with "${left}" still in memory`);
   const lost = [...before].find((value) => !kept.includes(value));
   if (lost !== undefined) throw refusal(program, undefined, `it ends without "${lost}", which it began with`);
+}
+
+function bytesOf({ memory }: Made): number {
+  return memory?.bytes ?? 0;
 }
 
 /** The values that exist at one point of a program. */
@@ -139,6 +147,16 @@ class LiveValues {
     this.#live.delete(value);
     this.#account(entry.made, -1);
     return undefined;
+  }
+
+  /** One value into another. */
+  turn(from: string, made: Made): string | undefined {
+    return this.free(from) ?? this.make(made, undefined);
+  }
+
+  bytesOf(value: string): number {
+    const entry = this.#live.get(value);
+    return entry === undefined ? 0 : bytesOf(entry.made);
   }
 
   hold(value: string): void {

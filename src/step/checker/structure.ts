@@ -1,6 +1,7 @@
 import type { Instruction } from '../instruction.js';
-import type { Program, Sharding } from '../program.js';
+import type { PipelineStage, Program, Sharding } from '../program.js';
 import { contributorsTo } from '../sharding.js';
+import { isOfStage } from '../stage-blocks.js';
 import { refusal } from './refusal.js';
 
 /**
@@ -15,6 +16,7 @@ export function checkStructure(program: Program): void {
       }
     }
   }
+  if (program.pipeline !== undefined) checkStage(program, program.pipeline);
   if (program.sharding !== undefined) checkParts(program, program.sharding);
   const isInBuckets = program.sharding === undefined || program.exchanges === 'momentum';
   if (isInBuckets && program.groups.data.length > 1) checkBuckets(program);
@@ -30,6 +32,41 @@ function indices(instruction: Instruction, program: Program): readonly (readonly
     ...('part' in target ? [['part', target.part, program.sharding?.parts.length ?? 0] as const] : []),
     ...('bucket' in target ? [['bucket', target.bucket, program.buckets.length] as const] : []),
   ];
+}
+
+/** Chunks ascend through the model without overlap, and nothing is computed that is another stage's. */
+function checkStage(program: Program, { stage, stages, chunks }: PipelineStage): void {
+  const blocks = chunks.flat();
+  const isRun = chunks.every((chunk) =>
+    chunk.every((block, index) => index === 0 || block === (chunk[index - 1] ?? 0) + 1),
+  );
+  const ascends = blocks.every((block, index) => index === 0 || block > (blocks[index - 1] ?? 0));
+  const exists = blocks.every((block) => program.blocks[block] !== undefined);
+  if (!isRun || !ascends || !exists || chunks.some(({ length }) => length === 0)) {
+    throw refusal(program, undefined, `the chunks of stage ${stage} are no runs of blocks in their order`);
+  }
+  const ranks = program.groups.pipeline ?? [program.rank];
+  if (ranks.length !== stages || ranks[stage] !== program.rank) {
+    throw refusal(
+      program,
+      undefined,
+      `rank ${program.rank} is not stage ${stage} among ${ranks.length} ranks`,
+    );
+  }
+  for (const [position, instruction] of program.instructions.entries()) {
+    const { op } = instruction;
+    if (op === 'forward' || op === 'recompute' || op === 'backward') {
+      if (!isOfStage(instruction.block, program)) {
+        throw refusal(program, position, `block.${instruction.block} is on another stage than ${stage}`);
+      }
+    }
+    if (
+      (op === 'send' || op === 'receive') &&
+      (instruction.peer === program.rank || !ranks.includes(instruction.peer))
+    ) {
+      throw refusal(program, position, `rank ${instruction.peer} is no other stage of this pipeline`);
+    }
+  }
 }
 
 /** Every element of every slice is in one part, and parts wait for all blocks that add to them. */

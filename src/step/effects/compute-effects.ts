@@ -1,6 +1,8 @@
-import type { EffectTable, Made } from '../effects.js';
+import type { Effects, EffectTable, Made } from '../effects.js';
+import type { Instruction } from '../instruction.js';
 import type { Program } from '../program.js';
 import { blocksUsedBy, hasMasters, remadeBlocks } from '../sharding.js';
+import { isInputReceived, stageBlocks } from '../stage-blocks.js';
 import { finishedGradients } from './finished-gradients.js';
 import { errorBytes } from './initial-values.js';
 import {
@@ -9,6 +11,7 @@ import {
   checked,
   cleared,
   contribution,
+  deferred,
   errors,
   errorsBefore,
   gradientNorm,
@@ -84,43 +87,8 @@ export const computeEffects: Pick<
     frees: [scratchName],
   }),
 
-  backward: ({ block, micro }, program) => {
-    const arriving = isLast(program, block) ? [] : [outputGradient(block, micro)];
-    const previous = program.blocks[block - 1];
-    const leaving =
-      previous === undefined
-        ? []
-        : [
-            {
-              value: outputGradient(block - 1, micro),
-              memory: { account: 'activations' as const, bytes: previous.outputBytes },
-            },
-          ];
-    return {
-      reads: [
-        ...blocksUsedBy(block, program).flatMap((owner) => [
-          parameters(owner),
-          ...gradientsToAddTo(owner, micro, program),
-        ]),
-        cleared,
-        output(block, micro),
-        graph(block, micro),
-        ...arriving,
-      ],
-      makes: [
-        { value: contribution(block, micro) },
-        ...leaving,
-        scratch(program.blocks[block]?.workspace?.backward),
-      ],
-      frees: [
-        output(block, micro),
-        graph(block, micro),
-        ...arriving,
-        ...(block === 0 ? [batch(micro)] : []),
-        scratchName,
-      ],
-    };
-  },
+  backward: (instruction, program) =>
+    instruction.half === 'weights' ? weightsHalf(instruction, program) : backwardOf(instruction, program),
 
   cast: ({ block }) => ({ reads: [shards], makes: [{ value: parameters(block) }], frees: [] }),
 
@@ -171,6 +139,63 @@ export const computeEffects: Pick<
   }),
 };
 
+/** A whole backward, or the half that the stage before waits for. */
+function backwardOf({ block, micro, half }: Instruction<'backward'>, program: Program): Effects {
+  const arriving = isLast(program, block) ? [] : [outputGradient(block, micro)];
+  const previous = program.blocks[block - 1];
+  const leaving =
+    previous === undefined
+      ? []
+      : [
+          {
+            value: outputGradient(block - 1, micro),
+            memory: { account: 'activations' as const, bytes: previous.outputBytes },
+          },
+        ];
+  return {
+    reads: [
+      ...blocksUsedBy(block, program).flatMap((owner) => [
+        parameters(owner),
+        ...gradientsToAddTo(owner, micro, program),
+      ]),
+      cleared,
+      output(block, micro),
+      graph(block, micro),
+      ...arriving,
+    ],
+    makes: [
+      ...(half === 'input' ? [] : [{ value: contribution(block, micro) }]),
+      ...leaving,
+      scratch(program.blocks[block]?.workspace?.backward),
+    ],
+    frees: [
+      output(block, micro),
+      ...(half === 'input' ? [] : [graph(block, micro)]),
+      ...arriving,
+      // Nobody else on this rank needs what another one made.
+      ...(isInputReceived(block, program) ? [output(block - 1, micro)] : []),
+      ...(block === stageBlocks(program)[0] ? [batch(micro)] : []),
+      scratchName,
+    ],
+    ...(half === 'input' && {
+      becomes: { from: graph(block, micro), made: madeDeferred(block, micro, program) },
+    }),
+  };
+}
+
+/** The products that the other half left; they need no parameters. */
+function weightsHalf({ block, micro }: Instruction<'backward'>, program: Program): Effects {
+  return {
+    reads: [
+      ...blocksUsedBy(block, program).flatMap((owner) => gradientsToAddTo(owner, micro, program)),
+      cleared,
+      deferred(block, micro),
+    ],
+    makes: [{ value: contribution(block, micro) }, scratch(program.blocks[block]?.workspace?.backward)],
+    frees: [deferred(block, micro), scratchName],
+  };
+}
+
 /** What an instruction takes on its way; it frees it itself. */
 function scratch(bytes = 0): Made {
   return { value: scratchName, memory: { account: 'workspace', bytes } };
@@ -178,11 +203,21 @@ function scratch(bytes = 0): Made {
 
 /** What a block keeps for its backward beside its output. */
 function madeGraph(block: number, micro: number, program: Program): Made {
-  const { activationBytes = 0, outputBytes = 0 } = program.blocks[block] ?? {};
   return {
     value: graph(block, micro),
-    memory: { account: 'activations', bytes: Math.max(0, activationBytes - outputBytes) },
+    memory: { account: 'activations', bytes: graphBytes(block, program) },
   };
+}
+
+/** What the first half of its backward leaves for the second. */
+function madeDeferred(block: number, micro: number, program: Program): Made {
+  const bytes = program.blocks[block]?.deferredBytes ?? graphBytes(block, program);
+  return { value: deferred(block, micro), memory: { account: 'activations', bytes } };
+}
+
+function graphBytes(block: number, program: Program): number {
+  const { activationBytes = 0, outputBytes = 0 } = program.blocks[block] ?? {};
+  return Math.max(0, activationBytes - outputBytes);
 }
 
 /** What a backward adds to must have been prepared for it: older gradients in the same memory are on their way. */

@@ -14,10 +14,11 @@ import type { Instruction } from '../instruction.js';
 import { startName } from '../instruction.js';
 import { bucketElements, type Program } from '../program.js';
 import { contributorsTo, rangeElements, requiredScatters } from '../sharding.js';
-import { gradientsOfData } from './finished-gradients.js';
+import { stageBlocks } from '../stage-blocks.js';
+import { gradientsOfData, gradientsOfStage } from './finished-gradients.js';
 import {
   agreed,
-  agreedOverTensor,
+  agreedOver,
   blockGradients,
   blockMemory,
   cleared,
@@ -28,7 +29,7 @@ import {
   errors,
   errorsBefore,
   gradients,
-  loss,
+  lossesOf,
   microsOf,
   optimizerStates,
   ownMomentum,
@@ -200,12 +201,9 @@ export const exchangeEffects: Pick<
     const { over } = instruction;
     const group = over ?? 'data';
     const elements = AGREED_ELEMENTS * (program.groups[group]?.length ?? 1);
-    const everything = { blocks: [...program.blocks.keys()], carriesTally: true };
-    const summed = [...requiredScatters(program).map(scattered), ...microsOf(program).map(loss)];
-    const known = instruction.gradients === 'own' ? contributionsTo(everything, program) : summed;
     return {
-      reads: [gradients, ...(over === undefined ? known : gradientsOfData(program))],
-      makes: [{ value: over === undefined ? agreed : agreedOverTensor }],
+      reads: [gradients, ...knownBefore(instruction, program)],
+      makes: [{ value: over === undefined ? agreed : agreedOver(over) }],
       frees: [],
       starts: startName(instruction),
       collective: {
@@ -220,6 +218,22 @@ export const exchangeEffects: Pick<
 
   wait: ({ started }) => ({ reads: [], makes: [], frees: [], completes: startName(started) }),
 };
+
+/** What the ranks that agree must know of their own part: axis after axis, along which it grows. */
+function knownBefore({ gradients: of, over }: Instruction<'agree'>, program: Program): readonly string[] {
+  switch (over) {
+    case undefined:
+      return of === 'own'
+        ? contributionsTo({ blocks: stageBlocks(program), carriesTally: true }, program)
+        : [...requiredScatters(program).map(scattered), ...lossesOf(program)];
+    case 'tensor':
+      return gradientsOfData(program);
+    case 'pipeline':
+      return gradientsOfStage(program);
+    default:
+      return over satisfies never;
+  }
+}
 
 /** The slices of the momentum, which all ranks have as one. */
 function gatherMomentum(instruction: Instruction<'gather'>, program: Program): Effects {

@@ -1,6 +1,7 @@
 import type { Instruction } from '../instruction.js';
 import { startName } from '../instruction.js';
 import type { Bucket, Program } from '../program.js';
+import { hasLoss } from '../stage-blocks.js';
 
 // The names of values that instructions read, make and free: see [Note: values] in effects.ts.
 
@@ -18,13 +19,15 @@ export const ownMomentum = 'share of the momentum';
 export const wholeMomentum = (block: number) => `momentum of block.${block}`;
 export const checked = 'check for overflow';
 export const agreed = 'agreed tally';
-export const agreedOverTensor = 'tally agreed on over the tensor axis';
+export const agreedOver = (axis: 'tensor' | 'pipeline') => `tally agreed on over the ${axis} axis`;
 export const parameters = (block: number) => `parameters of block.${block}`;
 export const batch = (micro: number) => `batch of micro ${micro}`;
 export const output = (block: number, micro: number) => `output of block.${block} micro ${micro}`;
 export const outputOnHost = (block: number, micro: number) =>
   `output of block.${block} micro ${micro} on the host`;
 export const graph = (block: number, micro: number) => `graph of block.${block} micro ${micro}`;
+export const deferred = (block: number, micro: number) =>
+  `deferred gradients of block.${block} micro ${micro}`;
 export const outputGradient = (block: number, micro: number) =>
   `output gradient of block.${block} micro ${micro}`;
 export const contribution = (block: number, micro: number) => `gradients from block.${block} micro ${micro}`;
@@ -46,7 +49,7 @@ export function contributionsTo(
   return [
     ...bucket.blocks.flatMap((block) => micros.map((micro) => contribution(block, micro))),
     ...completionsOf(bucket.blocks, program),
-    ...(bucket.carriesTally ? micros.map(loss) : []),
+    ...(bucket.carriesTally ? lossesOf(program) : []),
   ];
 }
 
@@ -58,6 +61,11 @@ export function completionsOf(
   return completions
     .filter(({ block }) => blocks.includes(block))
     .map(({ block, axis }) => completed(block, axis));
+}
+
+/** The losses that this rank adds to its tally. */
+export function lossesOf(program: Program): readonly string[] {
+  return hasLoss(program) ? microsOf(program).map(loss) : [];
 }
 
 export function microsOf(program: Program): readonly number[] {

@@ -1,4 +1,5 @@
 import { invariant } from '../../base/errors.js';
+import type { MeshAxis } from '../../comm/mesh.js';
 import type { ProcessGroup } from '../../comm/process-group.js';
 import { tensor as makeTensor } from '../../tensor/create.js';
 import { normSquared, zeros } from '../../tensor/generated/functions.js';
@@ -15,7 +16,7 @@ import type { StepState } from './step-state.js';
  * `agree`: every rank learns of the others' tally and sum of squared gradients, and adds them up in the order
  * of ranks, so that all come to the same numbers. Where gradients stay with their ranks it is the norm of each: their sum
  * is what the norm of the summed gradients is at most, and stands for it. Ranks with other parts of the same layers then
- * tell each other what those agreed on that have the same parts.
+ * tell each other what those agreed on that have the same parts, and at last the stages what each of them knows.
  */
 export function agree(program: Program, state: StepState): Handlers['agree'] {
   return (instruction) => {
@@ -36,17 +37,17 @@ export function agree(program: Program, state: StepState): Handlers['agree'] {
 }
 
 interface Said {
-  readonly group?: 'tensor';
+  readonly group?: 'tensor' | 'pipeline';
   /** Sum of losses, tokens, votes, and the measure of the gradients. */
   readonly known: Float64Array;
   readonly isOwn: boolean;
 }
 
 function said({ gradients, over }: Instruction<'agree'>, program: Program, state: StepState): Said {
-  if (over === 'tensor') {
+  if (over !== undefined) {
     const { lossSum, tokens, stopVotes, squares } = state.agreed ?? localAgreement(program, state);
-    // Every rank of the axis has the same losses and tokens.
-    const counts = state.resources.tensor?.rank === 0 ? 1 : 0;
+    // Every rank of a tensor axis has the same losses and tokens; of the stages the last has them alone.
+    const counts = over === 'pipeline' || state.resources.tensor?.rank === 0 ? 1 : 0;
     const known = Float64Array.of(counts * lossSum, counts * tokens, stopVotes, squares);
     return { group: over, known, isOwn: false };
   }
@@ -55,8 +56,9 @@ function said({ gradients, over }: Instruction<'agree'>, program: Program, state
   return { known: Float64Array.of(...state.gradients.tally.toArray(), measure), isOwn };
 }
 
-function groupOf(name: 'data' | 'tensor', { resources }: StepState): Pick<ProcessGroup, 'allGather'> {
-  const group = name === 'data' ? resources.group : resources.tensor;
+function groupOf(name: MeshAxis, { resources }: StepState): Pick<ProcessGroup, 'allGather'> {
+  const { group: data, tensor, stages } = resources;
+  const group = { data, tensor, pipeline: stages?.group }[name];
   invariant(group, 'a program of one rank has nobody to agree with');
   return group;
 }

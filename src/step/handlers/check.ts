@@ -5,6 +5,7 @@ import { scope, type Tensor } from '../../tensor/tensor.js';
 import type { Handlers } from '../executor.js';
 import type { Program } from '../program.js';
 import { dataPlace } from '../sharding.js';
+import { isDividedIntoStages } from '../stage-blocks.js';
 import { localAgreement } from './local-agreement.js';
 import type { StepState } from './step-state.js';
 
@@ -18,8 +19,25 @@ export function check(program: Program, state: StepState): Handlers['check'] {
     state.agreed ??= localAgreement(program, state);
     if (Number.isFinite(state.agreed.squares)) return;
     const found = latest(program, state, ownOverflow(program, state));
-    state.overflow = trainedSlots(state)[found]?.name ?? 'an unknown parameter';
+    const stage = latestStage(program, state, found);
+    state.overflow =
+      stage === undefined
+        ? (trainedSlots(state)[found]?.name ?? 'an unknown parameter')
+        : `a parameter of pipeline stage ${stage}`;
   };
+}
+
+/** The last of the other stages where something overflowed, unless the own one comes after it. */
+function latestStage(program: Program, state: StepState, own: number): number | undefined {
+  const { pipeline } = program;
+  if (pipeline === undefined || !isDividedIntoStages(program)) return undefined;
+  const all = zeros([pipeline.stages], { dtype: 'float64' });
+  state.stages.group.allGather(all, tensor(Float64Array.of(own))).wait();
+  const last = all
+    .toArray()
+    .map((found) => found !== -1)
+    .lastIndexOf(true);
+  return last === -1 || last === pipeline.stage ? undefined : last;
 }
 
 /** Owners of trained memory, in the order of the model. */

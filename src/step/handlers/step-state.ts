@@ -17,6 +17,10 @@ export interface StepResources {
   readonly group?: Pick<ProcessGroup, 'allReduce' | 'allGather' | 'reduceScatter'> & CompressedTransport;
   /** The ranks that have other parts of the same blocks; absent where there is no such axis. */
   readonly tensor?: Pick<ProcessGroup, 'rank' | 'allReduce' | 'allGather'>;
+  /** Absent where every rank runs all blocks. */
+  readonly stages?: StageLinks;
+  /** Absent where no backward comes in halves. */
+  readonly deferredGradients?: DeferredGradients;
   /** Absent where every rank has all of the training state. */
   readonly shards?: ShardMemory;
   /**
@@ -30,6 +34,28 @@ export interface StepResources {
   readonly errors?: ErrorMemory;
   /** Absent where programs have no update. */
   readonly optimizer?: Pick<Optimizer, 'step'>;
+}
+
+/** How a stage of a pipeline reaches the others. */
+export interface StageLinks {
+  /** The ranks of the stages, in their order. */
+  readonly group: Pick<ProcessGroup, 'allGather' | 'send' | 'receive'>;
+  /** Memory of its own for what a block of the model will hand on for this micro-batch: contiguous tensors. */
+  emptyOutput(block: number, batch: MicroBatch): Activations;
+}
+
+/** Lets the products of inputs and output gradients, which are the gradients of weights, wait in a backward. */
+export interface DeferredGradients {
+  /** Runs a backward that keeps the factors of these products and adds all other gradients as ever. */
+  collect(backward: () => void): DeferredProducts;
+}
+
+/** The factors of products that one block's backward has left to do. */
+export interface DeferredProducts {
+  /** Adds the products to the gradients, in the order in which they came up, and frees the factors. */
+  add(): void;
+  /** Frees the factors. */
+  dispose(): void;
 }
 
 /** What one step is given. */
@@ -103,6 +129,8 @@ export class StepState {
   readonly forwards = new Slots<ForwardRecord>('forward');
   /** By block and micro-batch. */
   readonly outputGradients = new Slots<Activations>('output gradient');
+  /** By block and micro-batch. */
+  readonly deferred = new Slots<DeferredProducts>('deferred gradients');
   /** Copies in host memory of what outputs hold, by block and micro-batch. */
   readonly evicted = new Slots<Activations>('evicted output');
   readonly started = new Slots<Started>('start');
@@ -125,6 +153,12 @@ export class StepState {
     return gradients;
   }
 
+  get stages(): StageLinks {
+    const { stages } = this.resources;
+    invariant(stages, 'a program of stages ran on a rank without links to them');
+    return stages;
+  }
+
   get shards(): ShardMemory {
     const { shards } = this.resources;
     invariant(shards, 'a program with sharding ran on undivided memory');
@@ -142,6 +176,7 @@ export class StepState {
       disposeAll(output);
     }
     for (const gradients of this.outputGradients.takeAll()) disposeAll(gradients);
+    for (const products of this.deferred.takeAll()) products.dispose();
     for (const copies of this.evicted.takeAll()) disposeAll(copies);
     for (const { tensors } of this.started.takeAll()) {
       for (const tensor of tensors) tensor.dispose();
@@ -170,6 +205,11 @@ export class StepState {
 /** Frees every tensor of a block's input or output. */
 export function disposeAll(activations: Activations): void {
   for (const tensor of Object.values(activations)) tensor.dispose();
+}
+
+/** The tensors by name, in the order in which stages hand them to each other. */
+export function inOrder(activations: Activations): readonly (readonly [string, Tensor])[] {
+  return Object.entries(activations).sort(([left], [right]) => (left < right ? -1 : 1));
 }
 
 /** Things under the indices or the name that instructions know them by. */
