@@ -73,7 +73,7 @@ const worlds = fc
         microBatches: random.microBatches,
         blocks: blocks.map(({ name }, index) => ({ name, activationBytes: 100 + index, outputBytes: 10 })),
         layout,
-        pipeline: { schedule, place: { stage: place, stages, chunks: own } },
+        pipeline: { schedule, place: { stage: place, stages, chunks: own }, tied: [] },
         bytesPerElement: 4,
         batchBytes: 16,
         optimizerBytes: layout.trainableElements * 8,

@@ -27,7 +27,8 @@ export function joinAsRank(
 /** A world in which every rank has the whole model. */
 export function worldOf(group: ProcessGroup): World {
   const axes = { pipeline: new SingleGroup(), data: group, tensor: new SingleGroup() };
-  return { group, mesh: { pipeline: 1, data: group.worldSize, tensor: 1 }, axes, device: 'cpu' };
+  const among = (): ProcessGroup => new SingleGroup();
+  return { group, among, mesh: { pipeline: 1, data: group.worldSize, tensor: 1 }, axes, device: 'cpu' };
 }
 
 /** What a launcher would have said to this rank. */

@@ -2,6 +2,7 @@ import type { ActiveCompression } from '../comm/config.js';
 import { axisRanks, type Mesh } from '../comm/mesh.js';
 import type { FlatLayout } from '../nn/flat-layout.js';
 import { agreeOverStages } from '../pipeline/agree-over-stages.js';
+import { completeTied } from '../pipeline/complete-tied.js';
 import type { ScheduleName } from '../pipeline/schedule.js';
 import { scheduleStages } from '../pipeline/schedule-stages.js';
 import type { Precision } from '../precision/config.js';
@@ -70,6 +71,8 @@ export interface ProgramInputs {
 export interface PipelineInputs {
   readonly place: PipelineStage;
   readonly schedule: ScheduleName;
+  /** The stages with the same parameter, where blocks of several are tied. */
+  readonly tied: readonly number[];
 }
 
 /** Of an optimizer whose ranks exchange a momentum, once it is frozen. */
@@ -92,6 +95,7 @@ export function compileProgram(inputs: ProgramInputs): Program {
     recomputeBlocks(inputs.recomputed),
     ...(inputs.keptInputs === 'host' ? [offloadKeptInputs] : []),
     completeGradients(inputs.layout),
+    completeTied(inputs.layout),
     ...dataParallelPasses(inputs),
     agreeOverStages,
     mixedPrecision(inputs.precision),
@@ -173,10 +177,24 @@ function emptyProgram(inputs: ProgramInputs): Program {
 }
 
 /** Of the axes, those that have more than one rank. */
-function groupsOf({ mesh, rank }: ProgramInputs): Groups {
+function groupsOf(inputs: ProgramInputs): Groups {
+  const { mesh, rank } = inputs;
   return {
     data: axisRanks(mesh, rank, 'data'),
     ...(mesh.pipeline > 1 && { pipeline: axisRanks(mesh, rank, 'pipeline') }),
+    ...tiedGroup(inputs),
     ...(mesh.tensor > 1 && { tensor: axisRanks(mesh, rank, 'tensor') }),
   };
+}
+
+/** Where this rank's stage has a parameter that others have too. */
+function tiedGroup({ mesh, rank, pipeline }: ProgramInputs): Pick<Groups, 'tied'> {
+  if (pipeline === undefined || !pipeline.tied.includes(pipeline.place.stage)) return {};
+  return { tied: tiedRanks(mesh, rank, pipeline.tied) };
+}
+
+/** The ranks of some stages in this rank's pipeline. */
+export function tiedRanks(mesh: Mesh, rank: number, stages: readonly number[]): readonly number[] {
+  const ranks = axisRanks(mesh, rank, 'pipeline');
+  return stages.flatMap((stage) => ranks[stage] ?? []);
 }

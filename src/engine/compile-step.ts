@@ -1,12 +1,13 @@
 import { invariant, TrainyardError } from '../base/errors.js';
 import { type ActiveCompression, completeCompression } from '../comm/config.js';
-import type { Mesh } from '../comm/mesh.js';
+import { axisRanks, type Mesh, placeOf } from '../comm/mesh.js';
 import type { Model } from '../nn/block.js';
 import type { FlatLayout } from '../nn/flat-layout.js';
 import { optimizerStateCount } from '../optim/optimizer.js';
 import { precisionOf } from '../precision/config.js';
 import { chooseBlocks } from '../recompute/choose-blocks.js';
 import type { BlockCosts } from '../step/block-meter.js';
+import { followValues } from '../step/checker/data-flow.js';
 import { checkPrograms, type ProgramReport } from '../step/checker.js';
 import type { Program } from '../step/program.js';
 import { compileProgram, type ZeroOptions } from './compile-program.js';
@@ -14,12 +15,16 @@ import type { ResolvedConfig } from './config.js';
 import { constantBytes } from './frozen-memory.js';
 import { measureBlocks } from './measure-blocks.js';
 import type { OptimizerPhase } from './optimizer-phase.js';
+import type { StagePlan } from './stage-plan.js';
 
 /** What a step is compiled from. */
 export interface StepToCompile {
   readonly config: ResolvedConfig;
   readonly model: Model;
+  /** Of this rank's stage. */
   readonly layout: FlatLayout;
+  /** Absent: every rank runs all blocks. */
+  readonly stages?: StagePlan | undefined;
   readonly goal: Program['goal'];
   readonly sequenceLength: number;
   /** As the ranks' process group has it; left out: messages take memory. */
@@ -68,7 +73,7 @@ export function compileStep(step: StepToCompile): CompiledStep {
   const recomputed =
     step.recomputed ??
     chooseBlocks(lessened(config.recompute, unlistedBytes), {
-      compile: (blocks) => compileForRank(step, costs, blocks, 0),
+      compile: (blocks) => fullestStage(step, costs, blocks),
       forwardTimes: measured?.map(({ forwardMs }) => forwardMs),
     });
   const { pipeline, data, tensor } = meshOfConfig(config);
@@ -124,11 +129,26 @@ function memoryLimit(
   }
 }
 
+/** Of the stages' programs the one with the highest peak. */
+function fullestStage(
+  step: StepToCompile,
+  costs: readonly BlockCosts[],
+  blocks: ReadonlySet<number>,
+): Program {
+  const mesh = meshOfConfig(step.config);
+  const programs = axisRanks(mesh, 0, 'pipeline').map((rank) => compileForRank(step, costs, blocks, rank));
+  const peaks = programs.map((program) => (programs.length === 1 ? 0 : followValues(program).bytes));
+  const fullest = programs[peaks.indexOf(Math.max(...peaks))];
+  invariant(fullest, 'a mesh has a first stage');
+  return fullest;
+}
+
 function compileForRank(
   {
     config,
     model,
-    layout,
+    layout: ownLayout,
+    stages,
     goal,
     sequenceLength,
     readsInPlace = false,
@@ -142,9 +162,15 @@ function compileForRank(
   const tokens = config.train_micro_batch_size_per_gpu * sequenceLength;
   const { zero_optimization: zero, gradient_clipping: clipping, optimizer } = config;
   const compression = completeCompression(config.communication.compression);
+  const mesh = meshOfConfig(config);
+  const part = stages?.stages[placeOf(mesh, rank).pipeline];
+  const layout = part?.layout ?? ownLayout;
   return compileProgram({
     rank,
-    mesh: meshOfConfig(config),
+    mesh,
+    ...(part && {
+      pipeline: { place: part.place, schedule: config.pipeline.schedule, tied: stages?.tied ?? [] },
+    }),
     goal,
     microBatches: config.gradient_accumulation_steps,
     blocks: model.blocks.map(({ name }, index) => {

@@ -33,6 +33,7 @@ import { GatheredParameters } from './gathered-parameters.js';
 import type { RunLossScaling } from './loss-scaling.js';
 import { closeMesh, type MeshGroups } from './mesh-groups.js';
 import type { ModelSource } from './model-source.js';
+import type { ProgramLinks } from './program-links.js';
 import type { RunIdentity } from './run-identity.js';
 import { saveModel } from './save-model.js';
 import type { StepPrograms } from './step-programs.js';
@@ -71,6 +72,7 @@ export interface EngineParts {
   readonly source: ModelSource;
   /** What this rank computes of the source's model. */
   readonly model: Model;
+  readonly links: ProgramLinks;
   readonly programs: StepPrograms;
   readonly memory: TrainingMemory;
   readonly optimizer: OptimizerGroup;
@@ -196,7 +198,7 @@ export class Engine {
 
   /** As `trainBatch`, with each micro-batch made when its turn comes: `trainStep(data.batch(engine.steps))`. */
   trainStep(microBatch: (micro: number) => MicroBatchData, options: StepOptions = {}): StepResult {
-    const { programs, memory, optimizer, errors, schedule, lossScaling, axes, flight, device, model } =
+    const { programs, memory, optimizer, errors, schedule, lossScaling, links, flight, device, model } =
       this.#parts;
     this.#gathered.demandClosed('A training step');
     const step = this.steps + 1;
@@ -210,8 +212,7 @@ export class Engine {
     const resources = {
       blocks: model.blocks,
       ...memory.resources,
-      group: axes.data,
-      tensor: axes.tensor,
+      ...links.resources,
       optimizer,
       ...(errors && { errors }),
       ...(optimizer.momentum && { momentum: optimizer.momentum }),
@@ -354,7 +355,8 @@ export class Engine {
 
   /** Leaves the other ranks and frees the memory. */
   close(): void {
-    const { group, axes, memory, optimizer, errors, source, model } = this.#parts;
+    const { group, axes, links, memory, optimizer, errors, source, model } = this.#parts;
+    links.close();
     closeMesh(group, axes);
     optimizer.dispose();
     errors?.dispose();

@@ -35,7 +35,10 @@ import { lossScalingOf } from './loss-scaling.js';
 import { connectMesh, type MeshGroups } from './mesh-groups.js';
 import { inForm, type ModelSource, openModel } from './model-source.js';
 import { openOptimizer } from './open-optimizer.js';
+import { linkPrograms } from './program-links.js';
 import { runIdentity } from './run-identity.js';
+import { stageCosts } from './stage-costs.js';
+import { planStages, type StagePlan } from './stage-plan.js';
 import { StepPrograms } from './step-programs.js';
 import { ownersIn, TrainingMemory } from './training-memory.js';
 
@@ -92,6 +95,8 @@ export interface World {
   readonly mesh: Mesh;
   /** Those along each axis of the mesh. */
   readonly axes: MeshGroups;
+  /** Connects some of the ranks; as `Ranks.among`, whichever hosts they are on. */
+  readonly among: (name: string, members: readonly number[]) => ProcessGroup;
   /** Remembers its collectives; absent in a world of one. */
   readonly flight?: Flight | undefined;
   readonly device: Device;
@@ -133,7 +138,8 @@ export function joinWorld(
   const hosts = hostsOfRanks(group, place, topology);
   const axes = connectMesh(ranks, mesh, hosts);
   const regular = severalEqualHosts(hostsAmong(hosts, axisRanks(mesh, place.rank, 'data')));
-  return { group, mesh, axes, flight, device, ...(regular && { hosts: regular }), notes };
+  const among = (name: string, members: readonly number[]) => ranks.among(name, members, hosts);
+  return { group, mesh, axes, among, flight, device, ...(regular && { hosts: regular }), notes };
 }
 
 function openFlight(output: string | undefined, { runId: run, rank, worldSize }: RankEnvironment): Flight {
@@ -160,14 +166,22 @@ export function buildEngine({ config, source, world, sequenceLength, data }: Eng
   const { group, axes, flight, device } = world;
   demandSameConfiguration(group, config);
   const model = localModel(source, config, tensorAxis(config, world));
-  const layout = planFlatLayout(model.blocks, undefined, config.data_parallel_size);
   const length = sequenceLength ?? config.data?.sequence_length ?? defaultSequenceLength(model);
+  const stages = planStages({
+    config,
+    model,
+    costs: stageCosts(group, { config, model, sequenceLength: length }),
+  });
+  const layout =
+    stages?.stages[axes.pipeline.rank]?.layout ??
+    planFlatLayout(model.blocks, undefined, config.data_parallel_size);
   const programs = new StepPrograms(group, {
     config,
     model,
     layout,
+    stages,
     goal: 'update',
-    readsInPlace: group.readsInPlace,
+    readsInPlace: axes.data.readsInPlace,
     ...(world.hosts && { hosts: world.hosts }),
     sequenceLength: length,
   });
@@ -177,6 +191,7 @@ export function buildEngine({ config, source, world, sequenceLength, data }: Eng
     source,
     model,
     layout,
+    stages,
     sharding,
     world,
     dtype,
@@ -189,7 +204,8 @@ export function buildEngine({ config, source, world, sequenceLength, data }: Eng
   const schedule = createSchedule(config.scheduler, config.optimizer.params.lr);
   const identity = runIdentity(config, source, data);
   const lossScaling = lossScalingOf(config, length);
-  const parts = { config, source, model, programs, memory, optimizer, schedule, lossScaling };
+  const links = linkPrograms({ world, model, stages, dtype });
+  const parts = { config, source, model, links, programs, memory, optimizer, schedule, lossScaling };
   return new Engine({ ...parts, group, axes, flight, device, identity, ...(errors && { errors }) });
 }
 
@@ -204,6 +220,8 @@ export interface MemorySources {
   /** What this rank computes of it; left out: all. */
   readonly model?: Model;
   readonly layout: FlatLayout;
+  /** Absent: every rank has all blocks. */
+  readonly stages?: StagePlan | undefined;
   readonly sharding: Sharding | undefined;
   readonly world: World;
   /** What blocks compute with. */
@@ -214,7 +232,17 @@ export interface MemorySources {
 
 /** Takes the memory that a program needs and fills it: constants once per host, the rest on each rank. */
 export function openMemory(sources: MemorySources): TrainingMemory {
-  const { source, layout, sharding, world, dtype, seed, sequenceLength, model = source.model } = sources;
+  const {
+    source,
+    layout,
+    sharding,
+    world,
+    dtype,
+    seed,
+    sequenceLength,
+    model = source.model,
+    stages,
+  } = sources;
   const { group, axes, device } = world;
   // What lies on a GPU, no other process can see.
   const host = device === 'cpu' ? new HostConstants(group) : undefined;
@@ -223,6 +251,7 @@ export function openMemory(sources: MemorySources): TrainingMemory {
   const memory = new TrainingMemory({
     layout,
     parameters: ownersIn(planFlatLayout(source.model.blocks)),
+    ...(stages && { homeOf: stages.homeOf }),
     sharding,
     axes,
     dtype,

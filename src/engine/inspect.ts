@@ -1,8 +1,9 @@
+import { rankAt } from '../comm/mesh.js';
 import type { ProcessGroup } from '../comm/process-group.js';
 import type { BatchSource } from '../data/batch-source.js';
 import { type RankEnvironment, singleRank } from '../launch/environment.js';
 import type { Model } from '../nn/block.js';
-import { planFlatLayout } from '../nn/flat-layout.js';
+import { type FlatSlot, planFlatLayout } from '../nn/flat-layout.js';
 import { precisionOf } from '../precision/config.js';
 import { initialLossScale } from '../precision/loss-scaler.js';
 import type { StepMetrics } from '../step/handlers/step-state.js';
@@ -12,16 +13,20 @@ import { noGrad } from '../tensor/autograd.js';
 import { tensor } from '../tensor/create.js';
 import { normSquared } from '../tensor/generated/functions.js';
 import { scope, type Tensor } from '../tensor/tensor.js';
-import { piecesOf } from '../zero/partition.js';
+import { type Partition, type Piece, piecesOf } from '../zero/partition.js';
 import { toDevice } from './batch.js';
 import { compileStep } from './compile-step.js';
 import { loadConfig, type ResolvedConfig } from './config.js';
 import { TrainingErrors } from './error-memory.js';
+import { gatherText } from './gather-bytes.js';
 import { joinWorld, openMemory, tensorAxis, type World } from './initialize.js';
 import { localModel } from './local-model.js';
 import { lossScalingOf } from './loss-scaling.js';
 import { closeMesh, type MeshGroups } from './mesh-groups.js';
 import { openModel } from './model-source.js';
+import { linkPrograms, type ProgramLinks } from './program-links.js';
+import { stageCosts } from './stage-costs.js';
+import { planStages } from './stage-plan.js';
 import { dataPlace, openTrainingData } from './training-data.js';
 import type { TrainingMemory } from './training-memory.js';
 
@@ -63,13 +68,18 @@ export async function inspectModel({
   const { sequenceLength } = batches;
   const world = joinWorld(config, environment);
   const model = localModel(source, config, tensorAxis(config, world));
-  const layout = planFlatLayout(model.blocks, undefined, config.data_parallel_size);
+  const { group, axes } = world;
+  const stages = planStages({ config, model, costs: stageCosts(group, { config, model, sequenceLength }) });
+  const layout =
+    stages?.stages[axes.pipeline.rank]?.layout ??
+    planFlatLayout(model.blocks, undefined, config.data_parallel_size);
   const program = compileStep({
     config,
     model,
     layout,
+    stages,
     goal: 'gradients',
-    readsInPlace: world.group.readsInPlace,
+    readsInPlace: axes.data.readsInPlace,
     ...(world.hosts && { hosts: world.hosts }),
     sequenceLength,
   }).program(world.group.rank);
@@ -79,13 +89,16 @@ export async function inspectModel({
     source,
     model,
     layout,
+    stages,
     sharding,
     world,
     dtype,
     seed: config.seed,
     sequenceLength,
   });
-  const found = runOnce({ config, model, program, memory, batches, world });
+  const links = linkPrograms({ world, model, stages, dtype });
+  const found = runOnce({ config, model, program, links, memory, batches, world });
+  links.close();
   memory.dispose();
   model.dispose?.();
   closeMesh(world.group, world.axes);
@@ -96,12 +109,13 @@ interface Subject {
   readonly config: ResolvedConfig;
   readonly model: Model;
   readonly program: Program;
+  readonly links: ProgramLinks;
   readonly memory: TrainingMemory;
   readonly batches: BatchSource;
   readonly world: World;
 }
 
-function runOnce({ config, model, program, memory, batches, world }: Subject): Inspection {
+function runOnce({ config, model, program, links, memory, batches, world }: Subject): Inspection {
   const { axes, device } = world;
   const { factor, scaling } = lossScalingOf(config, batches.sequenceLength);
   const logits = new LogitsProbe();
@@ -111,8 +125,7 @@ function runOnce({ config, model, program, memory, batches, world }: Subject): I
     {
       blocks: model.blocks,
       ...memory.resources,
-      group: axes.data,
-      tensor: axes.tensor,
+      ...links.resources,
       ...(errors && { errors }),
     },
     {
@@ -128,8 +141,8 @@ function runOnce({ config, model, program, memory, batches, world }: Subject): I
   errors?.dispose();
   return {
     loss: metrics.loss,
-    logits_norm: Math.sqrt(sumsOverRanks(axes.data, [logits.squares])[0] ?? 0),
-    logits_0_last: logits.first,
+    logits_norm: Math.sqrt(sumsOverRanks(axes.pipeline, sumsOverRanks(axes.data, [logits.squares]))[0] ?? 0),
+    logits_0_last: firstLogits(world, logits.first),
     grad_norms: gradientNorms(memory, axes, metrics),
   };
 }
@@ -147,6 +160,13 @@ class LogitsProbe {
   }
 }
 
+/** Those of the first rank that computes logits, which the last stage does. */
+function firstLogits({ group, mesh }: World, own: readonly number[]): readonly number[] {
+  if (mesh.pipeline === 1) return own;
+  const rank = rankAt(mesh, { pipeline: mesh.pipeline - 1, data: 0, tensor: 0 });
+  return JSON.parse(gatherText(group, JSON.stringify(own))[rank] ?? '[]') as number[];
+}
+
 function sumsOverRanks(group: ProcessGroup, values: readonly number[]): readonly number[] {
   return scope(() => {
     const sums = tensor(Float64Array.from(values));
@@ -162,10 +182,11 @@ function gradientNorms(
   metrics: StepMetrics,
 ): Readonly<Record<string, number>> {
   const { partition, owned } = memory;
-  const trained = memory.ownSlots.filter(({ trainable }) => trainable);
+  const trained = memory.slots.filter(({ trainable }) => trainable);
+  const ownSlots = new Map(memory.ownSlots.map((slot) => [slot.name, slot]));
   const own = partition.ranks === 1 ? 0 : axes.data.rank;
   const squares = trained.map((slot) =>
-    (slot.division?.isCopy === true ? [] : piecesOf(partition, slot))
+    countedPieces(partition, ownSlots.get(slot.name))
       .filter(({ rank }) => rank === own)
       .reduce((sum, { range, sliceOffset, elements }) => {
         const slice = owned.gradients[range];
@@ -174,8 +195,13 @@ function gradientNorms(
       }, 0),
   );
   const ofData = partition.ranks === 1 ? squares : sumsOverRanks(axes.data, squares);
-  const totals = sumsOverRanks(axes.tensor, ofData);
+  const totals = sumsOverRanks(axes.pipeline, sumsOverRanks(axes.tensor, ofData));
   return Object.fromEntries(
     trained.map(({ name }, index) => [name, Math.sqrt(totals[index] ?? 0) * metrics.meanScale]),
   );
+}
+
+/** What this rank has of a parameter's gradient, where no other rank of its axis or stage has the same. */
+function countedPieces(partition: Partition, slot: FlatSlot | undefined): readonly Piece[] {
+  return slot === undefined || slot.division?.isCopy === true ? [] : piecesOf(partition, slot);
 }

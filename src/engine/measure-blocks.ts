@@ -1,8 +1,9 @@
 import { AdaptedBlock } from '../nn/adapted-block.js';
-import type { Block, MicroBatch, Model } from '../nn/block.js';
+import type { Activations, Block, MicroBatch, Model } from '../nn/block.js';
 import { type FlatLayout, planFlatLayout } from '../nn/flat-layout.js';
 import { FlatParameters, type FrozenMemory } from '../nn/flat-parameters.js';
 import { type BlockCosts, BlockMeter } from '../step/block-meter.js';
+import type { StepInputs } from '../step/handlers/step-state.js';
 import type { Program } from '../step/program.js';
 import { runStep } from '../step/run-step.js';
 import { shareConstants } from '../tensor/constant-memory/shared-memory.js';
@@ -12,6 +13,7 @@ import { randomState, setRandomState } from '../tensor/random.js';
 import { keep } from '../tensor/tensor.js';
 import { compileProgram } from './compile-program.js';
 import { extrapolateCosts } from './extrapolate-costs.js';
+import { type ProbedOutput, probedOutput } from './probed-output.js';
 
 /** The size of one micro-batch. */
 export interface MicroBatchShape {
@@ -94,7 +96,8 @@ function costsOfKinds(
   mostWork: number,
 ): readonly BlockCosts[] {
   const layout = planFlatLayout(sample.blocks);
-  const shapes = sampleShapes(shape, layout.trainableElements + layout.frozenElements, mostWork);
+  const elements = layout.trainableElements + layout.frozenElements;
+  const shapes = sampleShapes(shape, elements, mostWork, positionsDivisor(sample));
   const costs = runSamples(sample, layout, dtype, shapes);
   const samples = shapes.map((each, index) => ({ ...each, costs: costs[index] ?? [] }));
   return shapes.length === 1 ? (costs[0] ?? []) : extrapolateCosts(samples, shape);
@@ -105,12 +108,33 @@ function sampleShapes(
   shape: MicroBatchShape,
   elements: number,
   mostWork: number,
+  divisor: number,
 ): readonly MicroBatchShape[] {
   const affordable = Math.floor(mostWork / elements / SAMPLE_TOKENS);
-  const length = Math.min(Math.max(affordable, SHORTEST), Math.floor(shape.length / 3));
+  const longest = Math.min(Math.max(affordable, SHORTEST), Math.floor(shape.length / 3));
+  const length = Math.floor(longest / divisor) * divisor;
   if (length === 0 || elements * shape.rows * shape.length <= mostWork) return [shape];
   return SAMPLE_ROWS.flatMap((rows) =>
     SAMPLE_MULTIPLES.map((multiple) => ({ rows, length: multiple * length })),
+  );
+}
+
+/** What every block hands on, for micro-batches of these shapes, one list for each shape. */
+export function probeOutputs(
+  model: Model,
+  dtype: DType,
+  shapes: readonly MicroBatchShape[],
+): readonly (readonly ProbedOutput[])[] {
+  const kinds = kindsOf(model.blocks);
+  const sample: Model = { ...model, blocks: kinds.map(({ first }) => first) };
+  const outputs = shapes.map(() => new Map<number, ProbedOutput>());
+  runSamples(sample, planFlatLayout(sample.blocks), dtype, shapes, (step, block, output) => {
+    outputs[step]?.set(block, probedOutput(output));
+  });
+  return outputs.map((ofStep) =>
+    model.blocks.map(
+      (block) => ofStep.get(kinds.findIndex(({ members }) => members.has(block))) ?? new Map(),
+    ),
   );
 }
 
@@ -120,6 +144,7 @@ function runSamples(
   layout: FlatLayout,
   dtype: DType,
   shapes: readonly MicroBatchShape[],
+  see: (step: number, block: number, output: Activations) => void = () => undefined,
 ): readonly (readonly BlockCosts[])[] {
   const program = sampleProgram(model, layout);
   const parameters = new FlatParameters(layout, {
@@ -129,19 +154,19 @@ function runSamples(
     gradients: true,
     ...(layout.frozenElements > 0 && { frozen: frozenZeros(layout, dtype) }),
   });
-  const run = (shape: MicroBatchShape, record?: BlockMeter['record']) =>
+  const run = (shape: MicroBatchShape, record?: BlockMeter['record'], onOutput?: StepInputs['onOutput']) =>
     runStep(
       program,
       { blocks: model.blocks, parameters },
-      { nextBatch: () => emptyBatch(shape), lossScale: 1, training: true },
+      { nextBatch: () => emptyBatch(shape), lossScale: 1, training: true, ...(onOutput && { onOutput }) },
       { step: 0, ...(record && { record }) },
     );
   const random = randomState();
   try {
     run({ rows: 1, length: Math.max(...shapes.map(({ length }) => length)) });
-    return shapes.map((shape) => {
+    return shapes.map((shape, step) => {
       const meter = new BlockMeter(program);
-      run(shape, meter.record);
+      run(shape, meter.record, (block, _micro, output) => see(step, block, output));
       return meter.costs();
     });
   } finally {
@@ -180,4 +205,11 @@ function sampleProgram(model: Model, layout: FlatLayout): Program {
 function emptyBatch({ rows, length }: MicroBatchShape): MicroBatch {
   const ids = () => zeros([rows, length], { dtype: 'int64' });
   return { inputIds: ids(), labels: ids() };
+}
+
+/** What every sequence's length must be a multiple of: over so many ranks positions are divided. */
+export function positionsDivisor({ blocks }: Model): number {
+  const divisions = blocks.flatMap(({ parameters }) => parameters.flatMap(({ division }) => division ?? []));
+  const [axis] = divisions.map((division) => division.axis).filter(({ sequence }) => sequence);
+  return axis?.size ?? 1;
 }

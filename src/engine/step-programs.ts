@@ -6,8 +6,9 @@ import type { TimedInstruction } from '../step/executor.js';
 import type { Program } from '../step/program.js';
 import { allocatedBytes, peakAllocatedBytes, resetPeakAllocatedBytes } from '../tensor/memory.js';
 import { type CompiledStep, compileStep, type StepToCompile } from './compile-step.js';
-import { gatherBytes, gatherNumbers } from './gather-bytes.js';
+import { gatherNumbers } from './gather-bytes.js';
 import { type OptimizerPhase, optimizerPhase } from './optimizer-phase.js';
+import { withLongestTimes } from './stage-costs.js';
 
 type Record = (timed: TimedInstruction) => void;
 
@@ -93,7 +94,7 @@ export class StepPrograms {
       record?.(timed);
     });
     this.#sawPeak(meter.peakBytes);
-    this.#measured = this.#agree(meter.costs());
+    this.#measured = withLongestTimes(this.#group, meter.costs());
     this.#unlistedBytes = Math.max(0, ...gatherNumbers(this.#group, unlisted));
     this.#awaitsMeasurement = false;
     this.#hasWholeMomentum = this.#phase !== 'warm-up';
@@ -117,16 +118,6 @@ export class StepPrograms {
 
   #sawPeak(bytes: number): void {
     this.measuredPeakBytes = Math.max(this.measuredPeakBytes, bytes);
-  }
-
-  /** All ranks must compile the same programs: of each block the longest time on any rank counts. */
-  #agree(costs: readonly BlockCosts[]): readonly BlockCosts[] {
-    const own = new Uint8Array(Float64Array.from(costs, ({ forwardMs }) => forwardMs).buffer);
-    const times = gatherBytes(this.#group, own).map((bytes) => new Float64Array(bytes.slice().buffer));
-    return costs.map((cost, block) => ({
-      ...cost,
-      forwardMs: Math.max(...times.map((ofRank) => ofRank[block] ?? 0)),
-    }));
   }
 }
 

@@ -21,6 +21,8 @@ export interface TrainingMemoryOptions {
   readonly layout: FlatLayout;
   /** The parameters of the whole model; left out: those of the layout. */
   readonly parameters?: readonly LogicalParameter[];
+  /** The stage of a pipeline that a parameter is at home in, by its name; left out: every rank has all. */
+  readonly homeOf?: (name: string) => number;
   /** How the program divides the training state; absent: not at all. */
   readonly sharding: Sharding | undefined;
   readonly axes: MeshGroups;
@@ -60,12 +62,14 @@ export class TrainingMemory {
   /** What of them this rank has. */
   readonly ownSlots: readonly FlatSlot[];
   readonly #axes: MeshGroups;
+  readonly #homeOf: ((name: string) => number) | undefined;
   /** The tensors that are disposed with this: views, or slices with memory of their own. */
   readonly #slices: readonly Tensor[];
 
   constructor(options: TrainingMemoryOptions) {
     const { layout, sharding, axes, dtype, device, frozen } = options;
     this.#axes = axes;
+    this.#homeOf = options.homeOf;
     this.ownSlots = ownersIn(layout);
     this.slots = options.parameters ?? this.ownSlots;
     this.hasMasters = dtype !== MASTER_DTYPE;
@@ -137,17 +141,31 @@ export class TrainingMemory {
    * @param slices one per range of the partition
    * @returns a tensor of the parameter's shape; of a frozen one a view, of another a new one
    */
-  read({ name }: LogicalParameter, slices: readonly Tensor[] = this.owned.values): Tensor {
-    const own = this.#own(name);
-    invariant(own, `no memory for ${name}`);
+  read(parameter: LogicalParameter, slices: readonly Tensor[] = this.owned.values): Tensor {
+    const home = this.#homeOf?.(parameter.name);
     return noGrad(() =>
       scope(() => {
-        const part = own.trainable
-          ? this.#readOwn(own, slices)
-          : this.parameters.owner(own.name).value.view(own.shape);
-        return own.division === undefined ? part : joinParts(this.#axes.tensor, part, own.division);
+        if (home === undefined) return this.#readPart(parameter, slices);
+        const { pipeline } = this.#axes;
+        const [{ dtype, device } = this.parameters.values] = slices;
+        const whole =
+          home === pipeline.rank
+            ? this.#readPart(parameter, slices)
+            : empty(parameter.shape, { dtype, device });
+        pipeline.broadcast(whole, home).wait();
+        return whole;
       }),
     );
+  }
+
+  /** A parameter of this stage, whole. */
+  #readPart({ name }: LogicalParameter, slices: readonly Tensor[]): Tensor {
+    const own = this.#own(name);
+    invariant(own, `${name} is not at home here`);
+    const part = own.trainable
+      ? this.#readOwn(own, slices)
+      : this.parameters.owner(own.name).value.view(own.shape);
+    return own.division === undefined ? part : joinParts(this.#axes.tensor, part, own.division);
   }
 
   /** What this rank and those along the data axis have of a parameter. */
@@ -163,7 +181,7 @@ export class TrainingMemory {
   }
 
   #own(name: string): FlatSlot | undefined {
-    return this.ownSlots.find((slot) => slot.name === name);
+    return this.ownSlots.find((slot) => (slot.shared?.name ?? slot.name) === name);
   }
 
   /** The dtype in which a parameter is kept from step to step. */

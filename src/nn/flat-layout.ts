@@ -1,5 +1,6 @@
 import { TrainyardError } from '../base/errors.js';
 import type { Block } from './block.js';
+import type { SharedParameter } from './parameter.js';
 import type { Division } from './tensor-axis.js';
 
 /** Where one parameter lies in the flat buffer of its kind. */
@@ -18,6 +19,8 @@ export interface FlatSlot {
   readonly shape: readonly number[];
   /** What of a parameter it is that a tensor axis divides. */
   readonly division?: Division;
+  /** Other stages of a pipeline have it too. */
+  readonly shared?: SharedParameter;
 }
 
 /** The flat memory of a model: every parameter's place, worked out before anything is allocated. */
@@ -86,6 +89,7 @@ export function planFlatLayout(
         elements,
         shape: declaration.shape,
         ...(declaration.division && { division: declaration.division }),
+        ...(declaration.shared && { shared: declaration.shared }),
       };
       lengths[kind] += elements;
       owners.set(name, slot);

@@ -27,6 +27,16 @@ export interface ParameterDeclaration {
   readonly linear?: LinearStorage;
   /** It is a part of a parameter that is divided over a tensor axis, or a copy of one that is whole on all of it. */
   readonly division?: Division;
+  /** Other stages of a pipeline have the same one. */
+  readonly shared?: SharedParameter;
+}
+
+/** A parameter that several stages of a pipeline have, and keep equal: one that ties blocks of theirs. */
+export interface SharedParameter {
+  /** Full name of the parameter that is tied to, whatever it is called here. */
+  readonly name: string;
+  /** Whether another stage is its home. */
+  readonly isCopy: boolean;
 }
 
 /**

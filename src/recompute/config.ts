@@ -77,17 +77,14 @@ export const activationCheckpointingSchema = z
   .prefault({})
   .describe('Where what recomputation keeps lies; which blocks are recomputed, `recompute` says.');
 
-/** The part of DeepSpeed's `pipeline` key that asks for recomputation. */
-export const pipelineSchema = z
-  .strictObject({
-    activation_checkpoint_interval: nonNegativeInteger()
-      .default(0)
-      .describe(
-        'The same as `recompute` with policy "selected" and this `every`, of whole blocks; 0 recomputes nothing.',
-      ),
-  })
-  .prefault({})
-  .describe("DeepSpeed's pipeline engine.");
+/** What DeepSpeed's `pipeline` key says of recomputation. */
+export const checkpointIntervalShape = {
+  activation_checkpoint_interval: nonNegativeInteger()
+    .default(0)
+    .describe(
+      'The same as `recompute` with policy "selected" and this `every`, of whole blocks; 0 recomputes nothing.',
+    ),
+};
 
 /** Which blocks to recompute, as the configuration says it. */
 export type RecomputePolicy = z.output<typeof recomputeSchema>;

@@ -34,7 +34,7 @@ export interface InstructionTable {
    * Starts the sum of those of a block's gradients of which each rank along an axis knows a part (`Program.completions`);
    * a `wait` must follow.
    */
-  readonly complete: { readonly block: number; readonly axis: 'tensor' };
+  readonly complete: { readonly block: number; readonly axis: 'tensor' | 'tied' };
   /**
    * Starts the sum of one gradient bucket over the data-parallel ranks; a `wait` must follow. `ordered`: in the
    * order of ranks, from the messages of all.

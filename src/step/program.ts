@@ -101,12 +101,12 @@ export interface ErrorFeedbackLayout {
 }
 
 /**
- * Gradients of a block of which the ranks along an axis find summands each, since they have the same parameters
+ * Gradients of a block of which the ranks of a group find summands each, since they have the same parameters
  * and use them on different things. They are summed once per step, before anything else is done with them.
  */
 export interface Completion {
   readonly block: number;
-  readonly axis: 'tensor';
+  readonly axis: 'tensor' | 'tied';
   /** Elements of the sum. */
   readonly elements: number;
 }
@@ -126,8 +126,8 @@ export interface PipelineStage {
   readonly chunks: readonly (readonly number[])[];
 }
 
-/** A set of ranks that communicate, by the mesh axis it stands for. */
-export type GroupName = MeshAxis;
+/** A set of ranks that communicate: along an axis of the mesh, or stages with the same parameter. */
+export type GroupName = MeshAxis | 'tied';
 
 /** The world ranks of this rank's groups (`axisRanks`); an axis of one rank needs none but `data`. */
 export type Groups = { readonly data: readonly number[] } & {

@@ -34,7 +34,7 @@ export function completeGradients(layout: FlatLayout): Pass {
     const agree = { op: 'agree', over: 'tensor' } as const;
     return {
       ...program,
-      completions,
+      completions: [...(program.completions ?? []), ...completions],
       features: [...program.features, `tensor parallel ${ranks}`],
       instructions: program.instructions.flatMap((instruction, position): readonly Instruction[] => [
         ...(instruction.op === 'clip' ? [agree, { op: 'wait', started: agree } as const] : []),

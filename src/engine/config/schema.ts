@@ -9,8 +9,13 @@ import {
 import { dataSchema } from '../../data/config.js';
 import { adapterSchema, modelSchema } from '../../models/config.js';
 import { gradientClippingSchema, optimizerSchema, schedulerSchema } from '../../optim/config.js';
+import { pipelineStagesShape } from '../../pipeline/config.js';
 import { bf16Schema, fp16Schema } from '../../precision/config.js';
-import { activationCheckpointingSchema, pipelineSchema, recomputeSchema } from '../../recompute/config.js';
+import {
+  activationCheckpointingSchema,
+  checkpointIntervalShape,
+  recomputeSchema,
+} from '../../recompute/config.js';
 import { zeroSchema } from '../../zero/config.js';
 
 /**
@@ -58,7 +63,10 @@ export const configSchema = z.strictObject({
   fp16: fp16Schema.prefault({}),
   recompute: recomputeSchema,
   activation_checkpointing: activationCheckpointingSchema,
-  pipeline: pipelineSchema,
+  pipeline: z
+    .strictObject({ ...pipelineStagesShape, ...checkpointIntervalShape })
+    .prefault({})
+    .describe("The stages of `mesh.pipeline`, and DeepSpeed's interval of recomputation."),
   steps_per_print: positiveInteger()
     .optional()
     .describe('Print a line every so many steps. Left out: every few seconds.'),

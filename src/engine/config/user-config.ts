@@ -582,9 +582,28 @@ export interface UserConfig {
         readonly cpu_checkpointing?: boolean | undefined;
       }
     | undefined;
-  /** DeepSpeed's pipeline engine. */
+  /** The stages of `mesh.pipeline`, and DeepSpeed's interval of recomputation. */
   readonly pipeline?:
     | {
+        /**
+         * The order in which stages work: "gpipe", all forwards first; "1f1b", a backward as soon as there can
+         * be one, which keeps fewer activations; "interleaved", the same with several `chunks` on every stage,
+         * which waits less and sends more; "zero-bubble", 1f1b whose backward comes in two halves, of which
+         * the second fills the waits. Default: `"1f1b"`.
+         */
+        readonly schedule?: 'gpipe' | '1f1b' | 'interleaved' | 'zero-bubble' | undefined;
+        /**
+         * Parts of the model on every stage; more than one with the schedule "interleaved" alone. Default:
+         * `1`.
+         */
+        readonly chunks?: number | undefined;
+        /**
+         * How blocks come to stages (DeepSpeed: partition_method): "uniform", equally many; "parameters", as
+         * evenly as parameters allow; "type:REGEX", as evenly as blocks whose name matches allow; "profile",
+         * the smallest possible slowest stage, by measured times; or the number of blocks of each part, such
+         * as `[3, 2]`. Default: `"parameters"`.
+         */
+        readonly partition?: 'uniform' | 'parameters' | 'profile' | string | readonly number[] | undefined;
         /**
          * The same as `recompute` with policy "selected" and this `every`, of whole blocks; 0 recomputes
          * nothing. Default: `0`.

@@ -54,10 +54,13 @@ export const exchangeEffects: Pick<
 > = {
   complete: (instruction, program) => {
     const { block, axis } = instruction;
-    const elements = program.completions?.find((each) => each.block === block)?.elements ?? 0;
+    const elements =
+      program.completions?.find((each) => each.block === block && each.axis === axis)?.elements ?? 0;
     const isKept = program.sharding?.gradients !== 'released';
     const bytes = elements * program.bytesPerElement;
-    const message = messagesOf(instruction, bytes);
+    const message = messagesOf(instruction, axis === 'tensor' ? bytes : 0);
+    // A parameter that ties stages is in another block on each.
+    const subject = axis === 'tensor' ? `block.${block}` : 'tied parameters';
     return {
       reads: [
         gradients,
@@ -69,7 +72,7 @@ export const exchangeEffects: Pick<
       makes: [{ value: completed(block, axis) }, message],
       frees: [message.value],
       starts: startName(instruction),
-      collective: { kind: 'all-reduce', group: axis, subject: `block.${block}`, elements, bytes },
+      collective: { kind: 'all-reduce', group: axis, subject, elements, bytes },
     };
   },
 

@@ -9,10 +9,34 @@ import { startName } from '../instruction.js';
 import type { StepState } from './step-state.js';
 
 /**
- * `complete`: sums what the ranks of the tensor axis found each of the gradients of parameters that several of them
- * have, all those of a block in one message. Of heads that only some ranks share, the message has a place for each.
+ * `complete`: sums what the ranks of a group found each of the gradients of parameters that several of them have.
  */
 export function complete(state: StepState): Handlers['complete'] {
+  const [overTensor, overTied] = [completeOverTensor(state), completeTied(state)];
+  return (instruction) => (instruction.axis === 'tensor' ? overTensor : overTied)(instruction);
+}
+
+/** Where they lie: a parameter that ties stages is large, and alone in its block as a rule. */
+function completeTied(state: StepState): Handlers['complete'] {
+  const { parameters, tied: group } = state.resources;
+  return (instruction) => {
+    const { block } = instruction;
+    const { gradients } = parameters.memoryOf(block);
+    invariant(group && gradients, 'a tied parameter is completed where there is no other stage');
+    const start = parameters.layout.ranges[block]?.start ?? 0;
+    const tensors = (parameters.layout.blocks[block] ?? [])
+      .filter(({ name, owner, trainable, shared }) => name === owner && trainable && shared !== undefined)
+      .map(({ offset, elements }) => keep(gradients.narrow(0, offset - start, elements)));
+    const works = tensors.map((tensor) => group.allReduce(tensor, 'sum'));
+    const wait = (): void => {
+      for (const work of works) work.wait();
+    };
+    state.started.put({ tensors, work: { wait } }, startName(instruction));
+  };
+}
+
+/** All those of a block in one message. Of heads that only some ranks share, it has a place for each. */
+function completeOverTensor(state: StepState): Handlers['complete'] {
   const { parameters, tensor: group } = state.resources;
   return (instruction) => {
     const { block } = instruction;

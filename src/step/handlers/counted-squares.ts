@@ -4,7 +4,7 @@ import { scope, type Tensor } from '../../tensor/tensor.js';
 
 /**
  * The sum of squares of elements of the flat gradients, without those of parameters that an earlier rank of the tensor
- * axis has as well: the norm counts them once.
+ * axis, or the stage that is their home, has as well: the norm counts them once.
  *
  * @param values elements from `start` on
  */
@@ -21,9 +21,8 @@ export function countedSquares(values: Tensor, start: number, layout: FlatLayout
 function copiesIn({ blocks }: FlatLayout): readonly FlatRange[] {
   return blocks
     .flat()
-    .filter(
-      ({ name, owner, trainable, division }) => name === owner && trainable && division?.isCopy === true,
-    )
+    .filter(({ name, owner, trainable }) => name === owner && trainable)
+    .filter(({ division, shared }) => division?.isCopy === true || shared?.isCopy === true)
     .map(({ offset, elements }) => ({ start: offset, end: offset + elements }))
     .sort((left, right) => left.start - right.start);
 }

@@ -17,6 +17,8 @@ export interface StepResources {
   readonly group?: Pick<ProcessGroup, 'allReduce' | 'allGather' | 'reduceScatter'> & CompressedTransport;
   /** The ranks that have other parts of the same blocks; absent where there is no such axis. */
   readonly tensor?: Pick<ProcessGroup, 'rank' | 'allReduce' | 'allGather'>;
+  /** The stages that have the same parameter; absent where none is tied over stages. */
+  readonly tied?: Pick<ProcessGroup, 'allReduce'>;
   /** Absent where every rank runs all blocks. */
   readonly stages?: StageLinks;
   /** Absent where no backward comes in halves. */

@@ -2,7 +2,7 @@ import type { KeyTable } from '../key-table.js';
 import { dead, foreign, later, off, section, switched } from '../key-table.js';
 
 const KEPT_INPUTS = 'the inputs that recomputation keeps are one tensor a block; see `recompute`';
-const PIPELINE = 'pipeline parallelism comes later';
+const SEQUENCE = 'what stages hand on is divided where mesh.sequence_parallel divides it';
 const TABLES = 'every model has a table that says how its parameters are divided';
 const EXPERTS = 'expert parallelism is not here yet';
 const COMPILE = 'DeepCompile is about PyTorch graphs';
@@ -25,11 +25,10 @@ export const modelKeys: KeyTable = {
     profile: off(false, 'each recomputation is an instruction with a time of its own'),
   }),
   pipeline: section({
-    pipe_partitioned: later(true, PIPELINE),
-    grad_partitioned: later(true, PIPELINE),
+    pipe_partitioned: foreign(true, SEQUENCE),
+    grad_partitioned: foreign(true, SEQUENCE),
     use_reentrant: foreign(true, 'it is about PyTorch checkpointing'),
     stages: dead('auto', 'only the arguments of PipelineModule count; here it is mesh.pipeline'),
-    partition: dead('best', 'only the arguments of PipelineModule count'),
     seed_layers: dead(false, 'only the arguments of PipelineModule count'),
   }),
   tensor_parallel: section({
