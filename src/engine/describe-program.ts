@@ -1,4 +1,7 @@
-import { hostsOf } from '../comm/topology.js';
+import { ALGORITHM_NAMES, ALGORITHMS } from '../comm/algorithm.js';
+import { axisRanks, meshOf } from '../comm/mesh.js';
+import { reductionStages, type StagesOf } from '../comm/reduction-stages.js';
+import { hostsAmong, hostsOf, hostsOfSize } from '../comm/topology.js';
 import { planFlatLayout } from '../nn/flat-layout.js';
 import { printProgram, printReport, programToJson } from '../step/print.js';
 import { compileStep, defaultSequenceLength } from './compile-step.js';
@@ -47,6 +50,7 @@ export function describeProgram({
     goal: 'update',
     // As it will be where the ranks are on one host, which a description cannot know.
     readsInPlace: mayShareMemory(config, worldSize),
+    stagesOf: namedStages(config, worldSize),
     ...(hosts && { hosts }),
     sequenceLength: config.data?.sequence_length ?? defaultSequenceLength(model),
   });
@@ -64,6 +68,21 @@ export function describeProgram({
     text: described.map(({ text }) => text).join('\n\n'),
     json: described.map(({ json }) => json),
   };
+}
+
+/** How sums are made where the algorithm is named; which one "auto" takes between hosts, only ranks can find out. */
+function namedStages(
+  { communication, device, mesh }: ResolvedConfig,
+  worldSize: number,
+): StagesOf | undefined {
+  const { algorithm, topology } = communication;
+  const named = ALGORITHM_NAMES.find((name) => name === algorithm);
+  const all = topology === undefined ? hostsOfSize(worldSize, worldSize) : hostsOf(topology, worldSize);
+  // Those of the first rank stand for all.
+  const hosts = hostsAmong(all, axisRanks(meshOf(mesh, worldSize), 0, 'data'));
+  if (named === undefined || device !== 'cpu' || ALGORITHMS[named].refuses(hosts) !== undefined)
+    return undefined;
+  return reductionStages(() => named, hosts, true);
 }
 
 /** Whether all ranks exchange in memory that they share, if they can. */

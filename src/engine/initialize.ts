@@ -168,6 +168,7 @@ export function buildEngine({ config, source, world, sequenceLength, data }: Eng
     layout,
     goal: 'update',
     readsInPlace: group.readsInPlace,
+    stagesOf: axes.data.stagesOf,
     ...(world.hosts && { hosts: world.hosts }),
     sequenceLength: length,
   });

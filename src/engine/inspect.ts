@@ -70,6 +70,7 @@ export async function inspectModel({
     layout,
     goal: 'gradients',
     readsInPlace: world.group.readsInPlace,
+    stagesOf: world.axes.data.stagesOf,
     ...(world.hosts && { hosts: world.hosts }),
     sequenceLength,
   }).program(world.group.rank);
