@@ -167,6 +167,11 @@ export class PlannedGroup implements ProcessGroup {
     // The farewell first: a rank may still be in the memory of this one.
     this.#transport.close();
     this.#options.shared?.close();
+    this.disposeBuffers();
+  }
+
+  /** Frees the memory of messages that wait to be added, while none do; the next ones take new memory. */
+  disposeBuffers(): void {
     this.#buffers.dispose();
   }
 

@@ -1,10 +1,9 @@
 import { env } from '../../base/env.js';
 import { invariant } from '../../base/errors.js';
-import { type Round, ranksOf } from '../../comm/algorithm/plan.js';
-import { ALGORITHM_NAMES, ALGORITHMS, type AlgorithmName } from '../../comm/algorithm.js';
 import { type Choice, choicesFor, createChooser, predictSeconds } from '../../comm/choose-algorithm.js';
 import { type CommunicationCosts, secondsFor } from '../../comm/communication-costs.js';
 import type { ExchangeWish } from '../../comm/connect-exchange.js';
+import { distinctPlans } from '../../comm/distinct-plans.js';
 import { measureCosts } from '../../comm/measure-costs.js';
 import type { ProcessGroup } from '../../comm/process-group.js';
 import { rendezvous } from '../../comm/rendezvous.js';
@@ -101,34 +100,6 @@ export function benchComms(
 
 function allReduceOf(bytes: number) {
   return { collective: 'all-reduce', elements: bytes / 4, dtype: 'float32' } as const;
-}
-
-/**
- * Of each algorithm the first that plans the same, as all do between two ranks: one plan under two names would be
- * measured as if it were two, of which one always looks worse.
- */
-function distinctPlans(hosts: Hosts): ReadonlyMap<AlgorithmName, AlgorithmName> {
-  const measuredAs = new Map<AlgorithmName, AlgorithmName>();
-  const plans = new Map<string, AlgorithmName>();
-  const ranks = ranksOf(hosts);
-  // Enough elements to give every rank some, and different ones.
-  const elements = 2 * ranks.length ** 2;
-  for (const name of ALGORITHM_NAMES) {
-    if (ALGORITHMS[name].refuses(hosts) !== undefined) continue;
-    const planOf = (rank: number) =>
-      ALGORITHMS[name].plan({ collective: 'all-reduce', rank, hosts, elements });
-    // On several hosts its inner stages are no plan where hosts have shared memory.
-    const isApart = name === 'hierarchical';
-    const said = isApart ? name : JSON.stringify(ranks.map((rank) => planOf(rank).filter(isBusy)));
-    const first = plans.get(said) ?? name;
-    plans.set(said, first);
-    measuredAs.set(name, first);
-  }
-  return measuredAs;
-}
-
-function isBusy({ sends, receives }: Round): boolean {
-  return sends.length + receives.length > 0;
 }
 
 type Measurement = Pick<CommunicationTimes, 'bytes' | 'median_us' | 'times_backend'>;
