@@ -8,6 +8,7 @@ const GOES_BETWEEN_RANKS = {
   gather: true,
   scatter: true,
   agree: true,
+  complete: true,
   evict: false,
   fetch: false,
 } as const satisfies Readonly<Record<AsynchronousOperation, boolean>>;

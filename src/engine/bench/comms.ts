@@ -33,10 +33,11 @@ const TIMEOUT_MS = 60_000;
 /** Bytes that the repetitions of one round move at most, and how many there are at least and at most. */
 const BYTES_PER_ROUND = 1 << 28;
 const LEAST_REPETITIONS = 5;
-const MOST_REPETITIONS = 100;
+const MOST_REPETITIONS = 200;
 
-/** Calls by one algorithm before it is another's turn. */
-const TOGETHER = 50;
+/** Calls by one algorithm before it is another's turn, and a share of so many that come first and are not counted. */
+const TOGETHER = 100;
+const WARM_UP_SHARE = 1 / 10;
 
 export interface CommunicationBench {
   readonly sizes: readonly number[];
@@ -142,8 +143,8 @@ function measureSize(groups: Named<ProcessGroup>, bytes: number, rounds: number)
 }
 
 /**
- * A few calls by each in turns, so that what else the machine does meets all alike; the first of them finds what another
- * left in caches and is not counted. Each comes after a barrier, so that no rank waits for one that comes late.
+ * Calls by each in turns, so that what else the machine does meets all alike; the first of a turn find what another left in
+ * caches, and ranks asleep, and are not counted. Each comes after a barrier, so that no rank waits for one that comes late.
  */
 function medianMicroseconds(groups: Named<ProcessGroup>, bytes: number): Named<number> {
   const repetitions = Math.min(
@@ -154,13 +155,15 @@ function medianMicroseconds(groups: Named<ProcessGroup>, bytes: number): Named<n
     const tensor = group.allocate(bytes / 4, 'float32');
     return { name, group, tensor, times: [] as number[] };
   });
-  for (let turn = 0; turn * TOGETHER < repetitions; turn += 1) {
+  const together = Math.min(TOGETHER, repetitions);
+  const warmUp = Math.ceil(WARM_UP_SHARE * together);
+  for (let turn = 0; turn * together < repetitions; turn += 1) {
     for (const { group, tensor, times } of taking) {
-      for (let call = 0; call <= TOGETHER; call += 1) {
+      for (let call = 0; call < warmUp + together; call += 1) {
         group.barrier().wait();
         const start = process.hrtime.bigint();
         group.allReduce(tensor, 'sum').wait();
-        if (call > 0) times.push(Number(process.hrtime.bigint() - start) / 1000);
+        if (call >= warmUp) times.push(Number(process.hrtime.bigint() - start) / 1000);
       }
     }
   }
