@@ -9,6 +9,8 @@ const GOES_BETWEEN_RANKS = {
   scatter: true,
   agree: true,
   complete: true,
+  send: true,
+  receive: true,
   evict: false,
   fetch: false,
 } as const satisfies Readonly<Record<AsynchronousOperation, boolean>>;

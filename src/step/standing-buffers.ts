@@ -58,7 +58,8 @@ function replay(program: Program, pools: { readonly messages: MessagePool; reado
   };
   for (const instruction of program.instructions) {
     const { makes, frees, starts, completes, collective } = effectsOf(instruction, program);
-    if (collective !== undefined) pools.messages.advance();
+    // What goes in stages is the data axis's, and so are the starts that take it further.
+    if (collective?.group === 'data') pools.messages.advance();
     for (const value of completes === undefined ? [] : (pending.get(completes) ?? [])) give(value);
     for (const { value, memory } of makes) {
       if (memory?.pool === undefined) continue;
