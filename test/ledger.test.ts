@@ -104,6 +104,32 @@ test('it is in shared memory, where ranks read each other and need no messages',
   }
 });
 
+test('it is with messages that wait to be added, whatever the algorithm', async () => {
+  const zero_optimization = { stage: 0, reduce_bucket_size: 30_000 } as const;
+  for (const [ranks, algorithm, beside] of [
+    [2, 'ring', {}],
+    [3, 'ring', {}],
+    [3, 'bidirectional-ring', {}],
+    [4, 'halving-doubling', {}],
+    [4, 'hierarchical', { topology: { ranks_per_host: 2 } }],
+    [3, 'hierarchical', { topology: [[0], [1, 2]] }],
+  ] as const) {
+    const of = (communication: UserConfig['communication']) =>
+      measure(ranks, { zero_optimization, communication });
+    const planned = await of({ algorithm, ...beside });
+    const plain = await of({ algorithm: 'backend' });
+    for (const [rank, { measured, predicted }] of planned.entries()) {
+      const { buckets } = predicted.ledger;
+      assert.equal(
+        measured - (plain[rank]?.measured ?? 0),
+        buckets,
+        `${algorithm}: rank ${rank} of ${ranks}`,
+      );
+      assert.ok(rank > 0 || buckets > 0, `${algorithm}: no messages`);
+    }
+  }
+});
+
 test('it is with compressed gradients', async () => {
   for (const [stage, compression] of [
     [0, 'fp16'],

@@ -155,6 +155,11 @@ describe('OneBitAdam', { concurrency: 1 }, () => {
     };
     assert.match(refusal({ zero_optimization: { stage: 2 } }), /no rank keeps all of them/);
     assert.match(refusal({ communication: { compression: 'one-bit' } }), /to learn how large they are/);
+    const endsAt = (steps: number, params: object) =>
+      refusal({ steps, optimizer: { type: 'OneBitAdam', params } });
+    assert.match(endsAt(20, {}), /compresses nothing in this run.*below 20, the steps of the run/s);
+    assert.match(endsAt(20, { freeze_step: 20 }), /compresses nothing/);
+    assert.equal(endsAt(20, { freeze_step: 19 }), 'accepted');
     assert.equal(
       refusal({ communication: { compression: 'bf16' }, zero_optimization: { stage: 1 } }),
       'accepted',

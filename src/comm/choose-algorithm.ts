@@ -3,7 +3,7 @@ import { directPlan } from './algorithm/direct.js';
 import { type Plan, ranksOf } from './algorithm/plan.js';
 import { ringAllGather, ringAllReduce, ringReduceScatter } from './algorithm/ring.js';
 import { ALGORITHM_NAMES, ALGORITHMS, type AlgorithmName } from './algorithm.js';
-import { type CommunicationCosts, planSeconds, secondsFor } from './communication-costs.js';
+import { type CommunicationCosts, planSeconds, type SumMaker, secondsFor } from './communication-costs.js';
 import type { ChooseAlgorithm, CollectiveCall } from './process-group/planned.js';
 import { type Hosts, isRegular, laneMembers } from './topology.js';
 
@@ -29,24 +29,55 @@ export function createChooser(hosts: Hosts, costs: CommunicationCosts): ChooseAl
   };
 }
 
-/**
- * An algorithm of ours has to be predicted to take less than this share of the backend's time: that is near to what was
- * measured, while ours is put together from parts, and what is predicted to be as fast is as often slower. A tenth is what
- * may be lost by it at most.
- */
-const CLEARLY_LESS = 0.9;
-
 function fastest(hosts: Hosts, call: CollectiveCall, costs: CommunicationCosts): Choice {
   const predicted = choicesFor(hosts).map((choice) => ({
     choice,
-    handicapped: predictSeconds(choice, hosts, call, costs) / (choice === 'backend' ? 1 : CLEARLY_LESS),
+    seconds: predictSeconds(choice, hosts, call, costs),
   }));
-  return predicted.reduce((best, each) => (each.handicapped < best.handicapped ? each : best)).choice;
+  return predicted.reduce((best, each) => (each.seconds < best.seconds ? each : best)).choice;
 }
 
-/** How long a collective takes in one way, in seconds. */
+/**
+ * How long a collective takes in one way, in seconds: what its parts come to, times what whole all-reduces in that way
+ * took by what their parts come to. Where an all-reduce was measured that is what it took; between two sizes the factor
+ * goes over from one to the other.
+ */
 export function predictSeconds(
   choice: Choice,
+  hosts: Hosts,
+  call: CollectiveCall,
+  costs: CommunicationCosts,
+): number {
+  const maker = choice === 'backend' && call.collective !== 'all-reduce' ? 'direct' : choice;
+  const factors = (costs.sums?.get(maker) ?? []).map(({ bytes, seconds }) => {
+    const sum = {
+      collective: 'all-reduce',
+      elements: bytes / DTYPES.float32.bytes,
+      dtype: 'float32',
+    } as const;
+    return { bytes, factor: seconds / secondsOfParts(maker, hosts, sum, costs) };
+  });
+  const bytes = call.elements * DTYPES[call.dtype].bytes;
+  return factorAt(factors, bytes) * secondsOfParts(maker, hosts, call, costs);
+}
+
+interface FactorAt {
+  readonly bytes: number;
+  readonly factor: number;
+}
+
+/** By the logarithm of bytes between the two nearest, and that of the nearest beyond them. */
+function factorAt(factors: readonly FactorAt[], bytes: number): number {
+  const above = factors.findIndex((each) => each.bytes >= bytes);
+  const [left, right] = above === -1 ? [factors.at(-1)] : [factors[above - 1], factors[above]];
+  if (left === undefined || right === undefined) return (left ?? right)?.factor ?? 1;
+  const share = Math.log(bytes / left.bytes) / Math.log(right.bytes / left.bytes);
+  return left.factor + share * (right.factor - left.factor);
+}
+
+/** What a collective takes by what its rounds of messages, its sums and its stages in shared memory take. */
+export function secondsOfParts(
+  maker: SumMaker,
   hosts: Hosts,
   { collective, elements, dtype }: CollectiveCall,
   costs: CommunicationCosts,
@@ -55,17 +86,30 @@ export function predictSeconds(
   const ranks = [...ranksOf(hosts)].sort((left, right) => left - right);
   const over = (plan: (rank: number) => Plan): number =>
     planSeconds(ranks.map(plan), hosts, elementBytes, costs);
-  if (choice === 'backend') {
-    return collective === 'all-reduce'
-      ? secondsFor(costs.backend, elements * elementBytes)
-      : over((rank) => directPlan({ collective, rank, hosts, elements }));
+  switch (maker) {
+    case 'backend':
+      return secondsFor(costs.backend, elements * elementBytes);
+    case 'direct': {
+      const stages = collective === 'all-reduce' ? (['reduce-scatter', 'all-gather'] as const) : [collective];
+      return stages
+        .map((stage) => over((rank) => directPlan({ collective: stage, rank, hosts, elements })))
+        .reduce((sum, seconds) => sum + seconds, 0);
+    }
+    case 'hierarchical':
+      if (costs.sharedMemory !== undefined && isRegular(hosts)) {
+        const inMemory = secondsFor(costs.sharedMemory, elements * elementBytes);
+        const share = collective === 'all-reduce' ? 1 : 0.5;
+        return share * inMemory + over((rank) => lanePlan(hosts, rank, collective, elements));
+      }
+      break;
+    case 'ring':
+    case 'bidirectional-ring':
+    case 'halving-doubling':
+      break;
+    default:
+      maker satisfies never;
   }
-  if (choice === 'hierarchical' && costs.sharedMemory !== undefined && isRegular(hosts)) {
-    const inMemory = secondsFor(costs.sharedMemory, elements * elementBytes);
-    const share = collective === 'all-reduce' ? 1 : 0.5;
-    return share * inMemory + over((rank) => lanePlan(hosts, rank, collective, elements));
-  }
-  return over((rank) => ALGORITHMS[choice].plan({ collective, rank, hosts, elements }));
+  return over((rank) => ALGORITHMS[maker].plan({ collective, rank, hosts, elements }));
 }
 
 /** What travels between hosts where the sums over a host are made in its memory (`hierarchical-in-memory.ts`). */

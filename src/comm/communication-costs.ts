@@ -1,5 +1,6 @@
 import type { Plan } from './algorithm/plan.js';
 import { ranksOf } from './algorithm/plan.js';
+import type { AlgorithmName } from './algorithm.js';
 import { type Hosts, hostIndex } from './topology.js';
 
 /** A time that grows with the bytes. */
@@ -9,6 +10,18 @@ export interface LinearCost {
   /** Seconds for each byte. */
   readonly perByte: number;
 }
+
+/** What makes an all-reduce over messages; `direct`: everybody sends everybody what that one needs. */
+export type SumMaker = AlgorithmName | 'backend' | 'direct';
+
+/** What a whole all-reduce of an fp32 tensor took. */
+export interface MeasuredSum {
+  readonly bytes: number;
+  readonly seconds: number;
+}
+
+/** By what made them, those of few bytes first; none where there was no time for it. */
+export type MeasuredSums = ReadonlyMap<SumMaker, readonly MeasuredSum[]>;
 
 /** What things take where a run is, as its ranks measured it together. */
 export interface CommunicationCosts {
@@ -26,6 +39,8 @@ export interface CommunicationCosts {
   readonly backend: LinearCost;
   /** An all-reduce of the ranks of one host in their memory, by the bytes of the tensor; absent where they have none. */
   readonly sharedMemory?: LinearCost | undefined;
+  /** Whole all-reduces, by which predictions from all of these are corrected. */
+  readonly sums?: MeasuredSums | undefined;
 }
 
 export function secondsFor({ start, perByte }: LinearCost, bytes: number): number {

@@ -6,6 +6,7 @@ import { createChooser } from './choose-algorithm.js';
 import type { CommunicationCosts } from './communication-costs.js';
 import { connectSharedMemory } from './connect-shared-memory.js';
 import { measureCosts } from './measure-costs.js';
+import { measureSums } from './measure-sums.js';
 import { OrderedGroup } from './ordered-group.js';
 import { type ChooseAlgorithm, PlannedGroup } from './process-group/planned.js';
 import { SharedMemoryGroup } from './process-group/shared-memory.js';
@@ -106,7 +107,8 @@ function measuredChoice(
   hosts: Hosts,
   shared: SharedMemory | undefined,
 ): ChooseAlgorithm {
-  const costs = measureCosts(transport, hosts, shared);
+  const parts = measureCosts(transport, hosts, shared);
+  const costs = { ...parts, sums: measureSums(transport, hosts, parts, shared) };
   onCosts?.(costs);
   return createChooser(hosts, costs);
 }

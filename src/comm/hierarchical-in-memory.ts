@@ -31,17 +31,11 @@ export function* hierarchicalAllReduce(run: HierarchicalRun, tensor: Tensor, red
   invariant(own, 'a rank has a lane');
   // What cannot be divided is summed by everybody, and is the last lane's between hosts.
   const rest = keep(flat.narrow(0, even, flat.elements - even));
-  const isLast = shared.rank === shared.worldSize - 1;
   const summed = [shared.reduceScatter(own, slices, reduction), shared.allReduce(rest, reduction)];
   yield;
   for (const work of summed) work.wait();
 
-  const lane: ElementRange = {
-    start: shared.rank * slice,
-    end: isLast ? flat.elements : (shared.rank + 1) * slice,
-  };
-  const shares = hosts.map((_, host) => [partOf(lane, host, hosts.length)]);
-  const plan = ringAllReduce(laneMembers(hosts, shared.rank), rank, shares);
+  const plan = sumBetweenHosts(hosts, rank, flat.elements);
   yield* between(run, plan, flat, new WholeMemory(flat, run.buffers), reduction);
 
   const gathered = [
@@ -51,6 +45,17 @@ export function* hierarchicalAllReduce(run: HierarchicalRun, tensor: Tensor, red
   yield;
   for (const work of gathered) work.wait();
   for (const each of [flat, rest, ...slices]) each.dispose();
+}
+
+/** What travels in between: the lane of this rank, the last of which has what cannot be divided. */
+export function sumBetweenHosts(hosts: Hosts, rank: number, elements: number): Plan {
+  const host = hosts[hostIndex(hosts, rank)] ?? [];
+  const index = host.indexOf(rank);
+  const slice = Math.floor(elements / host.length);
+  const end = index === host.length - 1 ? elements : (index + 1) * slice;
+  const lane: ElementRange = { start: index * slice, end };
+  const shares = hosts.map((_, of) => [partOf(lane, of, hosts.length)]);
+  return ringAllReduce(laneMembers(hosts, index), rank, shares);
 }
 
 /** As `hierarchical`; the parts of each host's ranks are first summed over this one. */

@@ -1,8 +1,8 @@
 import { noGrad } from '../tensor/autograd.js';
-import { tensor } from '../tensor/create.js';
 import { zeros } from '../tensor/generated/functions.js';
 import { scope } from '../tensor/tensor.js';
 import { type CommunicationCosts, type LinearCost, lineThrough } from './communication-costs.js';
+import { inTurns, meansOverRanks, seconds, slowest } from './measure-together.js';
 import type { ProcessGroup } from './process-group.js';
 import { type Neighbours, neighboursIn, RELAY_ROUNDS, relayOver } from './relay.js';
 import type { SharedMemory } from './shared-memory.js';
@@ -13,23 +13,24 @@ const FEW = 1024;
 const MANY = 1 << 22;
 
 /** Between hosts the larger begins here, and grows so long as that takes hardly any time. */
-const LEAST_MANY = 1 << 16;
+const LEAST_MANY = 1 << 14;
 const GROWTH = 2;
 
-/**
- * In seconds: beside a relay that takes so long it is little that ranks begin a few milliseconds apart, and all turns of one
- * are to take no longer than that, but for the two that tell noise from a slow link.
- */
-const TELLING = 0.15;
-const LONGEST = 0.2;
+/** In seconds: beside a relay that takes so long it is little that ranks begin a few milliseconds apart. */
+const TELLING = 0.06;
+/** How often it is tried whether one takes so long: what else a machine does must not look like a slow link. */
+const TRIALS = 3;
+
+/** In seconds: what all turns are to take together. */
+const LONGEST = 0.25;
 
 const FLOAT_BYTES = 4;
 
 /** How many messages more a round has by which the cost of one is measured. */
 const FURTHER = 3;
 
-/** How often everything is measured, in turns, so that what else the machine does meets all alike; what is long, less often. */
-const TURNS = 4;
+/** How often everything is measured, in turns, so that what else the machine does meets all alike; over slow links less often. */
+const TURNS = 5;
 const LEAST_TURNS = 2;
 
 /**
@@ -37,7 +38,7 @@ const LEAST_TURNS = 2;
  * one takes long, that code matters little.
  */
 const WARM_UP = 30;
-const LONGEST_WARM_UP = 0.1;
+const LONGEST_WARM_UP = 0.05;
 
 /** What is measured, in seconds. */
 const NAMES = [
@@ -93,44 +94,37 @@ function placeOf({ rank }: ProcessGroup, hosts: Hosts): Place {
   };
 }
 
-/** How much is sent between hosts for a measurement, and how often. */
+/** How much is sent between hosts for a measurement, in bytes. */
 interface Extent {
-  /** In bytes: the larger message of a relay. */
+  /** The larger message of a relay. */
   readonly many: number;
-  /** In bytes: the larger tensor of the backend, which takes about as long. */
+  /** The larger tensor of the backend, which takes about as long. */
   readonly manyInBackend: number;
-  readonly turns: number;
 }
 
 /** As much as the links between hosts carry in a time that tells something and is no burden. */
 function extentOf(transport: ProcessGroup, { between }: Place, hosts: Hosts): Extent {
-  if (hosts.length === 1) return { many: MANY, manyInBackend: MANY, turns: TURNS };
+  if (hosts.length === 1) return { many: MANY, manyInBackend: MANY };
   const relay = relayOver(transport);
-  for (let many = LEAST_MANY; ; many *= GROWTH) {
+  let many = LEAST_MANY;
+  const isTelling = (): boolean => {
     const body = relay(between, many);
-    const trial = (): number => {
+    for (let trial = 0; trial < TRIALS; trial += 1) {
       transport.barrier().wait();
-      return slowest(transport, seconds(body));
-    };
-    // What else the machine does must not look like a slow link: only what is slow twice is one.
-    const first = trial();
-    const shortest = first < TELLING ? first : Math.min(first, trial());
-    if (many < MANY && shortest < TELLING) continue;
-    // The ranks of an all-reduce send a link up to twice the tensor.
-    const manyInBackend = Math.min(MANY, (RELAY_ROUNDS * lanesOf(hosts) * many) / 2);
-    return {
-      many,
-      manyInBackend,
-      turns: Math.max(LEAST_TURNS, Math.min(TURNS, Math.floor(LONGEST / shortest))),
-    };
-  }
+      if (slowest(transport, seconds(body)) < TELLING) return false;
+    }
+    return true;
+  };
+  while (many < MANY && !isTelling()) many *= GROWTH;
+  // The ranks of an all-reduce send a link up to twice the tensor.
+  return { many, manyInBackend: Math.min(MANY, (RELAY_ROUNDS * lanesOf(hosts) * many) / 2) };
 }
 
 function measure(
   transport: ProcessGroup,
   { inside, between }: Place,
   hosts: Hosts,
-  { many, manyInBackend, turns }: Extent,
+  { many, manyInBackend }: Extent,
   shared: Reducing | undefined,
 ): Times {
   const nearest = hosts.some(({ length }) => length > 1) ? inside : between;
@@ -155,15 +149,15 @@ function measure(
   };
   warmUp(transport, relay(nearest, FEW));
   const isThere = measurable(hosts, shared !== undefined);
-  const times = Array.from({ length: TURNS }, (_, turn) =>
+  const turn = () =>
     byName((name) => {
-      if (!isThere[name] || (turn >= turns && isLong(name, hosts))) return undefined;
+      if (!isThere[name]) return undefined;
       // Otherwise a rank that is late for one measurement makes the next one longer.
       transport.barrier().wait();
       return seconds(bodies[name]);
-    }),
-  );
-  return byName((name) => lowerQuartile(times.flatMap((turn) => turn[name] ?? [])) ?? 0);
+    });
+  const times = inTurns(transport, turn, { seconds: LONGEST, least: LEAST_TURNS, most: TURNS });
+  return byName((name) => lowerQuartile(times.flatMap((each) => each[name] ?? [])) ?? 0);
 }
 
 /** Runs it equally often on all ranks: they exchange. */
@@ -171,11 +165,6 @@ function warmUp(transport: ProcessGroup, body: () => void): void {
   const first = slowest(transport, seconds(body));
   const more = Math.min(WARM_UP - 1, Math.floor(LONGEST_WARM_UP / first));
   for (let run = 0; run < more; run += 1) body();
-}
-
-/** Whether a measurement sends many bytes between hosts. */
-function isLong(name: keyof Times, hosts: Hosts): boolean {
-  return hosts.length > 1 && ['betweenMany', 'bothWays', 'backendMany'].includes(name);
 }
 
 /** What there is to measure where the ranks are so: the same on every rank. */
@@ -196,12 +185,6 @@ function measurable(hosts: Hosts, isShared: boolean): Readonly<Record<keyof Time
   };
 }
 
-function seconds(body: () => void): number {
-  const startedMs = performance.now();
-  body();
-  return (performance.now() - startedMs) / 1000;
-}
-
 /** Noise only adds; the very shortest may be luck. */
 function lowerQuartile(values: readonly number[]): number | undefined {
   return [...values].sort((left, right) => left - right)[values.length >> 2];
@@ -211,23 +194,12 @@ function byName<Value>(value: (name: keyof Times) => Value): Readonly<Record<key
   return Object.fromEntries(NAMES.map((name) => [name, value(name)])) as Record<keyof Times, Value>;
 }
 
-/** The same on all ranks. */
-function slowest(transport: ProcessGroup, time: number): number {
-  return scope(() => {
-    const most = tensor(Float64Array.of(time));
-    transport.allReduce(most, 'max').wait();
-    return most.toArray()[0] ?? Number.NaN;
-  });
-}
-
-/** The mean of the ranks: one that was early for a measurement has waited, and one that was late has not. */
 function agree(transport: ProcessGroup, times: Times): Times {
-  return scope(() => {
-    const means = tensor(Float64Array.from(NAMES, (name) => times[name]));
-    transport.allReduce(means, 'mean').wait();
-    const values = means.toArray();
-    return byName((name) => values[NAMES.indexOf(name)] ?? Number.NaN);
-  });
+  const means = meansOverRanks(
+    transport,
+    NAMES.map((name) => times[name]),
+  );
+  return byName((name) => means[NAMES.indexOf(name)] ?? Number.NaN);
 }
 
 function costsFrom(

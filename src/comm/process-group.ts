@@ -1,5 +1,6 @@
 import type { DType } from '../tensor/dtype.js';
 import type { Tensor } from '../tensor/tensor.js';
+import type { StagesOf } from './reduction-stages.js';
 import type { Work } from './work.js';
 
 /** How the ranks' values become one. `mean` divides the sum by the world size, in the tensor's own dtype. */
@@ -19,6 +20,8 @@ export interface ProcessGroup {
   readonly sumsInOrder: boolean;
   /** Whether reductions read what the other ranks have where it is, and need no memory for messages. */
   readonly readsInPlace: boolean;
+  /** How it makes sums, where algorithms of our own may make them. */
+  readonly stagesOf?: StagesOf | undefined;
   /**
    * What this rank has handed to others so far, in bytes: the messages that it sent; in shared memory what it read from
    * the memory of the others and wrote into it. Counted where it happens, or, inside Gloo's own all-reduce and

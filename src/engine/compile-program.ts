@@ -1,5 +1,6 @@
 import type { ActiveCompression } from '../comm/config.js';
 import { axisRanks, type Mesh } from '../comm/mesh.js';
+import type { StagesOf } from '../comm/reduction-stages.js';
 import type { FlatLayout } from '../nn/flat-layout.js';
 import { agreeOverStages } from '../pipeline/agree-over-stages.js';
 import { completeTied } from '../pipeline/complete-tied.js';
@@ -21,6 +22,7 @@ import {
 import { type GatherParametersOptions, gatherParameters } from '../zero/gather-parameters.js';
 import { keepErrors } from '../zero/keep-errors.js';
 import { limitInFlight } from '../zero/limit-in-flight.js';
+import { nameAlgorithms } from '../zero/name-algorithms.js';
 import { quantizeGathers } from '../zero/quantize-gathers.js';
 import { quantizeScatters } from '../zero/quantize-scatters.js';
 import { type ReduceGradientsOptions, reduceGradients } from '../zero/reduce-gradients.js';
@@ -45,6 +47,8 @@ export interface ProgramInputs {
   readonly optimizerBytes: number;
   readonly constantBytes?: number;
   readonly readsInPlace?: boolean;
+  /** Absent: sums over all ranks take no messages of ours. */
+  readonly stagesOf?: StagesOf;
   readonly hostIsApart?: boolean;
   readonly schedule: ScheduleOptions;
   /** Blocks that run their forward again in backward. */
@@ -124,11 +128,11 @@ function momentumPasses(
 }
 
 function gradientPasses(inputs: ProgramInputs): readonly Pass[] {
-  const { zero, layout, gradients, compression, quantizedGradients, quantizedWeights } = inputs;
+  const { zero, layout, gradients, compression, quantizedGradients, quantizedWeights, stagesOf } = inputs;
   const compress = compression === undefined ? [] : [compressReductions(compression)];
   const limit = limitInFlight(mostInFlight(inputs));
   return zero === undefined
-    ? [reduceGradients(gradients), ...compress, limit]
+    ? [reduceGradients(gradients), ...compress, ...(stagesOf ? [nameAlgorithms(stagesOf)] : []), limit]
     : [
         shardState({ ...zero, ranges: layout.ranges }),
         scatterGradients,

@@ -1,6 +1,7 @@
 import { invariant, TrainyardError } from '../base/errors.js';
 import { type ActiveCompression, completeCompression } from '../comm/config.js';
 import { axisRanks, type Mesh, placeOf } from '../comm/mesh.js';
+import type { StagesOf } from '../comm/reduction-stages.js';
 import type { Model } from '../nn/block.js';
 import type { FlatLayout } from '../nn/flat-layout.js';
 import { optimizerStateCount } from '../optim/optimizer.js';
@@ -29,6 +30,8 @@ export interface StepToCompile {
   readonly sequenceLength: number;
   /** As the ranks' process group has it; left out: messages take memory. */
   readonly readsInPlace?: boolean;
+  /** How that group makes sums over all ranks, where it has algorithms of our own. */
+  readonly stagesOf?: StagesOf | undefined;
   /** The ranks of each host; left out: all are on one. */
   readonly hosts?: Program['hosts'];
   /** Where the optimizer stands, if that makes a difference; left out: at its beginning. */
@@ -152,6 +155,7 @@ function compileForRank(
     goal,
     sequenceLength,
     readsInPlace = false,
+    stagesOf,
     hosts,
     phase = 'warm-up',
   }: StepToCompile,
@@ -184,6 +188,7 @@ function compileForRank(
     batchBytes: 2 * tokens * INT64_BYTES,
     optimizerBytes: optimizerStateCount(optimizer) * layout.trainableElements * FLOAT32_BYTES,
     readsInPlace,
+    ...(stagesOf && { stagesOf }),
     hostIsApart: config.device !== 'cpu',
     constantBytes: constantBytes(model, layout, sequenceLength, precisionOf(config).dtype),
     schedule: clipping === 0 ? {} : { maximumNorm: clipping },

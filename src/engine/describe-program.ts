@@ -1,4 +1,8 @@
-import { hostsOf } from '../comm/topology.js';
+import { ALGORITHM_NAMES, ALGORITHMS } from '../comm/algorithm.js';
+import { axisRanks, meshOf } from '../comm/mesh.js';
+import { SingleGroup } from '../comm/process-group/single.js';
+import { reductionStages, type StagesOf } from '../comm/reduction-stages.js';
+import { hostsAmong, hostsOf, hostsOfSize } from '../comm/topology.js';
 import { planFlatLayout } from '../nn/flat-layout.js';
 import { printProgram, printReport, programToJson } from '../step/print.js';
 import { compileStep, defaultSequenceLength } from './compile-step.js';
@@ -7,6 +11,8 @@ import { loneAxis } from './group-axis.js';
 import { severalEqualHosts } from './hosts.js';
 import { localModel } from './local-model.js';
 import { openModel } from './model-source.js';
+import { stageCosts } from './stage-costs.js';
+import { planStages } from './stage-plan.js';
 
 export interface DescribeOptions {
   readonly configPath: string;
@@ -39,16 +45,23 @@ export function describeProgram({
   const { tensor, sequence_parallel: sequence } = config.mesh;
   const model = localModel(openModel(config), config, tensor === 1 ? undefined : loneAxis(tensor, sequence));
   const { topology } = config.communication;
-  const hosts = topology && severalEqualHosts(hostsOf(topology, worldSize));
+  // Those of the first rank stand for all.
+  const place = axisRanks(meshOf(config.mesh, worldSize), 0, 'data');
+  const hosts = topology && severalEqualHosts(hostsAmong(hostsOf(topology, worldSize), place));
+  const sequenceLength = config.data?.sequence_length ?? defaultSequenceLength(model);
+  const costs = stageCosts(new SingleGroup(), { config, model, sequenceLength });
+  const stages = planStages({ config, model, costs });
   const { programs, reports } = compileStep({
     config,
     model,
     layout: planFlatLayout(model.blocks, undefined, config.data_parallel_size),
+    stages,
     goal: 'update',
     // As it will be where the ranks are on one host, which a description cannot know.
     readsInPlace: mayShareMemory(config, worldSize),
+    stagesOf: namedStages(config, worldSize),
     ...(hosts && { hosts }),
-    sequenceLength: config.data?.sequence_length ?? defaultSequenceLength(model),
+    sequenceLength,
   });
   const described = programs.flatMap((program, index) => {
     const report = reports[index];
@@ -64,6 +77,21 @@ export function describeProgram({
     text: described.map(({ text }) => text).join('\n\n'),
     json: described.map(({ json }) => json),
   };
+}
+
+/** How sums are made where the algorithm is named; which one "auto" takes between hosts, only ranks can find out. */
+function namedStages(
+  { communication, device, mesh }: ResolvedConfig,
+  worldSize: number,
+): StagesOf | undefined {
+  const { algorithm, topology } = communication;
+  const named = ALGORITHM_NAMES.find((name) => name === algorithm);
+  const all = topology === undefined ? hostsOfSize(worldSize, worldSize) : hostsOf(topology, worldSize);
+  // Those of the first rank stand for all.
+  const hosts = hostsAmong(all, axisRanks(meshOf(mesh, worldSize), 0, 'data'));
+  if (named === undefined || device !== 'cpu' || ALGORITHMS[named].refuses(hosts) !== undefined)
+    return undefined;
+  return reductionStages(() => named, hosts, true);
 }
 
 /** Whether all ranks exchange in memory that they share, if they can. */

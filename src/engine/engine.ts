@@ -6,6 +6,7 @@ import type { BlockParameters, Model } from '../nn/block.js';
 import type { Schedule } from '../optim/lr-schedules.js';
 import type { OptimizerGroup } from '../optim/optimizer-group.js';
 import type { MemoryPeak } from '../step/checker/data-flow.js';
+import { ExchangeTime } from '../step/exchange-time.js';
 import type { TimedInstruction } from '../step/executor.js';
 import { type Instruction, instructionText } from '../step/instruction.js';
 import type { Program } from '../step/program.js';
@@ -52,7 +53,7 @@ export interface StepResult {
   /** Target tokens of the global batch. */
   readonly tokens: number;
   readonly milliseconds: number;
-  /** Of these, how long this rank stood still in communication: it hid behind nothing. */
+  /** Of these, how long this rank did nothing but communicate (`ExchangeTime`): it hid behind nothing. */
   readonly exposedCommunicationMs: number;
   /** Whether the update was left out, because a gradient was not finite. */
   readonly skipped: boolean;
@@ -205,7 +206,8 @@ export class Engine {
     const enter = (instruction: Instruction): void =>
       flight?.recorder.enter(`step ${step}, ${instructionText(instruction)}`);
     const startMs = performance.now();
-    const exposedMs = flight?.recorder.exposedMs ?? 0;
+    const exchangeTime = new ExchangeTime();
+    let standstillMs = flight?.recorder.exposedMs ?? 0;
     const { updates, lossScale } = this.#progress;
     programs.turnTo(updates);
     const { learningRate, momentum } = schedule.at(updates);
@@ -225,7 +227,16 @@ export class Engine {
       update: { step: updates + 1, learningRate, ...(momentum !== undefined && { momentum }) },
     };
     const metrics = programs.run(options.record, (program, record) =>
-      runStep(program, resources, inputs, { step, enter, ...(record && { record }) }),
+      runStep(program, resources, inputs, {
+        step,
+        enter,
+        record: (timed) => {
+          const before = standstillMs;
+          standstillMs = flight?.recorder.exposedMs ?? 0;
+          exchangeTime.add(program, timed, standstillMs - before);
+          record?.(timed);
+        },
+      }),
     );
     flight?.recorder.enter('');
     const { overflow } = metrics;
@@ -238,7 +249,7 @@ export class Engine {
       learningRate,
       tokens: metrics.tokens,
       milliseconds: performance.now() - startMs,
-      exposedCommunicationMs: (flight?.recorder.exposedMs ?? 0) - exposedMs,
+      exposedCommunicationMs: exchangeTime.milliseconds,
       skipped,
       ...(skipped && { overflow }),
       skippedSteps: this.skippedSteps,

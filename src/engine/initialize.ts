@@ -182,6 +182,7 @@ export function buildEngine({ config, source, world, sequenceLength, data }: Eng
     stages,
     goal: 'update',
     readsInPlace: axes.data.readsInPlace,
+    stagesOf: axes.data.stagesOf,
     ...(world.hosts && { hosts: world.hosts }),
     sequenceLength: length,
   });

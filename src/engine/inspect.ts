@@ -80,6 +80,7 @@ export async function inspectModel({
     stages,
     goal: 'gradients',
     readsInPlace: axes.data.readsInPlace,
+    stagesOf: axes.data.stagesOf,
     ...(world.hosts && { hosts: world.hosts }),
     sequenceLength,
   }).program(world.group.rank);

@@ -1,3 +1,4 @@
+import type { AlgorithmName } from '../comm/algorithm.js';
 import { computeEffects } from './effects/compute-effects.js';
 import { exchangeEffects } from './effects/exchange-effects.js';
 import { hostEffects } from './effects/host-effects.js';
@@ -37,12 +38,16 @@ export interface Effects {
 /** A value that appears, with the memory that it takes. */
 export interface Made {
   readonly value: string;
-  readonly memory?: {
-    readonly account: Account;
-    readonly bytes: number;
-    /** Taken from buffers that are kept for the next to use them (`standing-buffers.ts`); absent: allocated anew. */
-    readonly pool?: 'messages' | 'blocks';
-  };
+  readonly memory?: Allocation;
+}
+
+export interface Allocation {
+  readonly account: Account;
+  readonly bytes: number;
+  /** Taken from buffers that are kept for the next to use them (`standing-buffers.ts`); absent: allocated anew. */
+  readonly pool?: 'messages' | 'blocks';
+  /** How many of them are in use in each stage of what is started; left out: one until it is awaited. */
+  readonly held?: readonly number[];
 }
 
 /** The lines of the memory ledger. `host`: what was moved off the device. */
@@ -70,6 +75,8 @@ export interface Collective {
   readonly bytes: number;
   /** What this rank sends; left out: the share of the bytes that the kind takes. */
   readonly sentBytes?: number;
+  /** The algorithm of our own by which it is done. */
+  readonly algorithm?: AlgorithmName;
   /** How the elements are compressed on the wire ("fp16 dynamic"). */
   readonly codec?: string;
 }

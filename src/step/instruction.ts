@@ -1,4 +1,5 @@
 import type { ActiveCompression } from '../comm/config.js';
+import type { ReductionStages } from '../comm/reduction-stages.js';
 
 /**
  * What each instruction of a step program says beside its name. A new capability is a new row here; the
@@ -45,6 +46,8 @@ export interface InstructionTable {
     readonly compression?: ActiveCompression;
     /** Left out: gradients. */
     readonly of?: 'momentum';
+    /** How the ranks' group will do it, where that takes messages that wait to be added. */
+    readonly stages?: ReductionStages;
   };
   /** Makes a block's parameters for computing, in 16 bits, from the fp32 weights. */
   readonly cast: { readonly block: number };

@@ -90,6 +90,7 @@ function count(value: number): string {
   return Math.round(value).toLocaleString('en-US');
 }
 
-function collectiveText({ kind, elements, codec }: Collective): string {
-  return `${kind}, ${count(elements)} elements${codec === undefined ? '' : `, ${codec}`}`;
+function collectiveText({ kind, elements, algorithm, codec }: Collective): string {
+  const ways = [algorithm, codec].flatMap((way) => way ?? []);
+  return [kind, `${count(elements)} elements`, ...ways].join(', ');
 }

@@ -32,7 +32,12 @@ function program(instructions: readonly Instruction[]): Program {
     batchBytes: 0,
     optimizerBytes: 0,
     groups: { data: [0, 1] },
-    buckets: [],
+    buckets: SIZES.map((_, index) => ({
+      ...(ranges[index] ?? { start: 0, end: 0 }),
+      parameters: [],
+      blocks: [index],
+      carriesTally: false,
+    })),
     sharding: {
       ranges,
       parameters: 'released',
@@ -98,4 +103,23 @@ test('there are as many messages as are ever on their way, each as long as the l
   assert.deepEqual(bytesOf(scatter(1), scatter(0), wait(scatter(1)), scatter(2), wait(scatter(0))), [
     ['buckets', 2 * 4 * 32],
   ]);
+});
+
+/** A sum that holds so many messages in each of its stages. */
+const reduce = (bucket: number, held: readonly number[]): Instruction<'reduce'> => ({
+  op: 'reduce',
+  bucket,
+  stages: { algorithm: 'ring', elements: 8, held },
+});
+const waitFor = (started: Instruction<'reduce'>): Instruction => ({ op: 'wait', started });
+
+test('a sum that goes in stages holds what it does in each, and every later start takes it a stage further', () => {
+  const [first, second, third] = [reduce(0, [2, 3, 1]), reduce(1, [2, 1, 1]), reduce(2, [2, 1, 0])];
+  assert.deepEqual(bytesOf(first, waitFor(first)), [['buckets', 3 * 4 * 8]]);
+  // 2; 3 and 2; 1, 1 and 2.
+  assert.deepEqual(bytesOf(first, second, third, ...[first, second, third].map(waitFor)), [
+    ['buckets', 5 * 4 * 8],
+  ]);
+  // A wait ends it.
+  assert.deepEqual(bytesOf(third, waitFor(third), second, waitFor(second)), [['buckets', 2 * 4 * 8]]);
 });

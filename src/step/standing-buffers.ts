@@ -1,5 +1,5 @@
 import { BETWEEN_HOSTS } from './effects/exchange-effects.js';
-import { type Account, effectsOf, type Made } from './effects.js';
+import { type Account, type Allocation, effectsOf, type Made } from './effects.js';
 import type { Program } from './program.js';
 
 /**
@@ -44,12 +44,12 @@ function standing(account: Account, bytes: number): Made {
 
 /** Where memory is taken for a value, and given back with it. */
 interface Pool {
-  take(value: string, bytes: number, account: Account): void;
+  take(value: string, allocation: Allocation): void;
   give(value: string): void;
 }
 
 /** Takes and gives back in the order of the program, and at its end all that is left. */
-function replay(program: Program, pools: { readonly messages: Pool; readonly blocks: Pool }): void {
+function replay(program: Program, pools: { readonly messages: MessagePool; readonly blocks: Pool }): void {
   const pending = new Map<string, readonly string[]>();
   const taken = new Map<string, Pool>();
   const give = (value: string): void => {
@@ -57,11 +57,13 @@ function replay(program: Program, pools: { readonly messages: Pool; readonly blo
     taken.delete(value);
   };
   for (const instruction of program.instructions) {
-    const { makes, frees, starts, completes } = effectsOf(instruction, program);
+    const { makes, frees, starts, completes, collective } = effectsOf(instruction, program);
+    // What goes in stages is the data axis's, and so are the starts that take it further.
+    if (collective?.group === 'data') pools.messages.advance();
     for (const value of completes === undefined ? [] : (pending.get(completes) ?? [])) give(value);
     for (const { value, memory } of makes) {
       if (memory?.pool === undefined) continue;
-      pools[memory.pool].take(value, memory.bytes, memory.account);
+      pools[memory.pool].take(value, memory);
       taken.set(value, pools[memory.pool]);
     }
     if (starts !== undefined) pending.set(starts, frees);
@@ -70,24 +72,49 @@ function replay(program: Program, pools: { readonly messages: Pool; readonly blo
   for (const value of [...taken.keys()]) give(value);
 }
 
-/** `comm/message-buffers.ts`: as many as are ever in use at once, each as long as the longest message. */
+/**
+ * `comm/message-buffers.ts`: as many as are ever in use at once, each as long as the longest message. What goes in stages
+ * uses some in each (`comm/staged-work.ts`).
+ */
 class MessagePool implements Pool {
   #longest = 0;
   #most = 0;
-  readonly #used = new Set<string>();
+  readonly #used = new Map<string, number>();
+  /** Of what goes in stages, what it uses in those to come. */
+  readonly #toCome = new Map<string, readonly number[]>();
 
   get bytes(): number {
     return this.#most * this.#longest;
   }
 
-  take(value: string, bytes: number): void {
-    this.#used.add(value);
+  take(value: string, { bytes, held }: Allocation): void {
     this.#longest = Math.max(this.#longest, bytes);
-    this.#most = Math.max(this.#most, this.#used.size);
+    const [now = 0, ...later] = held ?? [1];
+    if (held !== undefined) this.#toCome.set(value, later);
+    this.#use(value, now);
   }
 
+  /** A wait takes all stages further until those of the value are over. */
   give(value: string): void {
+    while (this.#toCome.has(value)) this.advance();
     this.#used.delete(value);
+  }
+
+  /** Takes everything that goes in stages one further, the oldest first. */
+  advance(): void {
+    for (const [value, [now, ...later]] of [...this.#toCome]) {
+      this.#use(value, now ?? 0);
+      if (now === undefined) this.#toCome.delete(value);
+      else this.#toCome.set(value, later);
+    }
+  }
+
+  #use(value: string, buffers: number): void {
+    this.#used.set(value, buffers);
+    this.#most = Math.max(
+      this.#most,
+      [...this.#used.values()].reduce((sum, each) => sum + each, 0),
+    );
   }
 }
 
@@ -114,7 +141,7 @@ class BlockPool implements Pool {
     return Math.min(this.bytes, this.#most.get(account) ?? 0);
   }
 
-  take(value: string, bytes: number, account: Account): void {
+  take(value: string, { bytes, account }: Allocation): void {
     const byLength = [...this.#free].sort((left, right) => left.bytes - right.bytes);
     const chosen = byLength.find((buffer) => buffer.bytes >= bytes) ?? byLength.at(-1);
     this.#free = this.#free.filter((buffer) => buffer !== chosen);

@@ -12,6 +12,7 @@ import {
 import { MessageBuffers } from '../message-buffers.js';
 import { type PlanMemory, placeOwn, ScatterMemory, WholeMemory } from '../plan-memory.js';
 import type { ProcessGroup, Reduction } from '../process-group.js';
+import { reductionStages, type StagesOf } from '../reduction-stages.js';
 import { runPlan } from '../run-plan.js';
 import type { SharedMemory } from '../shared-memory.js';
 import { StagedWorks, type Stages } from '../staged-work.js';
@@ -65,6 +66,11 @@ export class PlannedGroup implements ProcessGroup {
     this.#transport = options.transport;
     this.rank = options.transport.rank;
     this.worldSize = options.transport.worldSize;
+  }
+
+  get stagesOf(): StagesOf {
+    const { choose, hosts, shared } = this.#options;
+    return reductionStages(choose, hosts, shared !== undefined);
   }
 
   get exchangedBytes(): number {
@@ -161,6 +167,11 @@ export class PlannedGroup implements ProcessGroup {
     // The farewell first: a rank may still be in the memory of this one.
     this.#transport.close();
     this.#options.shared?.close();
+    this.disposeBuffers();
+  }
+
+  /** Frees the memory of messages that wait to be added, while none do; the next ones take new memory. */
+  disposeBuffers(): void {
     this.#buffers.dispose();
   }
 

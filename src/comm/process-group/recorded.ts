@@ -4,6 +4,7 @@ import type { OpenEntry } from '../flight/collective-recorder.js';
 import type { Flight } from '../flight/flight.js';
 import { seriesOf, WORLD } from '../flight/flight-record.js';
 import type { ProcessGroup, Reduction } from '../process-group.js';
+import type { StagesOf } from '../reduction-stages.js';
 import type { Work } from '../work.js';
 
 /** A group whose operations are numbered, timed and remembered, and explained when they fail. */
@@ -33,6 +34,10 @@ export class RecordedGroup implements ProcessGroup {
 
   get readsInPlace(): boolean {
     return this.#group.readsInPlace;
+  }
+
+  get stagesOf(): StagesOf | undefined {
+    return this.#group.stagesOf;
   }
 
   get exchangedBytes(): number {

@@ -1,10 +1,9 @@
 import { env } from '../../base/env.js';
 import { invariant } from '../../base/errors.js';
-import { type Round, ranksOf } from '../../comm/algorithm/plan.js';
-import { ALGORITHM_NAMES, ALGORITHMS, type AlgorithmName } from '../../comm/algorithm.js';
 import { type Choice, choicesFor, createChooser, predictSeconds } from '../../comm/choose-algorithm.js';
 import { type CommunicationCosts, secondsFor } from '../../comm/communication-costs.js';
 import type { ExchangeWish } from '../../comm/connect-exchange.js';
+import { distinctPlans } from '../../comm/distinct-plans.js';
 import { measureCosts } from '../../comm/measure-costs.js';
 import type { ProcessGroup } from '../../comm/process-group.js';
 import { rendezvous } from '../../comm/rendezvous.js';
@@ -34,10 +33,11 @@ const TIMEOUT_MS = 60_000;
 /** Bytes that the repetitions of one round move at most, and how many there are at least and at most. */
 const BYTES_PER_ROUND = 1 << 28;
 const LEAST_REPETITIONS = 5;
-const MOST_REPETITIONS = 100;
+const MOST_REPETITIONS = 200;
 
-/** Calls by one algorithm before it is another's turn. */
-const TOGETHER = 50;
+/** Calls by one algorithm before it is another's turn, and a share of so many that come first and are not counted. */
+const TOGETHER = 100;
+const WARM_UP_SHARE = 1 / 10;
 
 export interface CommunicationBench {
   readonly sizes: readonly number[];
@@ -103,34 +103,6 @@ function allReduceOf(bytes: number) {
   return { collective: 'all-reduce', elements: bytes / 4, dtype: 'float32' } as const;
 }
 
-/**
- * Of each algorithm the first that plans the same, as all do between two ranks: one plan under two names would be
- * measured as if it were two, of which one always looks worse.
- */
-function distinctPlans(hosts: Hosts): ReadonlyMap<AlgorithmName, AlgorithmName> {
-  const measuredAs = new Map<AlgorithmName, AlgorithmName>();
-  const plans = new Map<string, AlgorithmName>();
-  const ranks = ranksOf(hosts);
-  // Enough elements to give every rank some, and different ones.
-  const elements = 2 * ranks.length ** 2;
-  for (const name of ALGORITHM_NAMES) {
-    if (ALGORITHMS[name].refuses(hosts) !== undefined) continue;
-    const planOf = (rank: number) =>
-      ALGORITHMS[name].plan({ collective: 'all-reduce', rank, hosts, elements });
-    // On several hosts its inner stages are no plan where hosts have shared memory.
-    const isApart = name === 'hierarchical';
-    const said = isApart ? name : JSON.stringify(ranks.map((rank) => planOf(rank).filter(isBusy)));
-    const first = plans.get(said) ?? name;
-    plans.set(said, first);
-    measuredAs.set(name, first);
-  }
-  return measuredAs;
-}
-
-function isBusy({ sends, receives }: Round): boolean {
-  return sends.length + receives.length > 0;
-}
-
 type Measurement = Pick<CommunicationTimes, 'bytes' | 'median_us' | 'times_backend'>;
 
 /** Puts beside what was measured what is predicted, and what is chosen for that. */
@@ -171,8 +143,8 @@ function measureSize(groups: Named<ProcessGroup>, bytes: number, rounds: number)
 }
 
 /**
- * A few calls by each in turns, so that what else the machine does meets all alike; the first of them finds what another
- * left in caches and is not counted. Each comes after a barrier, so that no rank waits for one that comes late.
+ * Calls by each in turns, so that what else the machine does meets all alike; the first of a turn find what another left in
+ * caches, and ranks asleep, and are not counted. Each comes after a barrier, so that no rank waits for one that comes late.
  */
 function medianMicroseconds(groups: Named<ProcessGroup>, bytes: number): Named<number> {
   const repetitions = Math.min(
@@ -183,13 +155,15 @@ function medianMicroseconds(groups: Named<ProcessGroup>, bytes: number): Named<n
     const tensor = group.allocate(bytes / 4, 'float32');
     return { name, group, tensor, times: [] as number[] };
   });
-  for (let turn = 0; turn * TOGETHER < repetitions; turn += 1) {
+  const together = Math.min(TOGETHER, repetitions);
+  const warmUp = Math.ceil(WARM_UP_SHARE * together);
+  for (let turn = 0; turn * together < repetitions; turn += 1) {
     for (const { group, tensor, times } of taking) {
-      for (let call = 0; call <= TOGETHER; call += 1) {
+      for (let call = 0; call < warmUp + together; call += 1) {
         group.barrier().wait();
         const start = process.hrtime.bigint();
         group.allReduce(tensor, 'sum').wait();
-        if (call > 0) times.push(Number(process.hrtime.bigint() - start) / 1000);
+        if (call >= warmUp) times.push(Number(process.hrtime.bigint() - start) / 1000);
       }
     }
   }

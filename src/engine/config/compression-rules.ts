@@ -11,6 +11,7 @@ export const compressionRules: readonly ConfigRule[] = [
   },
   { keys: ['optimizer', 'zero_optimization'], check: checkMomentumStage },
   { keys: ['optimizer', 'communication'], check: checkTwoFeedbacks },
+  { keys: ['optimizer', 'steps'], check: checkFreezeStep },
 ];
 
 function checkMomentumStage({ optimizer, zero_optimization: zero }: CheckedConfig): ConfigIssue | undefined {
@@ -23,6 +24,22 @@ function checkMomentumStage({ optimizer, zero_optimization: zero }: CheckedConfi
     expected: '0 or 1',
     got: `stage ${zero.stage}`,
     cure: 'Set zero_optimization.stage to 1, or the optimizer to AdamW.',
+  };
+}
+
+/** A run that ends before it freezes is one of AdamW, and the name of the optimizer says otherwise. */
+function checkFreezeStep({ optimizer, steps }: CheckedConfig): ConfigIssue | undefined {
+  if (optimizer.type !== 'OneBitAdam' || steps === undefined) return undefined;
+  const { freeze_step: freezeStep } = optimizer.params;
+  if (freezeStep < steps) return undefined;
+  return {
+    code: 'CONFIG_CONFLICT',
+    path: ['optimizer', 'params', 'freeze_step'],
+    part: 'value',
+    what: 'OneBitAdam compresses nothing in this run, which ends before it freezes.',
+    expected: `an integer below ${steps}, the steps of the run`,
+    got: String(freezeStep),
+    cure: 'Set freeze_step to about a fifth of the steps, or the optimizer to AdamW.',
   };
 }
 

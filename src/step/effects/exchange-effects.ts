@@ -78,15 +78,10 @@ export const exchangeEffects: Pick<
 
   reduce: (instruction, program) => {
     const bucket = program.buckets[instruction.bucket];
-    const { compression } = instruction;
+    const { compression, stages } = instruction;
     const elements = bucket === undefined ? 0 : bucketElements(bucket);
     const compressed = bucket && compression && compressedAllReduce(bucket, compression, program);
-    const messages =
-      compressed !== undefined
-        ? [messagesOf(instruction, compressed.memoryBytes)]
-        : instruction.ordered
-          ? [arrivingMessages(instruction, elements, program)]
-          : [];
+    const messages = summedMessages(instruction, elements, program, compressed);
     return {
       reads:
         bucket === undefined
@@ -103,6 +98,7 @@ export const exchangeEffects: Pick<
         subject: `${instruction.of ?? 'bucket'}.${instruction.bucket}`,
         elements,
         bytes: elements * program.bytesPerElement,
+        ...(stages && { algorithm: stages.algorithm }),
         ...(compression && compressed && onTheWire(compression, compressed)),
       },
     };
@@ -264,6 +260,21 @@ function errorsReadBy(
 ): readonly string[] {
   if (errorFeedback === undefined || !compression || !createCodec(compression).feedsBack) return [];
   return errorFeedback.isRestored ? [errors, errorsBefore] : [errors];
+}
+
+/** Memory of a sum of so many elements over all ranks while it is under way. */
+function summedMessages(
+  instruction: Instruction<'reduce'>,
+  elements: number,
+  program: Program,
+  compressed: CompressedMessages | undefined,
+): readonly Made[] {
+  const { ordered = false, stages } = instruction;
+  if (compressed !== undefined) return [messagesOf(instruction, compressed.memoryBytes)];
+  if (ordered) return [arrivingMessages(instruction, elements, program)];
+  if (stages === undefined) return [];
+  const { memory, value } = messagesOf(instruction, stages.elements * program.bytesPerElement, 'messages');
+  return [{ value, ...(memory && { memory: { ...memory, held: stages.held } }) }];
 }
 
 /** What the other ranks send of their part of so many elements, of which this rank sums its slice. */

@@ -1,0 +1,134 @@
+import { noGrad } from '../tensor/autograd.js';
+import { scope, type Tensor } from '../tensor/tensor.js';
+import { secondsOfParts } from './choose-algorithm.js';
+import type { CommunicationCosts, MeasuredSum, MeasuredSums, SumMaker } from './communication-costs.js';
+import { directAllReduce } from './direct-exchange.js';
+import { distinctPlans } from './distinct-plans.js';
+import { inTurns, meansOverRanks, seconds } from './measure-together.js';
+import { MessageBuffers } from './message-buffers.js';
+import { PlannedGroup } from './process-group/planned.js';
+import type { ProcessGroup } from './process-group.js';
+import type { SharedMemory } from './shared-memory.js';
+import type { Hosts } from './topology.js';
+import type { Work } from './work.js';
+
+/** In bytes: where rounds count, where bytes do, and between. */
+const SIZES = [1 << 12, 1 << 17, 1 << 22, 1 << 24] as const;
+
+const FLOAT_BYTES = 4;
+
+/** In seconds, for all sums of one size. What is predicted to take longer is not measured, nor what is larger. */
+const LONGEST = 0.12;
+
+/** How often each has its turn, so that what else the machine does meets all alike. */
+const TURNS = 6;
+const LEAST_TURNS = 2;
+
+/** Calls of one turn. The first finds in caches what the one before left there; where that matters it is not counted. */
+const CALLS = 3;
+const LONG = 1 << 20;
+
+/**
+ * Times whole all-reduces in every way that there is, at a few sizes, all ranks at once, so far as there is time for that:
+ * what a prediction from parts leaves out (how threads wake each other, what stays in caches) is in these. Every rank
+ * must call it; all get the same.
+ *
+ * @param costs the parts, on which the ranks have agreed
+ */
+export function measureSums(
+  transport: ProcessGroup,
+  hosts: Hosts,
+  costs: CommunicationCosts,
+  shared?: SharedMemory,
+): MeasuredSums {
+  return scope(() =>
+    noGrad(() => {
+      const makers = distinctMakers(hosts);
+      const distinct = [...new Set(makers.values())];
+      const sums = startSums(transport, hosts, shared);
+      const measured = new Map<SumMaker, MeasuredSum[]>(distinct.map((maker) => [maker, []]));
+      for (const bytes of SIZES) {
+        if (LEAST_TURNS * secondsOfTurn(bytes, distinct, hosts, costs) > LONGEST) break;
+        const times = timesInTurns(transport, sums, distinct, bytes);
+        for (const [maker, seconds] of times) measured.get(maker)?.push({ bytes, seconds });
+      }
+      sums.dispose();
+      return new Map([...makers].map(([maker, as]) => [maker, measured.get(as) ?? []]));
+    }),
+  );
+}
+
+/** Everything that makes sums where the ranks are so, with the first that makes them in the same way. */
+function distinctMakers(hosts: Hosts): ReadonlyMap<SumMaker, SumMaker> {
+  const plans = distinctPlans(hosts);
+  // Between two ranks a ring exchanges what everybody sends everybody.
+  const direct = hosts.flat().length > 2 ? 'direct' : 'ring';
+  return new Map<SumMaker, SumMaker>([['backend', 'backend'], ['direct', direct], ...plans]);
+}
+
+/** As it is predicted, and so the same on every rank. */
+function secondsOfTurn(
+  bytes: number,
+  makers: readonly SumMaker[],
+  hosts: Hosts,
+  costs: CommunicationCosts,
+): number {
+  const call = { collective: 'all-reduce', elements: bytes / FLOAT_BYTES, dtype: 'float32' } as const;
+  const once = makers.reduce((sum, maker) => sum + secondsOfParts(maker, hosts, call, costs), 0);
+  return once * callsFor(bytes);
+}
+
+function callsFor(bytes: number): number {
+  return bytes < LONG ? CALLS : 1;
+}
+
+interface Sums {
+  start(maker: SumMaker, values: Tensor): Work;
+  allocate(bytes: number): Tensor;
+  dispose(): void;
+}
+
+function startSums(transport: ProcessGroup, hosts: Hosts, shared: SharedMemory | undefined): Sums {
+  const buffers = new MessageBuffers();
+  let chosen: Exclude<SumMaker, 'direct'> = 'backend';
+  const group = new PlannedGroup({ transport, hosts, choose: () => chosen, shared });
+  return {
+    start(maker, values) {
+      if (maker === 'direct') return directAllReduce(transport, buffers, values, 'sum');
+      chosen = maker;
+      return group.allReduce(values, 'sum');
+    },
+    allocate: (bytes) => group.allocate(bytes / FLOAT_BYTES, 'float32'),
+    dispose() {
+      buffers.dispose();
+      group.disposeBuffers();
+    },
+  };
+}
+
+/** In seconds; the mean over the ranks of what is the middle of all turns on each. */
+function timesInTurns(
+  transport: ProcessGroup,
+  sums: Sums,
+  makers: readonly SumMaker[],
+  bytes: number,
+): ReadonlyMap<SumMaker, number> {
+  const values = sums.allocate(bytes);
+  const once = (maker: SumMaker): number => {
+    // Otherwise a rank that is late for one makes the next one longer.
+    transport.barrier().wait();
+    return seconds(() => scope(() => sums.start(maker, values).wait()));
+  };
+  const calls = callsFor(bytes);
+  const turn = () =>
+    makers.map((maker) => Array.from({ length: calls }, () => once(maker)).slice(calls > 1 ? 1 : 0));
+  const turns = inTurns(transport, turn, { seconds: LONGEST, least: LEAST_TURNS, most: TURNS });
+  const middles = makers.map((_, index) => middle(turns.flatMap((times) => times[index] ?? [])));
+  const means = meansOverRanks(transport, middles);
+  return new Map(makers.map((maker, index) => [maker, means[index] ?? Number.NaN]));
+}
+
+/** Of two the shorter: noise only adds. */
+function middle(values: readonly number[]): number {
+  return [...values].sort((left, right) => left - right)[(values.length - 1) >> 1] ?? Number.NaN;
+}

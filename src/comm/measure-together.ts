@@ -1,0 +1,52 @@
+import { tensor } from '../tensor/create.js';
+import { scope } from '../tensor/tensor.js';
+import type { ProcessGroup } from './process-group.js';
+
+/** How long something takes on this rank, in seconds. */
+export function seconds(body: () => void): number {
+  const startedMs = performance.now();
+  body();
+  return (performance.now() - startedMs) / 1000;
+}
+
+/** The longest time on any rank. */
+export function slowest(transport: ProcessGroup, time: number): number {
+  return scope(() => {
+    const most = tensor(Float64Array.of(time));
+    transport.allReduce(most, 'max').wait();
+    return most.toArray()[0] ?? Number.NaN;
+  });
+}
+
+/** The means of what the ranks measured: one that was early has waited, and one that was late has not. */
+export function meansOverRanks(transport: ProcessGroup, times: readonly number[]): readonly number[] {
+  return scope(() => {
+    const means = tensor(Float64Array.from(times));
+    transport.allReduce(means, 'mean').wait();
+    return [...means.toArray()];
+  });
+}
+
+/** How often something is measured. */
+export interface TurnLimits {
+  /** What all turns are to take together, on the slowest rank. */
+  readonly seconds: number;
+  readonly least: number;
+  readonly most: number;
+}
+
+/** Takes turns, as many as there is time for by what the first one took; equally many on all ranks. */
+export function inTurns<Result>(
+  transport: ProcessGroup,
+  turn: () => Result,
+  { seconds: limit, least, most }: TurnLimits,
+): readonly Result[] {
+  const results: Result[] = [];
+  const first = slowest(
+    transport,
+    seconds(() => void results.push(turn())),
+  );
+  const turns = Math.max(least, Math.min(most, Math.floor(limit / first)));
+  while (results.length < turns) results.push(turn());
+  return results;
+}
