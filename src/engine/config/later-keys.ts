@@ -4,7 +4,12 @@ import { later, laterValues, section } from './key-table.js';
 /** Trainyard's own keys that are planned, so that a configuration written for a later version says so. */
 export const laterKeys: KeyTable = {
   memory_limit: later(null, 'memory limits come with offloading'),
-  redundancy: later(null, 'redundant copies come later'),
+  redundancy: section({
+    type: laterValues(
+      ['secondary', 'groups'],
+      'of the ways to have things more than once only "local" is here so far',
+    ),
+  }),
   mesh: section({
     pipeline: laterValues({ above: 1 }, 'pipeline parallelism comes later'),
   }),

@@ -11,6 +11,7 @@ import { adapterSchema, modelSchema } from '../../models/config.js';
 import { gradientClippingSchema, optimizerSchema, schedulerSchema } from '../../optim/config.js';
 import { bf16Schema, fp16Schema } from '../../precision/config.js';
 import { activationCheckpointingSchema, pipelineSchema, recomputeSchema } from '../../recompute/config.js';
+import { redundancySchema } from '../../redundancy/config.js';
 import { zeroSchema } from '../../zero/config.js';
 
 /**
@@ -53,6 +54,7 @@ export const configSchema = z.strictObject({
   scheduler: schedulerSchema,
   gradient_clipping: gradientClippingSchema,
   zero_optimization: zeroSchema,
+  redundancy: redundancySchema,
   bf16: bf16Schema.prefault({}),
   bfloat16: bf16Schema.optional().describe("DeepSpeed's older name of `bf16`."),
   fp16: fp16Schema.prefault({}),
