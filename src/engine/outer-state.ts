@@ -9,7 +9,7 @@ import type { OuterMemory } from '../step/outer-memory.js';
 import { noGrad } from '../tensor/autograd.js';
 import { DTYPES } from '../tensor/dtype.js';
 import { zeros } from '../tensor/generated/functions.js';
-import { keep, type Tensor } from '../tensor/tensor.js';
+import { keep, scope, type Tensor } from '../tensor/tensor.js';
 import type { TrainingMemory } from './training-memory.js';
 
 type SgdConfig = Extract<OptimizerConfig, { type: 'SGD' }>;
@@ -87,10 +87,12 @@ export class OuterState implements OuterMemory {
   /** The weights of this replica, which are those of all, are where the way of the common weights begins. */
   begin(): void {
     const { start, end } = this.range;
-    noGrad(() => {
-      this.common.copy_(this.#weights.narrow(0, start, end - start));
-      for (const state of [...this.states.values()].flat()) state.zero_();
-    });
+    noGrad(() =>
+      scope(() => {
+        this.common.copy_(this.#weights.narrow(0, start, end - start));
+        for (const state of [...this.states.values()].flat()) state.zero_();
+      }),
+    );
   }
 
   step(): void {

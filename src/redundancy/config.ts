@@ -30,7 +30,12 @@ const localSchema = z
     outer: z
       .discriminatedUnion('type', [averageSchema, nesterovSchema])
       .prefault({ type: 'nesterov' })
-      .describe('What becomes of the replicas at a synchronisation.'),
+      .describe(
+        'What becomes of the replicas at a synchronisation: `{"type": "average"}`, all go on from their mean; or ' +
+          '`{"type": "nesterov", "lr": 0.7, "momentum": 0.9}`, from where SGD with Nesterov momentum takes the common ' +
+          'weights of the last synchronisation, whose difference to that mean is its gradient. `lr` is above 0, ' +
+          '`momentum` from 0 to below 1.',
+      ),
   })
   .describe(
     'Every rank trains a whole model on its own part of the data, and they are brought together now and then.',
