@@ -61,13 +61,15 @@ async function compare(
   for (const [training, settings] of Object.entries(trained)) {
     const found = await train(bench, ranks, settings, join(folder, `${ranks} ${training}`));
     const [one = found] = rows;
-    rows.push({
+    const row = {
       ranks,
       training,
       ...found,
       relative_difference: found.loss / one.loss - 1,
       share: found.exchanged_bytes / one.exchanged_bytes,
-    });
+    };
+    rows.push(row);
+    process.stderr.write(`${lineOf(row)}\n`);
   }
   return rows;
 }
@@ -98,7 +100,12 @@ async function train(
 /** As Markdown, for docs/redundancy.md. */
 function table(rows: readonly Row[]): string {
   const head = ['ranks', 'training', 'loss', 'difference', 'sent by a rank', 'of one model', 'last drift'];
-  const cells = rows.map((row) => [
+  const lines = [head, head.map(() => '---')].map((line) => `| ${line.join(' | ')} |`);
+  return [...lines, ...rows.map(lineOf)].map((line) => `${line}\n`).join('');
+}
+
+function lineOf(row: Row): string {
+  const cells = [
     String(row.ranks),
     row.training,
     row.loss.toFixed(4),
@@ -106,6 +113,6 @@ function table(rows: readonly Row[]): string {
     formatBytes(row.exchanged_bytes),
     `1/${(1 / row.share).toFixed(1)}`,
     row.drift === undefined ? '' : row.drift.toFixed(4),
-  ]);
-  return [head, head.map(() => '---'), ...cells].map((line) => `| ${line.join(' | ')} |\n`).join('');
+  ];
+  return `| ${cells.join(' | ')} |`;
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { TrainyardError } from '../../base/errors.js';
-import { resolveConfig, type UserConfig } from '../config.js';
+import { resolveConfig, resolveObject, type UserConfig } from '../config.js';
 
 const LOCAL = { type: 'local' } as const;
 
@@ -71,6 +71,17 @@ test('replicas that never meet have no outer optimizer', () => {
     'redundancy.outer',
     /while redundancy\.sync_every is "never"/,
   );
+});
+
+test('a run that would end with its replicas apart says so', () => {
+  const notesOf = (steps: number, sync_every: number | 'never'): string =>
+    resolveObject(
+      { train_batch_size: 4, steps, output: 'out', redundancy: { type: 'local', sync_every } },
+      { worldSize: 2 },
+    ).notes.join();
+  assert.equal(notesOf(100, 50), '');
+  assert.match(notesOf(120, 50), /120 is no multiple of sync_every 50.+replica of rank 0/);
+  assert.match(notesOf(100, 'never'), /never brought together/);
 });
 
 test('wrong values and names are named', () => {

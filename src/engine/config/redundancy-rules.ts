@@ -27,6 +27,18 @@ export const redundancyRules: readonly ConfigRule[] = [
   ...STEP_TRAFFIC.map(checkTraffic),
 ];
 
+/** What is accepted and may surprise: a run that ends while its replicas are apart. */
+export function redundancyNotes({ redundancy, steps, output }: CheckedConfig): readonly string[] {
+  if (redundancy === undefined || steps === undefined || output === undefined) return [];
+  const { sync_every: every } = redundancy;
+  if (every !== 'never' && steps % every === 0) return [];
+  const reason =
+    every === 'never'
+      ? 'replicas are never brought together'
+      : `steps ${steps} is no multiple of sync_every ${every}`;
+  return [`redundancy: ${reason}, so that the model in output will be the replica of rank 0`];
+}
+
 function checkStage({ redundancy, zero_optimization: zero }: CheckedConfig): ConfigIssue | undefined {
   if (redundancy === undefined || zero.stage === 0) return undefined;
   return {
