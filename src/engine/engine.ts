@@ -35,7 +35,7 @@ import { gatherNumbers } from './gather-bytes.js';
 import { gatherTimeline } from './gather-timeline.js';
 import { GatheredParameters } from './gathered-parameters.js';
 import type { RunLossScaling } from './loss-scaling.js';
-import { closeMesh, type MeshGroups } from './mesh-groups.js';
+import { closeMesh, exchangedBytes, type MeshGroups } from './mesh-groups.js';
 import type { ModelSource } from './model-source.js';
 import type { OuterState } from './outer-state.js';
 import type { RunIdentity } from './run-identity.js';
@@ -239,7 +239,7 @@ export class Engine {
       flight?.recorder.enter(`step ${step}, ${instructionText(instruction)}`);
     const startMs = performance.now();
     const exposedMs = flight?.recorder.exposedMs ?? 0;
-    const { exchangedBytes } = group;
+    const bytesBefore = exchangedBytes(group, axes);
     const { updates, lossScale } = this.#progress;
     programs.turnTo({ steps: this.steps, updates });
     const { learningRate, momentum } = schedule.at(updates);
@@ -275,7 +275,7 @@ export class Engine {
       tokens: metrics.tokens,
       milliseconds: performance.now() - startMs,
       exposedCommunicationMs: (flight?.recorder.exposedMs ?? 0) - exposedMs,
-      exchangedBytes: group.exchangedBytes - exchangedBytes,
+      exchangedBytes: exchangedBytes(group, axes) - bytesBefore,
       skipped,
       ...(skipped && { overflow }),
       skippedSteps: this.skippedSteps,
@@ -312,7 +312,7 @@ export class Engine {
    * As `saveModel`, of the weights that this rank has, and by this rank alone: no other needs to do anything. That is
    * how one replica of several is exported, or evaluated and tried out elsewhere, while the others train.
    *
-   * @throws TrainyardError USAGE on a rank that has not all of the weights (ZeRO); OUTPUT_UNWRITABLE.
+   * @throws TrainyardError USAGE on a rank that has not all of the weights (ZeRO, tensor parallelism); OUTPUT_UNWRITABLE.
    */
   exportModel(directory: string, tokenizer?: Tokenizer): void {
     const { source, memory } = this.#parts;
@@ -324,23 +324,23 @@ export class Engine {
    * Mean loss over the target tokens of a batch, on the weights that this rank has, without an update and without the
    * other ranks. The rows are a multiple of the micro-batch's.
    *
-   * @throws TrainyardError USAGE on a rank that has not all of the weights (ZeRO); DATA_INVALID as `trainBatch`.
+   * @throws TrainyardError USAGE on a rank that has not all of the weights (ZeRO, tensor parallelism); DATA_INVALID as `trainBatch`.
    */
   evaluate(batch: Batch): number {
-    const { source, memory } = this.#parts;
+    const { source, model, memory } = this.#parts;
     this.#gathered.demandClosed('engine.evaluate');
     this.#demandWhole('engine.evaluate', 'engine.saveModel');
     const { train_micro_batch_size_per_gpu: rows } = this.config;
     const micros = Math.max(1, Math.ceil(batch.inputIds.length / rows));
-    return evaluate(source.model, memory, cutBatch(batch, source.model, rows, micros));
+    return evaluate(model, memory, cutBatch(batch, source.model, rows, micros));
   }
 
   #demandWhole(what: string, instead: string): void {
     if (this.#parts.memory.isWhole) return;
     throw new TrainyardError('USAGE', {
       what: `${what} works with the weights that a rank has, and this one has a part of them.`,
-      expected: 'zero_optimization.stage 0, with or without redundancy',
-      got: `stage ${this.config.zero_optimization.stage} on ${this.worldSize} ranks`,
+      expected: 'zero_optimization.stage 0 and mesh.tensor 1, with or without redundancy',
+      got: `stage ${this.config.zero_optimization.stage}, mesh.tensor ${this.config.mesh.tensor}`,
       cure: `call ${instead} on every rank, and use the folder that it writes`,
     });
   }

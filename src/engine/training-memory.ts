@@ -208,7 +208,7 @@ export class TrainingMemory {
 
   /** Whether this rank has all weights, so that it can use them without the others. */
   get isWhole(): boolean {
-    return this.partition.ranks === 1;
+    return this.partition.ranks === 1 && this.ownSlots.every(({ division }) => division === undefined);
   }
 
   /** Where blocks compute on copies of weights that are all here, makes these what the weights are now. */

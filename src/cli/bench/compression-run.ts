@@ -11,7 +11,7 @@ const ADAM = { lr: 2e-3, betas: [0.9, 0.95], eps: 1e-8, weight_decay: 0.1 };
 const WARM_UP_SHARE = 0.2;
 
 /** 0.7 M parameters for a vocabulary of bytes: a step takes a tenth of a second. */
-const SMALL_LLAMA = {
+export const SMALL_LLAMA = {
   architecture: 'llama',
   vocab_size: 512,
   hidden_size: 128,

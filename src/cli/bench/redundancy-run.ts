@@ -1,25 +1,12 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { SMALL_LLAMA } from './compression-run.js';
 
-/** Small enough that thousands of tokens for each rank in each of 1,000 steps take minutes. */
-const MODEL = {
-  architecture: 'llama',
-  vocab_size: 256,
-  hidden_size: 32,
-  intermediate_size: 96,
-  num_hidden_layers: 2,
-  num_attention_heads: 4,
-  num_key_value_heads: 4,
-  max_position_embeddings: 64,
-  tie_word_embeddings: true,
-} as const;
-
-/** Replicas compute with a rank's share of it: where that is so small that noise decides, they learn less. */
-const BATCH_SIZE = 256;
+const BATCH_SIZE = 16;
 /** The share of the text that nothing is trained on. */
 const HELD_OUT_SHARE = 0.1;
-const HELD_OUT_SEQUENCES = 1024;
-const WARM_UP_STEPS = 100;
+const HELD_OUT_SEQUENCES = 256;
+const WARM_UP_STEPS = 50;
 
 /** The configuration of a run and the text that it does not see. */
 export interface RedundancyBench {
@@ -49,13 +36,13 @@ export function redundancyBench(steps: number, files: readonly string[], folder:
 
 function configOf(steps: number, path: string): object {
   return {
-    model: MODEL,
-    data: { path, tokenizer: 'bytes', sequence_length: MODEL.max_position_embeddings },
+    model: SMALL_LLAMA,
+    data: { path, tokenizer: 'bytes', sequence_length: SMALL_LLAMA.max_position_embeddings },
     steps,
     seed: 0,
     train_batch_size: BATCH_SIZE,
     gradient_clipping: 1,
-    optimizer: { type: 'AdamW', params: { lr: 4e-3, betas: [0.9, 0.95], eps: 1e-8, weight_decay: 0.1 } },
+    optimizer: { type: 'AdamW', params: { lr: 2e-3, betas: [0.9, 0.95], eps: 1e-8, weight_decay: 0.1 } },
     scheduler: { type: 'WarmupCosineLR', params: { warmup_num_steps: WARM_UP_STEPS } },
   };
 }

@@ -36,6 +36,7 @@ test('what local replicas cannot go with is refused with the reason', () => {
       /all of the training state/,
     );
   }
+  refuses({ redundancy: LOCAL, mesh: { tensor: 2 } }, 'CONFIG_CONFLICT', 'mesh', /divided over a mesh/);
   refuses(
     { redundancy: LOCAL, optimizer: { type: 'OneBitAdam' } },
     'CONFIG_CONFLICT',

@@ -22,6 +22,7 @@ const STEP_TRAFFIC: readonly StepTraffic[] = [
 /** What local replicas do not go together with. */
 export const redundancyRules: readonly ConfigRule[] = [
   { keys: ['redundancy', 'zero_optimization'], check: checkStage },
+  { keys: ['redundancy', 'mesh'], check: checkMesh },
   { keys: ['redundancy', 'optimizer'], check: checkOptimizer },
   { keys: ['redundancy'], check: checkIdleOuter },
   ...STEP_TRAFFIC.map(checkTraffic),
@@ -49,6 +50,19 @@ function checkStage({ redundancy, zero_optimization: zero }: CheckedConfig): Con
     expected: 'stage 0 beside redundancy',
     got: `stage ${zero.stage}`,
     cure: 'Set zero_optimization.stage to 0, or remove redundancy.',
+  };
+}
+
+function checkMesh({ redundancy, mesh }: CheckedConfig): ConfigIssue | undefined {
+  if (redundancy === undefined || (mesh.tensor === 1 && mesh.pipeline === 1)) return undefined;
+  return {
+    code: 'CONFIG_CONFLICT',
+    path: ['mesh'],
+    part: 'value',
+    what: 'Each replica is one rank: replicas that are divided over a mesh are not here yet.',
+    expected: 'pipeline 1 and tensor 1 beside redundancy',
+    got: `pipeline ${mesh.pipeline}, tensor ${mesh.tensor}`,
+    cure: 'Remove mesh or redundancy.',
   };
 }
 

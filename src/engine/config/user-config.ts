@@ -470,7 +470,12 @@ export interface UserConfig {
          * rank trains a model of its own. Default: `500`.
          */
         readonly sync_every?: number | 'never' | undefined;
-        /** What becomes of the replicas at a synchronisation. */
+        /**
+         * What becomes of the replicas at a synchronisation: `{"type": "average"}`, all go on from their mean;
+         * or `{"type": "nesterov", "lr": 0.7, "momentum": 0.9}`, from where SGD with Nesterov momentum takes
+         * the common weights of the last synchronisation, whose difference to that mean is its gradient. `lr`
+         * is above 0, `momentum` from 0 to below 1.
+         */
         readonly outer?:
           | {
               readonly type: 'average';
