@@ -97,7 +97,13 @@ export type EffectTable = {
 };
 
 /** The one place that knows what each operation needs, makes and frees. */
-const EFFECTS: EffectTable = { ...computeEffects, ...exchangeEffects, ...hostEffects, ...pipelineEffects, ...replicaEffects };
+const EFFECTS: EffectTable = {
+  ...computeEffects,
+  ...exchangeEffects,
+  ...hostEffects,
+  ...pipelineEffects,
+  ...replicaEffects,
+};
 
 /** What the instruction needs, makes and frees as a part of the program. */
 export function effectsOf<Op extends Operation>(instruction: Instruction<Op>, program: Program): Effects {
