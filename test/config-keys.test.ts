@@ -287,6 +287,10 @@ function rows(): readonly Row[] {
     scheduler(type, 'warmup_type', ['log', 'linear'], { warmup_num_steps: 10, ...params }),
   ];
   const cycle = { cycle_min_lr: 0.1, cycle_max_lr: 1, cycle_first_step_size: 12 };
+  const outer = (name: string, values: Row['values']): Row =>
+    row(`redundancy[local].outer[nesterov].${name}`, values, training, {
+      redundancy: { type: 'local', sync_every: 1, outer: { type: 'nesterov' } },
+    });
   const fp16 = (name: string, values: Row['values'], beside: JsonObject = {}): Row =>
     row(`fp16.${name}`, values, scales, { fp16: { enabled: true, ...beside } });
   const bf16 = (section: string): readonly Row[] => [
@@ -414,6 +418,9 @@ function rows(): readonly Row[] {
     }),
     zero('zero_quantized_weights', [true, false], { stage: 3 }),
     zero('zero_quantized_gradients', [true, false], { stage: 3 }),
+    row('redundancy[local].sync_every', [1, 2], training, { redundancy: { type: 'local' } }),
+    outer('lr', [0.7, 0.5]),
+    outer('momentum', [0, 0.9]),
     ...bf16('bf16'),
     ...bf16('bfloat16'),
     row('fp16.enabled', [true, false], programs),

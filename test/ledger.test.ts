@@ -139,6 +139,22 @@ test('it is with compressed gradients', async () => {
   }
 });
 
+test('it is for replicas, between synchronisations and in them', async () => {
+  for (const config of [
+    { redundancy: { type: 'local', sync_every: 2 } },
+    { redundancy: { type: 'local', sync_every: 'never' } },
+    // Few activations, so that bringing replicas together takes most.
+    { redundancy: { type: 'local', sync_every: 1, outer: { type: 'average' } }, train_batch_size: 3 },
+    { redundancy: { type: 'local', sync_every: 2 }, bf16: { enabled: true } },
+    {
+      redundancy: { type: 'local', sync_every: 2 },
+      recompute: { policy: 'budget', budget_bytes: 4_400_000 },
+    },
+  ] as const) {
+    matches(await measure(3, config));
+  }
+});
+
 test('it is for GPT-2 with dropout', async () => {
   const model = { ...GPT2, resid_pdrop: 0.1, embd_pdrop: 0.2, attn_pdrop: 0.1 };
   for (const granularity of ['block', 'half'] as const) {

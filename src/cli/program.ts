@@ -178,6 +178,18 @@ function addBench(program: Command): void {
       const { benchCompression } = await import('./commands/bench-compression.js');
       await benchCompression(options);
     });
+  bench
+    .command('redundancy')
+    .description('What training replicas that meet seldom costs in loss, and saves in bytes, on a small run.')
+    .argument('[path...]', 'text to train on (default: the declaration files of TypeScript)')
+    .option('--ranks <n>', 'processes of a run (repeatable; default: 2 and 4)', collectCounts)
+    .option('--steps <n>', 'optimizer steps of each run', positiveInteger, 1000)
+    .option('--sync-every <n>', 'steps between synchronisations', positiveInteger, 50)
+    .option('--json', JSON_HELP)
+    .action(async (paths: readonly string[], options: BenchRedundancyOptions) => {
+      const { benchRedundancy } = await import('./commands/bench-redundancy.js');
+      await benchRedundancy(paths, options);
+    });
 }
 
 function addTokenizer(program: Command): void {
@@ -314,6 +326,12 @@ export interface BenchCompressionOptions extends JsonOption {
   readonly steps: number;
 }
 
+export interface BenchRedundancyOptions extends JsonOption {
+  readonly ranks?: readonly number[];
+  readonly steps: number;
+  readonly syncEvery: number;
+}
+
 export interface TokenizerTrainOptions {
   readonly output: string;
   readonly vocabularySize: number;
@@ -335,6 +353,10 @@ function positiveInteger(text: string): number {
   const value = wholeNumber(text);
   if (value === 0) throw new InvalidArgumentError('Expected at least 1.');
   return value;
+}
+
+function collectCounts(text: string, before: readonly number[] = []): readonly number[] {
+  return [...before, positiveInteger(text)];
 }
 
 /** Bytes of fp32 numbers. */

@@ -16,6 +16,14 @@ import {
 } from './error-checkpoint.js';
 import { storedSource } from './fill-parameters.js';
 import { gatherBytes } from './gather-bytes.js';
+import {
+  commonTensor,
+  isReplicaTensor,
+  loadReplicas,
+  type ReplicaState,
+  replicasToSave,
+  replicaTensors,
+} from './replica-checkpoint.js';
 import { demandSameRun, identityToSave, type RunIdentity } from './run-identity.js';
 import type { LogicalParameter, TrainingMemory } from './training-memory.js';
 
@@ -33,6 +41,8 @@ export interface TrainingState {
   readonly extra: Readonly<Record<string, JsonValue>>;
   /** Absent where messages have no errors that are kept. */
   readonly errors?: ErrorState;
+  /** Absent where all ranks train one model. */
+  readonly replicas?: ReplicaState;
 }
 
 /** A checkpoint that a run goes on from. */
@@ -55,13 +65,20 @@ export function saveTrainingState(
 ): string | undefined {
   const random = gatherBytes(state.group, randomState(state.device));
   const { memory } = state;
-  const tensors: CollectiveTensor[] = logicalTensors(state).map(({ name, slot, slices }) => ({
-    name,
-    dtype: memory.dtypeOf(slot),
-    shape: slot.shape,
-    read: () => memory.read(slot, slices),
-  }));
+  const tensors = logicalTensors(state).map(({ name, slot, slices }): CollectiveTensor => {
+    const common = name === slot.name ? state.replicas && commonTensor(state.replicas, name) : undefined;
+    return (
+      common ?? {
+        name,
+        dtype: memory.dtypeOf(slot),
+        shape: slot.shape,
+        read: () => memory.read(slot, slices),
+      }
+    );
+  });
   if (state.errors !== undefined) tensors.push(...errorTensors(state.errors, ownSlots(state)));
+  if (state.replicas !== undefined) tensors.push(...replicaTensors(state.replicas, ownSlots(state)));
+  const replicas = state.replicas && replicasToSave(state.replicas, state.extra);
   const folder = collectTensors(state.group, tensors, (sources) =>
     saveCheckpoint(directory, {
       state: {
@@ -72,6 +89,7 @@ export function saveTrainingState(
           ...state.extra,
           ...identityToSave(state.identity),
           ...(state.errors && errorsToSave(state.errors)),
+          ...replicas,
         },
       },
       tensors: sources,
@@ -98,9 +116,15 @@ export function loadTrainingState(directory: string, state: TrainingState): Rest
     state.memory.fill(slot, storedSource(checkpoint.read(name)), slices);
   }
   const notes = loadErrors(checkpoint, state.errors, ownSlots(state));
+  const replicas = loadReplicas(checkpoint, state.replicas, ownSlots(state));
   const random = checkpoint.state.random[randomName(state.group.rank)];
   if (random !== undefined) setRandomState(random, state.device);
-  return { ...checkpoint, notes };
+  const extra = { ...checkpoint.state.extra, ...replicas.extra };
+  return {
+    ...checkpoint,
+    state: { ...checkpoint.state, extra },
+    notes: [...notes, ...replicas.notes],
+  };
 }
 
 /**
@@ -111,7 +135,8 @@ export function loadTrainingState(directory: string, state: TrainingState): Rest
 function demandSameTensors(checkpoint: LoadedCheckpoint, tensors: readonly LogicalTensor[]): void {
   const known = new Set(tensors.map(({ name }) => name));
   for (const name of checkpoint.names) {
-    if (!known.has(name) && !isErrorTensor(name)) throw otherTensors(checkpoint, 'no such tensor', name);
+    const isExtra = isErrorTensor(name) || isReplicaTensor(name);
+    if (!known.has(name) && !isExtra) throw otherTensors(checkpoint, 'no such tensor', name);
   }
   const saved = new Set(checkpoint.names);
   for (const { name, slot } of tensors) {

@@ -10,6 +10,7 @@ import type { Precision } from '../precision/config.js';
 import { mixedPrecision } from '../precision/mixed-precision.js';
 import { offloadKeptInputs } from '../recompute/offload-kept-inputs.js';
 import { recomputeBlocks } from '../recompute/recompute-blocks.js';
+import { type ReplicaMeeting, separateReplicas, synchronizeReplicas } from '../redundancy/local-replicas.js';
 import { type ScheduleOptions, schedule } from '../step/passes/schedule.js';
 import type { Groups, Pass, PipelineStage, Program, ProgramBlock } from '../step/program.js';
 import { completeGradients } from '../tensor-parallel/complete-gradients.js';
@@ -66,6 +67,8 @@ export interface ProgramInputs {
   readonly quantizedGradients?: ActiveCompression;
   /** Absent: gradients are summed throughout. */
   readonly momentum?: MomentumOptions;
+  /** Absent: all ranks train one model. */
+  readonly replicas?: ReplicaOptions;
   /** The ranks of each host. */
   readonly hosts?: Program['hosts'];
   readonly precision: Precision;
@@ -82,6 +85,12 @@ export interface PipelineInputs {
 /** Of an optimizer whose ranks exchange a momentum, once it is frozen. */
 export interface MomentumOptions extends ExchangeMomentumOptions {
   readonly isFrozen: boolean;
+}
+
+/** Of ranks that train a model each. */
+export interface ReplicaOptions {
+  /** Absent: they never meet. */
+  readonly meeting?: ReplicaMeeting;
 }
 
 /** How the training state is divided (ZeRO). */
@@ -109,10 +118,15 @@ export function compileProgram(inputs: ProgramInputs): Program {
 }
 
 function dataParallelPasses(inputs: ProgramInputs): readonly Pass[] {
-  const { momentum } = inputs;
+  const { momentum, replicas } = inputs;
+  if (replicas !== undefined) return replicaPasses(replicas);
   if (momentum === undefined) return gradientPasses(inputs);
   const passes = momentum.isFrozen ? momentumPasses(inputs, momentum) : gradientPasses(inputs);
   return [...passes, reserveMomentum(momentum)];
+}
+
+function replicaPasses({ meeting }: ReplicaOptions): readonly Pass[] {
+  return [separateReplicas(meeting), ...(meeting?.synchronizes ? [synchronizeReplicas] : [])];
 }
 
 /** Gradients stay with their ranks. */

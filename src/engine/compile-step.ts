@@ -7,15 +7,17 @@ import type { FlatLayout } from '../nn/flat-layout.js';
 import { optimizerStateCount } from '../optim/optimizer.js';
 import { precisionOf } from '../precision/config.js';
 import { chooseBlocks } from '../recompute/choose-blocks.js';
+import { synchronizationOf } from '../redundancy/config.js';
 import type { BlockCosts } from '../step/block-meter.js';
 import { followValues } from '../step/checker/data-flow.js';
 import { checkPrograms, type ProgramReport } from '../step/checker.js';
 import type { Program } from '../step/program.js';
-import { compileProgram, type ZeroOptions } from './compile-program.js';
+import { compileProgram, type ReplicaOptions, type ZeroOptions } from './compile-program.js';
 import type { ResolvedConfig } from './config.js';
 import { constantBytes } from './frozen-memory.js';
 import { measureBlocks } from './measure-blocks.js';
 import type { OptimizerPhase } from './optimizer-phase.js';
+import { outerTensorCount } from './outer-state.js';
 import type { StagePlan } from './stage-plan.js';
 
 /** What a step is compiled from. */
@@ -36,6 +38,10 @@ export interface StepToCompile {
   readonly hosts?: Program['hosts'];
   /** Where the optimizer stands, if that makes a difference; left out: at its beginning. */
   readonly phase?: OptimizerPhase;
+  /** Whether the step ends with a synchronisation of replicas; left out: no. */
+  readonly synchronizes?: boolean;
+  /** What the blocks take when they are tried alone, where that is known already. */
+  readonly tried?: readonly BlockCosts[];
   /** What the blocks took in a step of this run. Left out: what they take when they are tried alone. */
   readonly measured?: readonly BlockCosts[];
   /** Bytes that a budget must leave to tensors that no program lists (tables of a model); 0 where left out. */
@@ -70,9 +76,8 @@ export interface CompiledStep {
  * that is too small.
  */
 export function compileStep(step: StepToCompile): CompiledStep {
-  const { config, model, sequenceLength, measured, unlistedBytes = 0 } = step;
-  const shape = { rows: config.train_micro_batch_size_per_gpu, length: sequenceLength };
-  const costs = measured ?? measureBlocks(model, shape, precisionOf(config).dtype);
+  const { config, measured, unlistedBytes = 0 } = step;
+  const costs = measured ?? step.tried ?? tryBlocks(step);
   const recomputed =
     step.recomputed ??
     chooseBlocks(lessened(config.recompute, unlistedBytes), {
@@ -94,6 +99,16 @@ export function compileStep(step: StepToCompile): CompiledStep {
       return program;
     },
   };
+}
+
+/** Tries each block of the model alone. */
+export function tryBlocks({
+  config,
+  model,
+  sequenceLength,
+}: Pick<StepToCompile, 'config' | 'model' | 'sequenceLength'>): readonly BlockCosts[] {
+  const shape = { rows: config.train_micro_batch_size_per_gpu, length: sequenceLength };
+  return measureBlocks(model, shape, precisionOf(config).dtype);
 }
 
 function lessened(policy: ResolvedConfig['recompute'], bytes: number): ResolvedConfig['recompute'] {
@@ -158,6 +173,7 @@ function compileForRank(
     stagesOf,
     hosts,
     phase = 'warm-up',
+    synchronizes = false,
   }: StepToCompile,
   costs: readonly BlockCosts[],
   recomputed: ReadonlySet<number>,
@@ -211,6 +227,8 @@ function compileForRank(
         isWhole: phase === 'frozen',
       },
     }),
+    // Gradients alone are those of the whole batch, whoever would have used them.
+    ...(goal === 'update' && config.redundancy && { replicas: replicaOptions(config, synchronizes) }),
     ...(hosts && { hosts }),
     precision: precisionOf(config),
   });
@@ -219,6 +237,12 @@ function compileForRank(
 /** The ranks along each axis. */
 function meshOfConfig({ mesh, data_parallel_size: data }: ResolvedConfig): Mesh {
   return { pipeline: mesh.pipeline, data, tensor: mesh.tensor };
+}
+
+function replicaOptions({ redundancy }: ResolvedConfig, synchronizes: boolean): ReplicaOptions {
+  const synchronization = synchronizationOf(redundancy);
+  if (synchronization === undefined) return {};
+  return { meeting: { synchronizes, outerTensors: outerTensorCount(synchronization.outer) } };
 }
 
 function zeroOptions(

@@ -5,7 +5,7 @@ import { reductionStages, type StagesOf } from '../comm/reduction-stages.js';
 import { hostsAmong, hostsOf, hostsOfSize } from '../comm/topology.js';
 import { planFlatLayout } from '../nn/flat-layout.js';
 import { printProgram, printReport, programToJson } from '../step/print.js';
-import { compileStep, defaultSequenceLength } from './compile-step.js';
+import { compileStep, defaultSequenceLength, type StepToCompile, tryBlocks } from './compile-step.js';
 import { loadConfig, type ResolvedConfig } from './config.js';
 import { loneAxis } from './group-axis.js';
 import { severalEqualHosts } from './hosts.js';
@@ -13,6 +13,7 @@ import { localModel } from './local-model.js';
 import { openModel } from './model-source.js';
 import { stageCosts } from './stage-costs.js';
 import { planStages } from './stage-plan.js';
+import { knownTurns } from './step-turn.js';
 
 export interface DescribeOptions {
   readonly configPath: string;
@@ -30,7 +31,8 @@ export interface ProgramDescription {
 }
 
 /**
- * The step programs that a configuration compiles to, all ranks checked together. Reads no weights and no
+ * The step programs that a configuration compiles to, all ranks checked together; of replicas that meet now and then, those
+ * of the steps between and of the steps in which they meet. Reads no weights and no
  * data, and starts nothing.
  *
  * @throws TrainyardError for a wrong configuration or model, PROGRAM_INVALID for a program that cannot run.
@@ -51,7 +53,7 @@ export function describeProgram({
   const sequenceLength = config.data?.sequence_length ?? defaultSequenceLength(model);
   const costs = stageCosts(new SingleGroup(), { config, model, sequenceLength });
   const stages = planStages({ config, model, costs });
-  const { programs, reports } = compileStep({
+  const step: StepToCompile = {
     config,
     model,
     layout: planFlatLayout(model.blocks, undefined, config.data_parallel_size),
@@ -62,10 +64,14 @@ export function describeProgram({
     stagesOf: namedStages(config, worldSize),
     ...(hosts && { hosts }),
     sequenceLength,
-  });
+  };
+  const tried = tryBlocks(step);
+  const compiled = knownTurns(config).map((turn) => compileStep({ ...step, ...turn, tried }));
+  const programs = compiled.flatMap((each) => each.programs);
+  const reports = compiled.flatMap((each) => each.reports);
   const described = programs.flatMap((program, index) => {
     const report = reports[index];
-    if (report === undefined || (rank !== undefined && rank !== index)) return [];
+    if (report === undefined || (rank !== undefined && rank !== program.rank)) return [];
     return [
       {
         text: `${printProgram(program)}\n\n${printReport(program, report)}`,

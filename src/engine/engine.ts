@@ -1,4 +1,6 @@
+import { TrainyardError } from '../base/errors.js';
 import type { Flight } from '../comm/flight/flight.js';
+import { SingleGroup } from '../comm/process-group/single.js';
 import type { ProcessGroup } from '../comm/process-group.js';
 import type { MicroBatchData } from '../data/batch-source.js';
 import type { Tokenizer } from '../data/tokenizer.js';
@@ -8,6 +10,7 @@ import type { OptimizerGroup } from '../optim/optimizer-group.js';
 import type { MemoryPeak } from '../step/checker/data-flow.js';
 import { ExchangeTime } from '../step/exchange-time.js';
 import type { TimedInstruction } from '../step/executor.js';
+import type { ReplicaDrift } from '../step/handlers/step-state.js';
 import { type Instruction, instructionText } from '../step/instruction.js';
 import type { Program } from '../step/program.js';
 import { runStep } from '../step/run-step.js';
@@ -27,13 +30,15 @@ import {
 import type { ResolvedConfig } from './config.js';
 import { type EngineData, openEngineData } from './engine-data.js';
 import type { TrainingErrors } from './error-memory.js';
+import { evaluate } from './evaluate.js';
 import { loadAdapter, loadParameters, type ParameterWriter } from './fill-parameters.js';
 import { gatherNumbers } from './gather-bytes.js';
 import { gatherTimeline } from './gather-timeline.js';
 import { GatheredParameters } from './gathered-parameters.js';
 import type { RunLossScaling } from './loss-scaling.js';
-import { closeMesh, type MeshGroups } from './mesh-groups.js';
+import { closeMesh, exchangedBytes, type MeshGroups } from './mesh-groups.js';
 import type { ModelSource } from './model-source.js';
+import type { OuterState } from './outer-state.js';
 import type { ProgramLinks } from './program-links.js';
 import type { RunIdentity } from './run-identity.js';
 import { saveModel } from './save-model.js';
@@ -41,20 +46,28 @@ import type { StepPrograms } from './step-programs.js';
 import type { LogicalParameter, TrainingMemory } from './training-memory.js';
 import { TrainingProgress } from './training-progress.js';
 
-/** What one training step did, the same on every rank. */
+/**
+ * What one training step did, the same on every rank; but where ranks train replicas (`redundancy`) what this rank's own
+ * did with its part of the batch.
+ */
 export interface StepResult {
   /** Number of the step, from 1. */
   readonly step: number;
-  /** Mean over the target tokens of the whole global batch. */
+  /**
+   * Mean over the target tokens of the whole global batch. Of replicas the mean of all where they are brought together,
+   * and otherwise this rank's own.
+   */
   readonly loss: number;
   /** Global norm of the gradients before clipping. */
   readonly gradientNorm: number;
   readonly learningRate: number;
-  /** Target tokens of the global batch. */
+  /** Target tokens of the global batch; of replicas this rank's part of it. */
   readonly tokens: number;
   readonly milliseconds: number;
   /** Of these, how long this rank did nothing but communicate (`ExchangeTime`): it hid behind nothing. */
   readonly exposedCommunicationMs: number;
+  /** What this rank has handed to others in this step, in bytes (`ProcessGroup.exchangedBytes`). */
+  readonly exchangedBytes: number;
   /** Whether the update was left out, because a gradient was not finite. */
   readonly skipped: boolean;
   /** Of those, the parameter whose gradient was the first. */
@@ -63,8 +76,13 @@ export interface StepResult {
   readonly skippedSteps: number;
   /** The factor on the loss that this step was computed with (fp16; otherwise 1). */
   readonly lossScale: number;
-  /** Whether any rank was asked to stop. */
+  /**
+   * Whether any rank was asked to stop. Replicas ask each other when they are brought together, and not before; those
+   * that never are stop alone.
+   */
   readonly stopAsked: boolean;
+  /** How far replicas were apart before they were brought together at the end of this step. */
+  readonly drift?: ReplicaDrift;
 }
 
 /** The parts an engine is put together from, by `initialize`. */
@@ -79,11 +97,15 @@ export interface EngineParts {
   readonly optimizer: OptimizerGroup;
   /** Absent where messages lose nothing that must be made good. */
   readonly errors?: TrainingErrors;
+  /** Absent where no replicas are brought together. */
+  readonly outer?: OuterState;
   readonly schedule: Schedule;
   readonly lossScaling: RunLossScaling;
   /** All ranks. */
   readonly group: ProcessGroup;
   readonly axes: MeshGroups;
+  /** The same ranks with all the time they need: where replicas that never meet wait for each other at the end. */
+  readonly reunion?: ProcessGroup | undefined;
   /** Remembers collectives, and has to know which instruction starts them. */
   readonly flight?: Flight | undefined;
   readonly device: Device;
@@ -163,7 +185,8 @@ export class Engine {
 
   /** What the optimizer keeps on this rank from step to step. */
   get optimizerStateBytes(): number {
-    return this.#parts.optimizer.bytes;
+    const { optimizer, outer } = this.#parts;
+    return optimizer.bytes + (outer?.bytes ?? 0);
   }
 
   /**
@@ -199,8 +222,21 @@ export class Engine {
 
   /** As `trainBatch`, with each micro-batch made when its turn comes: `trainStep(data.batch(engine.steps))`. */
   trainStep(microBatch: (micro: number) => MicroBatchData, options: StepOptions = {}): StepResult {
-    const { programs, memory, optimizer, errors, schedule, lossScaling, links, flight, device, model } =
-      this.#parts;
+    const {
+      programs,
+      memory,
+      optimizer,
+      errors,
+      outer,
+      schedule,
+      lossScaling,
+      links,
+      group,
+      axes,
+      flight,
+      device,
+      model,
+    } = this.#parts;
     this.#gathered.demandClosed('A training step');
     const step = this.steps + 1;
     const enter = (instruction: Instruction): void =>
@@ -208,8 +244,9 @@ export class Engine {
     const startMs = performance.now();
     const exchangeTime = new ExchangeTime();
     let standstillMs = flight?.recorder.exposedMs ?? 0;
+    const bytesBefore = exchangedBytes(group, axes);
     const { updates, lossScale } = this.#progress;
-    programs.turnTo(updates);
+    programs.turnTo({ steps: this.steps, updates });
     const { learningRate, momentum } = schedule.at(updates);
     const resources = {
       blocks: model.blocks,
@@ -217,6 +254,7 @@ export class Engine {
       ...links.resources,
       optimizer,
       ...(errors && { errors }),
+      ...(outer && { outer }),
       ...(optimizer.momentum && { momentum: optimizer.momentum }),
     };
     const inputs = {
@@ -239,7 +277,7 @@ export class Engine {
       }),
     );
     flight?.recorder.enter('');
-    const { overflow } = metrics;
+    const { overflow, drift } = metrics;
     const skipped = overflow !== undefined;
     this.#progress.count(skipped);
     return {
@@ -250,11 +288,13 @@ export class Engine {
       tokens: metrics.tokens,
       milliseconds: performance.now() - startMs,
       exposedCommunicationMs: exchangeTime.milliseconds,
+      exchangedBytes: exchangedBytes(group, axes) - bytesBefore,
       skipped,
       ...(skipped && { overflow }),
       skippedSteps: this.skippedSteps,
       lossScale,
       stopAsked: metrics.stopVotes > 0,
+      ...(drift && { drift }),
     };
   }
 
@@ -282,6 +322,43 @@ export class Engine {
   }
 
   /**
+   * As `saveModel`, of the weights that this rank has, and by this rank alone: no other needs to do anything. That is
+   * how one replica of several is exported, or evaluated and tried out elsewhere, while the others train.
+   *
+   * @throws TrainyardError USAGE on a rank that has not all of the weights (ZeRO, tensor parallelism); OUTPUT_UNWRITABLE.
+   */
+  exportModel(directory: string, tokenizer?: Tokenizer): void {
+    const { source, memory } = this.#parts;
+    this.#demandWhole('engine.exportModel', 'engine.saveModel');
+    saveModel(directory, { source, memory, group: new SingleGroup(), tokenizer });
+  }
+
+  /**
+   * Mean loss over the target tokens of a batch, on the weights that this rank has, without an update and without the
+   * other ranks. The rows are a multiple of the micro-batch's.
+   *
+   * @throws TrainyardError USAGE on a rank that has not all of the weights (ZeRO, tensor parallelism); DATA_INVALID as `trainBatch`.
+   */
+  evaluate(batch: Batch): number {
+    const { source, model, memory } = this.#parts;
+    this.#gathered.demandClosed('engine.evaluate');
+    this.#demandWhole('engine.evaluate', 'engine.saveModel');
+    const { train_micro_batch_size_per_gpu: rows } = this.config;
+    const micros = Math.max(1, Math.ceil(batch.inputIds.length / rows));
+    return evaluate(model, memory, cutBatch(batch, source.model, rows, micros));
+  }
+
+  #demandWhole(what: string, instead: string): void {
+    if (this.#parts.memory.isWhole) return;
+    throw new TrainyardError('USAGE', {
+      what: `${what} works with the weights that a rank has, and this one has a part of them.`,
+      expected: 'zero_optimization.stage 0 and mesh.tensor 1, with or without redundancy',
+      got: `stage ${this.config.zero_optimization.stage}, mesh.tensor ${this.config.mesh.tensor}`,
+      cure: `call ${instead} on every rank, and use the folder that it writes`,
+    });
+  }
+
+  /**
    * Takes the weights of a folder such as `saveModel` writes: a model's, whose configuration is not looked at, or an
    * adapter's where an adapter is trained. What is frozen stays. Every rank must call it.
    *
@@ -289,12 +366,13 @@ export class Engine {
    */
   loadModel(directory: string): void {
     this.#gathered.demandClosed('engine.loadModel');
-    const { source, memory } = this.#parts;
+    const { source, memory, outer } = this.#parts;
     const { model, adapter } = source;
     const write: ParameterWriter = (name, values) => memory.fill(memory.slot(name), values);
     const isTrained = (name: string): boolean => memory.slot(name).trainable;
     if (adapter === undefined) loadParameters(openModelFolder(directory), model, write, isTrained);
     else loadAdapter(openFittingAdapter(directory, model), model, write, isTrained);
+    outer?.begin();
   }
 
   /**
@@ -324,7 +402,7 @@ export class Engine {
   }
 
   #state(): TrainingState {
-    const { memory, optimizer, errors, programs, group, axes, device, config, identity } = this.#parts;
+    const { memory, optimizer, errors, outer, programs, group, axes, device, config, identity } = this.#parts;
     const { seed, train_batch_size: batchSize } = config;
     const extra = this.#progress.toSave();
     return {
@@ -337,7 +415,17 @@ export class Engine {
       batchSize,
       extra,
       ...(errors && { errors: { errors, programs: programs.programs, group: axes.data } }),
+      ...(config.redundancy && { replicas: { memory, optimizer, group, ...(outer && { outer }) } }),
     };
+  }
+
+  /**
+   * The most steps that any rank has done. Only replicas that never meet differ in it, when they are asked to stop. Every
+   * rank must call it, and waits for those that still train.
+   */
+  furthestStep(): number {
+    const { reunion } = this.#parts;
+    return reunion === undefined ? this.steps : Math.max(...gatherNumbers(reunion, this.steps));
   }
 
   /** The largest resident memory so far of each rank, in bytes. Every rank must call it. */
@@ -366,11 +454,13 @@ export class Engine {
 
   /** Leaves the other ranks and frees the memory. */
   close(): void {
-    const { group, axes, links, memory, optimizer, errors, source, model } = this.#parts;
+    const { group, axes, links, reunion, memory, optimizer, errors, outer, source, model } = this.#parts;
     links.close();
+    reunion?.close();
     closeMesh(group, axes);
     optimizer.dispose();
     errors?.dispose();
+    outer?.dispose();
     memory.dispose();
     model.dispose?.();
     source.model.dispose?.();

@@ -15,6 +15,7 @@ import { type FlatLayout, planFlatLayout } from '../nn/flat-layout.js';
 import type { TensorAxis } from '../nn/tensor-axis.js';
 import { createSchedule } from '../optim/lr-schedules.js';
 import { precisionOf } from '../precision/config.js';
+import { synchronizationOf } from '../redundancy/config.js';
 import type { Program, Sharding } from '../step/program.js';
 import type { Device, DType } from '../tensor/dtype.js';
 import { manualSeed } from '../tensor/random.js';
@@ -35,6 +36,7 @@ import { lossScalingOf } from './loss-scaling.js';
 import { connectMesh, type MeshGroups } from './mesh-groups.js';
 import { inForm, type ModelSource, openModel } from './model-source.js';
 import { openOptimizer } from './open-optimizer.js';
+import { OuterState } from './outer-state.js';
 import { linkPrograms } from './program-links.js';
 import { runIdentity } from './run-identity.js';
 import { stageCosts } from './stage-costs.js';
@@ -146,6 +148,9 @@ function openFlight(output: string | undefined, { runId: run, rank, worldSize }:
   return new Flight({ run, rank, worldSize }, output && join(output, 'flight'));
 }
 
+/** How far replicas may be apart in time that never meet before the end. */
+const LONGEST_TRAINING_MS = 7 * 24 * 60 * 60 * 1000;
+
 /** What an engine is built from. */
 export interface EngineSources {
   readonly config: ResolvedConfig;
@@ -202,12 +207,17 @@ export function buildEngine({ config, source, world, sequenceLength, data }: Eng
   manualSeed(streamSeed(config.seed, `rank ${group.rank}`));
   const optimizer = openOptimizer(config.optimizer, memory, axes.data);
   const errors = errorFeedback && new TrainingErrors(errorFeedback, device);
+  const synchronization = synchronizationOf(config.redundancy);
+  const outer = synchronization && new OuterState(synchronization.outer, memory, group);
   const schedule = createSchedule(config.scheduler, config.optimizer.params.lr);
   const identity = runIdentity(config, source, data);
   const lossScaling = lossScalingOf(config, length);
   const links = linkPrograms({ world, model, stages, dtype });
   const parts = { config, source, model, links, programs, memory, optimizer, schedule, lossScaling };
-  return new Engine({ ...parts, group, axes, flight, device, identity, ...(errors && { errors }) });
+  const neverMeets = config.redundancy !== undefined && synchronization === undefined;
+  const reunion = neverMeets ? group.withDeadline(LONGEST_TRAINING_MS) : undefined;
+  const kept = { ...(errors && { errors }), ...(outer && { outer }) };
+  return new Engine({ ...parts, ...kept, group, axes, reunion, flight, device, identity });
 }
 
 /** The axis over which the matrices of this rank's layers are divided; undefined where they are whole. */

@@ -19,6 +19,12 @@ export function connectMesh({ world, among }: Ranks, mesh: Mesh, hosts: Hosts | 
   return { [pipeline]: connect(pipeline), [data]: connect(data), [tensor]: connect(tensor) };
 }
 
+/** What this rank has handed to others so far, in all of its groups, in bytes. */
+export function exchangedBytes(group: ProcessGroup, axes: MeshGroups): number {
+  const groups = new Set([group, ...MESH_AXES.map((axis) => axes[axis])]);
+  return [...groups].reduce((sum, each) => sum + each.exchangedBytes, 0);
+}
+
 /** Leaves the groups along the axes, and then that of all ranks. */
 export function closeMesh(group: ProcessGroup, axes: MeshGroups): void {
   for (const axis of MESH_AXES) if (axes[axis] !== group) axes[axis].close();

@@ -198,6 +198,11 @@ class SymbolicRank {
         throw new Fault('there are no other stages here');
       case 'accumulate':
         throw new Fault('no momentum is exchanged here');
+      case 'exchange':
+      case 'merge':
+      case 'publish':
+      case 'compare':
+        throw new Fault('there are no replicas here');
       case 'remember':
         if (this.#errorCopy) throw new Fault('copied twice');
         this.#errorCopy = /reduce|scatter/.test(this.meetings.join()) ? 'too late' : 'in time';

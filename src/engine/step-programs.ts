@@ -1,3 +1,4 @@
+import { invariant } from '../base/errors.js';
 import type { ProcessGroup } from '../comm/process-group.js';
 import { type BlockCosts, BlockMeter } from '../step/block-meter.js';
 import type { MemoryPeak } from '../step/checker/data-flow.js';
@@ -5,51 +6,49 @@ import { initialValues } from '../step/effects/initial-values.js';
 import type { TimedInstruction } from '../step/executor.js';
 import type { Program } from '../step/program.js';
 import { allocatedBytes, peakAllocatedBytes, resetPeakAllocatedBytes } from '../tensor/memory.js';
-import { type CompiledStep, compileStep, type StepToCompile } from './compile-step.js';
+import { type CompiledStep, compileStep, type StepToCompile, tryBlocks } from './compile-step.js';
 import { gatherNumbers } from './gather-bytes.js';
-import { type OptimizerPhase, optimizerPhase } from './optimizer-phase.js';
 import { withLongestTimes } from './stage-costs.js';
+import { FIRST_TURN, knownTurns, nextTurn, type RunPosition, type StepTurn, turnName } from './step-turn.js';
 
 type Record = (timed: TimedInstruction) => void;
 
 /**
- * The programs of one rank's steps. As a rule they are one program; where its choice depends on how long things
- * take (recomputation inside a budget), the first step recomputes everything, as nothing is known yet of what
- * that costs, and is measured, and the others run the program that is compiled from that.
+ * The programs of one rank's steps. As a rule they are one program. Replicas that meet now and then have a second one for
+ * the steps in which they do; an optimizer that changes its ways has one for each of them. Where a choice depends on how
+ * long things take (recomputation inside a budget), the first step recomputes everything, as nothing is known yet of
+ * what that costs, and is measured, and the others run the program that is compiled from that.
  */
 export class StepPrograms {
   /** The most bytes of host tensors that were alive during a step so far. */
   measuredPeakBytes = 0;
   readonly #group: ProcessGroup;
   readonly #step: StepToCompile;
-  #compiled: CompiledStep;
+  readonly #compiled = new Map<string, CompiledStep>();
+  #turn: StepTurn = FIRST_TURN;
   #awaitsMeasurement: boolean;
   #measured: readonly BlockCosts[] | undefined;
   #unlistedBytes = 0;
-  #phase: OptimizerPhase = 'warm-up';
   /** Whether every rank has the whole momentum, where ranks exchange one. */
   #hasWholeMomentum = false;
   /** Of the programs so far. */
-  #predictedPeaks: readonly MemoryPeak[];
+  #predictedPeaks: readonly MemoryPeak[] = [];
 
   constructor(group: ProcessGroup, step: StepToCompile) {
     this.#group = group;
-    this.#step = step;
+    this.#step = { ...step, tried: tryBlocks(step) };
     this.#awaitsMeasurement = step.config.recompute.policy === 'budget';
-    this.#compiled = compileStep(
-      this.#awaitsMeasurement ? { ...step, recomputed: new Set(step.model.blocks.keys()) } : step,
-    );
-    this.#predictedPeaks = peaksOf(this.#compiled);
+    for (const turn of knownTurns(step.config)) this.#demand(turn);
   }
 
   /** The program of the next step. */
   get program(): Program {
-    return this.#compiled.program(this.#group.rank);
+    return this.#current.program(this.#group.rank);
   }
 
   /** Those of all ranks. */
   get programs(): readonly Program[] {
-    return this.#compiled.programs;
+    return this.#current.programs;
   }
 
   /** When the programs so far had most bytes alive, one per rank. */
@@ -57,12 +56,11 @@ export class StepPrograms {
     return this.#predictedPeaks;
   }
 
-  /** Turns to the program of the update after so many. */
-  turnTo(updates: number): void {
-    const phase = optimizerPhase(this.#step.config, updates, this.#hasWholeMomentum);
-    if (phase === this.#phase) return;
-    this.#phase = phase;
-    this.#compile(this.#awaitsMeasurement ? { recomputed: new Set(this.#step.model.blocks.keys()) } : {});
+  /** Turns to the program of the step that comes after so many. */
+  turnTo(position: Omit<RunPosition, 'hasWholeMomentum'>): void {
+    const hasWholeMomentum = this.#hasWholeMomentum;
+    this.#turn = nextTurn(this.#step.config, { ...position, hasWholeMomentum });
+    this.#demand(this.#turn);
   }
 
   /** What optimizers keep was read from a checkpoint: every rank has its slices. */
@@ -79,7 +77,7 @@ export class StepPrograms {
     resetPeakAllocatedBytes();
     const result = body(this.program, record);
     this.#sawPeak(peakAllocatedBytes());
-    this.#hasWholeMomentum = this.#phase !== 'warm-up';
+    this.#hasWholeMomentum = this.#turn.phase !== 'warm-up';
     return result;
   }
 
@@ -97,20 +95,30 @@ export class StepPrograms {
     this.#measured = withLongestTimes(this.#group, meter.costs());
     this.#unlistedBytes = Math.max(0, ...gatherNumbers(this.#group, unlisted));
     this.#awaitsMeasurement = false;
-    this.#hasWholeMomentum = this.#phase !== 'warm-up';
-    this.#compile();
+    this.#hasWholeMomentum = this.#turn.phase !== 'warm-up';
+    this.#compiled.clear();
+    for (const turn of [...knownTurns(this.#step.config), this.#turn]) this.#demand(turn);
     return result;
   }
 
-  #compile(choice: Pick<StepToCompile, 'recomputed'> = {}): void {
-    this.#compiled = compileStep({
+  get #current(): CompiledStep {
+    const compiled = this.#compiled.get(turnName(this.#turn));
+    invariant(compiled, 'a program is compiled when a run turns to it');
+    return compiled;
+  }
+
+  /** Compiles the program of a turn, unless it is there. */
+  #demand(turn: StepTurn): void {
+    if (this.#compiled.has(turnName(turn))) return;
+    const compiled = compileStep({
       ...this.#step,
-      ...choice,
+      ...turn,
+      ...(this.#awaitsMeasurement && { recomputed: new Set(this.#step.model.blocks.keys()) }),
       ...(this.#measured && { measured: this.#measured }),
       unlistedBytes: this.#unlistedBytes,
-      phase: this.#phase,
     });
-    this.#predictedPeaks = peaksOf(this.#compiled).map((peak, rank) => {
+    this.#compiled.set(turnName(turn), compiled);
+    this.#predictedPeaks = peaksOf(compiled).map((peak, rank) => {
       const before = this.#predictedPeaks[rank];
       return before !== undefined && before.bytes > peak.bytes ? before : peak;
     });

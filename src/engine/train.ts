@@ -98,6 +98,9 @@ async function trainInWorld(
   const report = new TrainingReport({ config, engine, sink, sequenceLength, timeline });
   report.begin();
   await trainSteps({ engine, batches, steps: config.steps, signal, report });
+  // Replicas that never meet are stopped at steps of their own: they all go as far as the first of them has come.
+  const steps = engine.furthestStep();
+  await trainSteps({ engine, batches, steps, signal: new AbortController().signal, report });
   const stopped = engine.steps < config.steps;
   if (config.output !== undefined) {
     const folder = save(engine, config.output, data.tokenizer, sink);

@@ -224,6 +224,19 @@ export class TrainingMemory {
     });
   }
 
+  /** Whether this rank has all weights, so that it can use them without the others. */
+  get isWhole(): boolean {
+    return this.partition.ranks === 1 && this.ownSlots.every(({ division }) => division === undefined);
+  }
+
+  /** Where blocks compute on copies of weights that are all here, makes these what the weights are now. */
+  refreshCopies(): void {
+    const [masters] = this.owned.values;
+    if (this.hasMasters && this.isWhole && masters) {
+      noGrad(() => this.parameters.values.copy_(masters));
+    }
+  }
+
   /** Frees all memory. */
   dispose(): void {
     for (const slice of this.#slices) slice.dispose();

@@ -34,21 +34,32 @@ export interface StartEvent {
   readonly output?: string;
 }
 
-/** Emitted by rank 0 after every optimizer step. A value that is not finite travels as `null`. */
+/**
+ * Emitted by rank 0 after every optimizer step. A value that is not finite travels as `null`. Where ranks train replicas
+ * (`redundancy`), rank 0 speaks of its own and of its part of the batch.
+ */
 export interface StepEvent {
   readonly event: 'step';
   readonly step: number;
-  /** Mean over the whole global batch. */
+  /** Mean over the whole global batch; of replicas the mean of all in a step that brings them together, else rank 0's own. */
   readonly loss: number;
   /** Global norm before clipping. */
   readonly grad_norm: number;
   readonly learning_rate: number;
-  /** Tokens of this step, all ranks together. */
+  /** Tokens of this step, all ranks together; of replicas always those of rank 0. */
   readonly tokens: number;
   readonly tokens_per_second: number;
   readonly step_ms: number;
   /** Of `step_ms`, how long rank 0 started communication or waited for it and computed nothing. */
   readonly exposed_communication_ms?: number;
+  /** What rank 0 has handed to other ranks in this step. */
+  readonly exchanged_bytes?: number;
+  /**
+   * Of a step that brings replicas together: how far they were from their mean before, ‖replica − mean‖ / ‖mean‖ of their
+   * weights; the mean over the replicas and the largest.
+   */
+  readonly drift_mean?: number;
+  readonly drift_max?: number;
   /** Whether the update was left out because gradients overflowed. */
   readonly skipped: boolean;
   /** Steps of the run so far that were skipped. */

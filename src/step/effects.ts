@@ -3,7 +3,8 @@ import { computeEffects } from './effects/compute-effects.js';
 import { exchangeEffects } from './effects/exchange-effects.js';
 import { hostEffects } from './effects/host-effects.js';
 import { pipelineEffects } from './effects/pipeline-effects.js';
-import { gradientNorm, update } from './effects/value-names.js';
+import { replicaEffects } from './effects/replica-effects.js';
+import { compared, gradientNorm, merged, update } from './effects/value-names.js';
 import type { Instruction, Operation } from './instruction.js';
 import type { GroupName, Program } from './program.js';
 
@@ -67,7 +68,7 @@ export type Account =
 
 /** What all ranks of a group must do together and in the same order. */
 export interface Collective {
-  readonly kind: 'all-reduce' | 'reduce-scatter' | 'all-gather';
+  readonly kind: 'all-reduce' | 'reduce-scatter' | 'all-gather' | 'all-to-all';
   readonly group: GroupName;
   /** What is combined; it must be the same thing on every rank. */
   readonly subject: string;
@@ -103,14 +104,21 @@ export type EffectTable = {
 };
 
 /** The one place that knows what each operation needs, makes and frees. */
-const EFFECTS: EffectTable = { ...computeEffects, ...exchangeEffects, ...hostEffects, ...pipelineEffects };
+const EFFECTS: EffectTable = {
+  ...computeEffects,
+  ...exchangeEffects,
+  ...hostEffects,
+  ...pipelineEffects,
+  ...replicaEffects,
+};
 
 /** What the instruction needs, makes and frees as a part of the program. */
 export function effectsOf<Op extends Operation>(instruction: Instruction<Op>, program: Program): Effects {
   return EFFECTS[instruction.op](instruction, program);
 }
 
-/** The fact that the program is for. */
-export function goalValue(program: Program): string {
-  return program.goal === 'update' ? update : gradientNorm;
+/** The facts that the program is for. */
+export function goalValues({ goal, synchronizes }: Program): readonly string[] {
+  if (goal === 'gradients') return [gradientNorm];
+  return synchronizes ? [update, merged, compared] : [update];
 }

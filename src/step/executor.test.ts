@@ -55,6 +55,10 @@ function handlersThat(handle: (text: string) => void): Handlers {
     check: any,
     clip: any,
     step: any,
+    exchange: any,
+    merge: any,
+    publish: any,
+    compare: any,
   };
 }
 

@@ -6,13 +6,17 @@ import { cast } from './handlers/cast.js';
 import { check } from './handlers/check.js';
 import { clear } from './handlers/clear.js';
 import { clip } from './handlers/clip.js';
+import { compare } from './handlers/compare.js';
 import { complete } from './handlers/complete.js';
 import { evict } from './handlers/evict.js';
+import { exchange } from './handlers/exchange.js';
 import { fetch } from './handlers/fetch.js';
 import { forward } from './handlers/forward.js';
 import { gather } from './handlers/gather.js';
 import { load } from './handlers/load.js';
+import { merge } from './handlers/merge.js';
 import { prepare } from './handlers/prepare.js';
+import { publish } from './handlers/publish.js';
 import { receive } from './handlers/receive.js';
 import { recompute } from './handlers/recompute.js';
 import { reduce } from './handlers/reduce.js';
@@ -53,5 +57,9 @@ export function createHandlers(program: Program, state: StepState): Handlers {
     check: check(program, state),
     clip: clip(program, state),
     step: step(state),
+    exchange: exchange(state),
+    merge: merge(program, state),
+    publish: publish(state),
+    compare: compare(program, state),
   };
 }

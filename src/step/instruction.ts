@@ -108,6 +108,17 @@ export interface InstructionTable {
   readonly accumulate: { readonly decay: number; readonly unlessOverflow?: true };
   /** One optimizer update of the parameters; with `unlessOverflow` none where `check` found an infinite gradient. */
   readonly step: { readonly unlessOverflow?: true };
+  /**
+   * Starts giving every rank its slice of the weights of all replicas, in the memory of gradients, which nobody
+   * needs after the update; a `wait` must follow.
+   */
+  readonly exchange: object;
+  /** Makes this rank's slice of the new common weights from those of all replicas, and measures how far each is off. */
+  readonly merge: object;
+  /** Starts making every replica's weights the new common ones; a `wait` must follow. */
+  readonly publish: object;
+  /** Starts telling all ranks each other's loss, votes to stop and distances of replicas; a `wait` must follow. */
+  readonly compare: object;
 }
 
 /** What `evict` and `fetch` move: the output of a block for one micro-batch. */
@@ -139,7 +150,10 @@ export type AsynchronousOperation =
   | 'evict'
   | 'fetch'
   | 'send'
-  | 'receive';
+  | 'receive'
+  | 'exchange'
+  | 'publish'
+  | 'compare';
 
 /** One instruction, or the union of all of them; `op` tells them apart. */
 export type Instruction<Op extends Operation = Operation> = {
@@ -184,6 +198,10 @@ const WORDS: { readonly [Op in Operation]: (instruction: Instruction<Op>) => rea
     `${decay}${unlessOverflow ? ' (unless overflow)' : ''}`,
   ],
   step: ({ unlessOverflow = false }) => (unlessOverflow ? ['', '(unless overflow)'] : []),
+  exchange: () => ['replicas', 'start'],
+  merge: () => ['replicas'],
+  publish: () => ['common', 'start'],
+  compare: () => ['replicas', 'start'],
 };
 
 function movedName({ memory, block, micro }: Offloaded | Handed): string {

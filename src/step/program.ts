@@ -126,8 +126,11 @@ export interface PipelineStage {
   readonly chunks: readonly (readonly number[])[];
 }
 
-/** A set of ranks that communicate: along an axis of the mesh, or stages with the same parameter. */
-export type GroupName = MeshAxis | 'tied';
+/**
+ * A set of ranks that communicate: along an axis of the mesh; `tied`: stages with the same parameter; `replicas`: those
+ * that train a whole model each and bring these together now and then.
+ */
+export type GroupName = MeshAxis | 'tied' | 'replicas';
 
 /** The world ranks of this rank's groups (`axisRanks`); an axis of one rank needs none but `data`. */
 export type Groups = { readonly data: readonly number[] } & {
@@ -178,6 +181,8 @@ export interface Program {
   readonly hostIsApart?: boolean;
   /** What the ranks sum: the momentum that each has made with its own gradients; left out: gradients. */
   readonly exchanges?: 'momentum';
+  /** Whether the step ends with all replicas at the same weights. */
+  readonly synchronizes?: true;
   readonly buckets: readonly Bucket[];
   /** Absent: what backward adds to a gradient is all that this rank's part of the batch adds. */
   readonly completions?: readonly Completion[];
@@ -190,6 +195,11 @@ export interface Program {
 
 /** A compilation step. */
 export type Pass = (program: Program) => Program;
+
+/** The ranks of a group; none where a rank is in no such group. */
+export function membersOf({ groups }: Pick<Program, 'groups'>, group: GroupName): readonly number[] {
+  return groups[group] ?? [];
+}
 
 /** Elements that a bucket's message has. */
 export function bucketElements(bucket: Bucket): number {

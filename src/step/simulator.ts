@@ -1,6 +1,6 @@
 import type { Collective, HostCopy, Message } from './effects.js';
 import type { Instruction } from './instruction.js';
-import type { Program } from './program.js';
+import { membersOf, type Program } from './program.js';
 import { RankClock } from './simulator/rank-clock.js';
 import type { Slice } from './timeline.js';
 
@@ -68,7 +68,7 @@ function meet(rank: RankClock, ranks: ReadonlyMap<number, RankClock>, costs: Cos
   const head = rank.collectives[0];
   if (head === undefined) return false;
   const { group } = head.what;
-  const members = (rank.program.groups[group] ?? []).map((member) => clockOf(member, ranks));
+  const members = membersOf(rank.program, group).map((member) => clockOf(member, ranks));
   const heads = members.map((member) => member.collectives[0]);
   if (!heads.every((other) => other !== undefined && other.what.group === group)) return false;
   const startMs = Math.max(

@@ -31,6 +31,14 @@ function step(number: number, loss: number): StepEvent {
   };
 }
 
+test('the drift of replicas stays in the line until they are brought together again', () => {
+  const apart = after(3);
+  assert.doesNotMatch(plainLine(apart), /drift/);
+  const met = withEvent(apart, { ...step(4, 2), drift_mean: 0.01, drift_max: 0.0234 });
+  assert.match(plainLine(met), /drift 0\.0234/);
+  assert.match(plainLine(withEvent(met, step(5, 2))), /drift 0\.0234/);
+});
+
 function after(steps: number): Progress {
   const losses = Array.from({ length: steps }, (_, index) => 8 - (6 * index) / Math.max(1, steps - 1));
   return losses.reduce<Progress>((progress, loss, index) => withEvent(progress, step(index + 1, loss)), {

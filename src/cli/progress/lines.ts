@@ -96,6 +96,9 @@ function stepFields(progress: Progress, last: StepEvent): readonly Field[] {
     last.skipped ? { text: 'skipped', style: 'strong', dispensable: 1 } : undefined,
     { text: `lr ${formatRate(last.learning_rate)}`, style: 'faint', dispensable: 4 },
     { text: `grad ${formatValue(last.grad_norm)}`, style: 'faint', dispensable: 5 },
+    progress.drift === undefined
+      ? undefined
+      : { text: `drift ${formatValue(progress.drift)}`, style: 'faint', dispensable: 4 },
     rate === undefined
       ? undefined
       : { text: `${formatCount(rate)} tokens/s`, style: 'faint', dispensable: 2 },

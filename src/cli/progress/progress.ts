@@ -11,6 +11,8 @@ export interface Progress {
   readonly stepsPerPoint: number;
   /** Smoothed milliseconds from one step to the next; undefined before the second step. */
   readonly stepMs?: number;
+  /** How far the farthest replica was from the mean of all when they were last brought together. */
+  readonly drift?: number;
   /** Whether the ranks have been asked to save and leave. */
   readonly isStopping: boolean;
 }
@@ -58,6 +60,7 @@ function withStep(progress: Progress, event: StepEvent): Progress {
   return {
     ...progress,
     ...timed,
+    ...(event.drift_max !== undefined && { drift: event.drift_max }),
     last: event,
     losses: isFull ? losses.filter((_, index) => index % 2 === 1) : losses,
     stepsPerPoint: isFull ? progress.stepsPerPoint * 2 : progress.stepsPerPoint,

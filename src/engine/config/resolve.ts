@@ -10,6 +10,7 @@ import { type ConfigIssue, errorOf } from './issue.js';
 import { knownKeys } from './known-keys.js';
 import { meshSetting } from './mesh-setting.js';
 import { recomputePolicy } from './recompute-policy.js';
+import { redundancyNotes } from './redundancy-rules.js';
 import { configRules, dataParallelSize, type GivenValue, missingKeys, type Surroundings } from './rules.js';
 import type { CheckedConfig } from './schema.js';
 import { judge } from './verdicts.js';
@@ -86,7 +87,8 @@ export function resolve(written: JsonValue, surroundings: Surroundings): Resolut
     recompute: recomputePolicy(config),
     ...sizes,
   };
-  return { config: deepFreeze(resolved), notes: idleKeyNotes(config, given) };
+  const notes = [...idleKeyNotes(config, given), ...redundancyNotes(config)];
+  return { config: deepFreeze(resolved), notes };
 }
 
 function findIssues(

@@ -8,6 +8,7 @@ import type { ConfigIssue } from './issue.js';
 import { meshRules } from './mesh-rules.js';
 import { meshSetting } from './mesh-setting.js';
 import type { ConfigOrigin } from './origin.js';
+import { redundancyRules } from './redundancy-rules.js';
 import type { CheckedConfig } from './schema.js';
 
 /** What the rules may know beside the configuration. */
@@ -54,6 +55,7 @@ export const configRules: readonly ConfigRule[] = [
   ...communicationRules,
   ...meshRules,
   ...compressionRules,
+  ...redundancyRules,
   ...idleKeyRules,
   { keys: ['adapter'], check: checkAdapter },
 ];

@@ -16,6 +16,7 @@ import {
   checkpointIntervalShape,
   recomputeSchema,
 } from '../../recompute/config.js';
+import { redundancySchema } from '../../redundancy/config.js';
 import { zeroSchema } from '../../zero/config.js';
 
 /**
@@ -58,6 +59,7 @@ export const configSchema = z.strictObject({
   scheduler: schedulerSchema,
   gradient_clipping: gradientClippingSchema,
   zero_optimization: zeroSchema,
+  redundancy: redundancySchema,
   bf16: bf16Schema.prefault({}),
   bfloat16: bf16Schema.optional().describe("DeepSpeed's older name of `bf16`."),
   fp16: fp16Schema.prefault({}),

@@ -461,6 +461,37 @@ export interface UserConfig {
         readonly zero_quantized_gradients?: boolean | undefined;
       }
     | undefined;
+  /** What the ranks have more than once, so that less must travel. See docs/redundancy.md. */
+  readonly redundancy?:
+    | {
+        readonly type: 'local';
+        /**
+         * Optimizer steps from one synchronisation to the next, between which nothing travels; "never": each
+         * rank trains a model of its own. Default: `500`.
+         */
+        readonly sync_every?: number | 'never' | undefined;
+        /**
+         * What becomes of the replicas at a synchronisation: `{"type": "average"}`, all go on from their mean;
+         * or `{"type": "nesterov", "lr": 0.7, "momentum": 0.9}`, from where SGD with Nesterov momentum takes
+         * the common weights of the last synchronisation, whose difference to that mean is its gradient. `lr`
+         * is above 0, `momentum` from 0 to below 1.
+         */
+        readonly outer?:
+          | {
+              readonly type: 'average';
+            }
+          | {
+              readonly type: 'nesterov';
+              /** How far the common weights go towards the mean of the replicas. Default: `0.7`. */
+              readonly lr?: number | undefined;
+              /**
+               * Decay rate of the running direction in which the common weights have gone before. Default: `0.9`.
+               */
+              readonly momentum?: number | undefined;
+            }
+          | undefined;
+      }
+    | undefined;
   /** Mixed precision in bf16. */
   readonly bf16?:
     | {

@@ -31,6 +31,7 @@ export const OWN_KEYS: readonly string[] = [
   'mesh',
   'communication',
   'recompute',
+  'redundancy',
 ];
 
 /** Judges every key that has a row; keys that ask for nothing are dropped, the others stay for the schemas. */

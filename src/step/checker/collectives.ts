@@ -1,6 +1,6 @@
 import { type Collective, effectsOf } from '../effects.js';
 import { instructionText } from '../instruction.js';
-import type { GroupName, Program } from '../program.js';
+import { type GroupName, membersOf, type Program } from '../program.js';
 import { refusal } from './refusal.js';
 
 /** The collectives of one kind that a rank takes part in during one step. */
@@ -23,6 +23,7 @@ const SENT_SHARE: { readonly [Kind in Collective['kind']]: (ranks: number) => nu
   'all-reduce': (ranks) => (2 * (ranks - 1)) / ranks,
   'reduce-scatter': (ranks) => (ranks - 1) / ranks,
   'all-gather': (ranks) => (ranks - 1) / ranks,
+  'all-to-all': (ranks) => (ranks - 1) / ranks,
 };
 
 export function summarizeCollectives(program: Program): readonly CollectiveSummary[] {
@@ -35,8 +36,7 @@ export function summarizeCollectives(program: Program): readonly CollectiveSumma
       count: (before?.count ?? 0) + 1,
       elements: (before?.elements ?? 0) + elements,
       sentBytes:
-        (before?.sentBytes ?? 0) +
-        (sentBytes ?? SENT_SHARE[kind](program.groups[group]?.length ?? 1) * bytes),
+        (before?.sentBytes ?? 0) + (sentBytes ?? SENT_SHARE[kind](membersOf(program, group).length) * bytes),
     });
   }
   return [...summaries.values()];
@@ -47,7 +47,8 @@ export function checkMeetings(programs: readonly Program[]): void {
   const byRank = new Map(programs.map((program) => [program.rank, program]));
   for (const program of programs) {
     for (const group of Object.keys(program.groups) as GroupName[]) {
-      const first = byRank.get(program.groups[group]?.[0] ?? program.rank);
+      const ranks = membersOf(program, group);
+      const first = byRank.get(ranks[0] ?? program.rank);
       if (first !== undefined && first !== program) checkPair(first, program, group);
     }
   }

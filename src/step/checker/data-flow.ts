@@ -1,5 +1,5 @@
 import { initialValues } from '../effects/initial-values.js';
-import { type Account, effectsOf, goalValue, type Made } from '../effects.js';
+import { type Account, effectsOf, goalValues, type Made } from '../effects.js';
 import type { Program } from '../program.js';
 import { standingBuffers } from '../standing-buffers.js';
 import { refusal } from './refusal.js';
@@ -78,10 +78,8 @@ function checkEnd(
   pending: ReadonlyMap<string, Pending>,
 ): void {
   for (const [name, { position }] of pending) throw refusal(program, position, `nothing waits for "${name}"`);
-  const goal = goalValue(program);
-  if (values.whyUnreadable(goal) !== undefined) {
-    throw refusal(program, undefined, `it ends without "${goal}"`);
-  }
+  const missed = goalValues(program).find((goal) => values.whyUnreadable(goal) !== undefined);
+  if (missed !== undefined) throw refusal(program, undefined, `it ends without "${missed}"`);
   const before = new Set(initial.map((made) => made.value));
   const kept = values.allocated();
   const left = kept.find((value) => !before.has(value));

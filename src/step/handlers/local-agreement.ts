@@ -1,11 +1,13 @@
 import { invariant } from '../../base/errors.js';
-import type { Program } from '../program.js';
+import { membersOf, type Program } from '../program.js';
 import { countedSquares } from './counted-squares.js';
 import type { Agreement, StepState } from './step-state.js';
 
 /** What a rank with all gradients knows alone once the reductions are done. */
 export function localAgreement(program: Program, { gradients, resources }: StepState): Agreement {
-  const [lossSum = 0, tokens = 0, stopVotes = 0] = gradients.tally.toArray();
+  const [lossSum = 0, tokens = 0, votes = 0] = gradients.tally.toArray();
+  // A replica that others meet may not stop alone: they would wait for it.
+  const stopVotes = membersOf(program, 'replicas').length > 1 ? 0 : votes;
   const { values } = gradients;
   const { layout } = resources.parameters;
   const ranks = program.groups.data.length;

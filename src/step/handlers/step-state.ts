@@ -7,13 +7,14 @@ import type { FlatParameters, GradientMemory } from '../../nn/flat-parameters.js
 import type { Optimizer, OptimizerUpdate } from '../../optim/optimizer.js';
 import type { Tensor } from '../../tensor/tensor.js';
 import type { ErrorMemory } from '../message-errors.js';
+import type { OuterMemory } from '../outer-memory.js';
 import type { ShardMemory } from '../shard-memory.js';
 
 /** What lasts from step to step on one rank. */
 export interface StepResources {
   readonly blocks: readonly Block[];
   readonly parameters: FlatParameters;
-  /** Absent in a world of one. */
+  /** Absent in a world of one that brings no replicas together. */
   readonly group?: Pick<ProcessGroup, 'allReduce' | 'allGather' | 'reduceScatter'> & CompressedTransport;
   /** The ranks that have other parts of the same blocks; absent where there is no such axis. */
   readonly tensor?: Pick<ProcessGroup, 'rank' | 'allReduce' | 'allGather'>;
@@ -34,6 +35,8 @@ export interface StepResources {
   readonly momentum?: Tensor;
   /** Absent where no message loses what must be made good. */
   readonly errors?: ErrorMemory;
+  /** Absent where no replicas are brought together. */
+  readonly outer?: OuterMemory;
   /** Absent where programs have no update. */
   readonly optimizer?: Pick<Optimizer, 'step'>;
 }
@@ -81,11 +84,14 @@ export interface StepInputs {
   readonly onOutput?: (block: number, micro: number, output: Activations) => void;
 }
 
-/** What one step found out, the same on all ranks. */
+/**
+ * What one step found out, the same on all ranks. Where ranks train replicas, each says what it knows of its own, and
+ * its part of the batch is what is called global below; a step that brings them together ends with what all know.
+ */
 export interface StepMetrics {
   /** Mean loss over the target tokens of the global batch; 0 when it has none. */
   readonly loss: number;
-  /** Target tokens in the global batch. */
+  /** Target tokens in the global batch; of replicas always those of this rank. */
   readonly tokens: number;
   /** Global norm of the gradient of that mean, before clipping. */
   readonly gradientNorm: number;
@@ -97,6 +103,14 @@ export interface StepMetrics {
   readonly stopVotes: number;
   /** The parameter whose gradient was the first to be infinite or NaN, where the program checks for it. */
   readonly overflow?: string;
+  /** How far replicas were apart before they were brought together. */
+  readonly drift?: ReplicaDrift;
+}
+
+/** ‖weights of a replica − their mean‖ / ‖mean‖, over the replicas. */
+export interface ReplicaDrift {
+  readonly mean: number;
+  readonly max: number;
 }
 
 /** What the ranks agreed on after their backwards: sums over all of them. */
@@ -107,6 +121,14 @@ export interface Agreement {
   readonly stopVotes: number;
   /** Of the squared gradients. */
   readonly squares: number;
+}
+
+/** Sums of squares over one rank's slice of the weights. */
+export interface ReplicaDistances {
+  /** Of the mean. */
+  readonly mean: number;
+  /** Of each replica's difference to it, in the order of ranks. */
+  readonly differences: readonly number[];
 }
 
 /** What a forward leaves for its backward. */
@@ -140,6 +162,8 @@ export class StepState {
   readonly errorsBefore = new Slots<readonly Tensor[]>('copy of errors');
   /** Set where no rank knows it alone. */
   agreed: Agreement | undefined;
+  /** What this rank knows of how far replicas are apart, from its slice of each. */
+  distances: ReplicaDistances | undefined;
   /** The parameter whose gradient overflowed first. */
   overflow: string | undefined;
   metrics: StepMetrics | undefined;
@@ -159,6 +183,12 @@ export class StepState {
     const { stages } = this.resources;
     invariant(stages, 'a program of stages ran on a rank without links to them');
     return stages;
+  }
+
+  /** [trainable elements], fp32: what the optimizer updates, where all of it is here. */
+  get weights(): Tensor {
+    const { masters, parameters } = this.resources;
+    return masters ?? parameters.values;
   }
 
   get shards(): ShardMemory {

@@ -1,0 +1,48 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { SMALL_LLAMA } from './compression-run.js';
+
+const BATCH_SIZE = 16;
+/** The share of the text that nothing is trained on. */
+const HELD_OUT_SHARE = 0.1;
+const HELD_OUT_SEQUENCES = 256;
+const WARM_UP_STEPS = 50;
+
+/** The configuration of a run and the text that it does not see. */
+export interface RedundancyBench {
+  readonly config: string;
+  /** What makes of it one batch of the text that was held out, for a model in this folder. */
+  heldOut(model: string): readonly string[];
+}
+
+/** Writes the files of runs of so many steps: a small byte-level Llama on the text of these files. */
+export function redundancyBench(steps: number, files: readonly string[], folder: string): RedundancyBench {
+  const text = files.map((file) => readFileSync(file, 'utf8')).join('\n');
+  const cut = Math.floor(text.length * (1 - HELD_OUT_SHARE));
+  const [seen, unseen, config] = ['seen.txt', 'unseen.txt', 'config.json'].map((name) => join(folder, name));
+  writeFileSync(seen ?? '', text.slice(0, cut));
+  writeFileSync(unseen ?? '', text.slice(cut));
+  writeFileSync(config ?? '', JSON.stringify(configOf(steps, seen ?? '')));
+  return {
+    config: config ?? '',
+    heldOut: (model) => [
+      `model=${model}`,
+      `data.path=${unseen}`,
+      `train_batch_size=${HELD_OUT_SEQUENCES}`,
+      `train_micro_batch_size_per_gpu=${BATCH_SIZE}`,
+    ],
+  };
+}
+
+function configOf(steps: number, path: string): object {
+  return {
+    model: SMALL_LLAMA,
+    data: { path, tokenizer: 'bytes', sequence_length: SMALL_LLAMA.max_position_embeddings },
+    steps,
+    seed: 0,
+    train_batch_size: BATCH_SIZE,
+    gradient_clipping: 1,
+    optimizer: { type: 'AdamW', params: { lr: 2e-3, betas: [0.9, 0.95], eps: 1e-8, weight_decay: 0.1 } },
+    scheduler: { type: 'WarmupCosineLR', params: { warmup_num_steps: WARM_UP_STEPS } },
+  };
+}
