@@ -1,3 +1,5 @@
+import { badMeshes } from './bad-meshes.js';
+
 /** One wrong configuration: what it changes in a good one, and what the error must say. */
 export interface BadConfiguration {
   readonly name: string;
@@ -197,53 +199,7 @@ function impossibleTogether(): BadConfiguration[] {
   const three = { train_batch_size: 16, train_micro_batch_size_per_gpu: 4, gradient_accumulation_steps: 3 };
   const cycle = { cycle_min_lr: 0, cycle_max_lr: 1, cycle_momentum: true };
   return [
-    row('more tensor ranks than ranks', { mesh: { tensor: 2 } }, 1, 'mesh', 'tensor 2'),
-    row('the same by its name in DeepSpeed', { tensor_parallel: { autotp_size: 2 } }, 3, 'mesh', 'tensor 2'),
-    row(
-      'two sizes of one axis',
-      { mesh: { tensor: 3 }, tensor_parallel: { autotp_size: 2 } },
-      6,
-      'tensor_parallel.autotp_size',
-    ),
-    row(
-      'positions of whole layers',
-      { mesh: { sequence_parallel: true } },
-      2,
-      'sequence_parallel',
-      'no effect',
-    ),
-    row(
-      'positions that do not divide',
-      { mesh: { tensor: 2, sequence_parallel: true }, data: { path: 'x.txt', sequence_length: 33 } },
-      2,
-      'data.sequence_length',
-      'a multiple of 2',
-    ),
-    row(
-      'an adapter on divided matrices',
-      { mesh: { tensor: 2 }, adapter: { type: 'lora', targets: 'all-linear' } },
-      2,
-      'adapter',
-      'mesh.tensor 2',
-    ),
-    row(
-      'one bit where matrices are divided',
-      { mesh: { tensor: 2 }, communication: { compression: 'one-bit' } },
-      4,
-      'communication.compression',
-    ),
-    row(
-      'a momentum where matrices are divided',
-      { mesh: { tensor: 2 }, optimizer: { type: 'OneBitAdam' } },
-      4,
-      'optimizer.type',
-    ),
-    row(
-      'quantized sums of hosts where matrices are divided',
-      { mesh: { tensor: 2 }, zero_optimization: { stage: 3, zero_quantized_gradients: true } },
-      4,
-      'zero_quantized_gradients',
-    ),
+    ...badMeshes(row),
     row('a window of fp16 that is off', { fp16: { loss_scale_window: 5 } }, 1, 'fp16.enabled'),
     row('a check of bf16 that is off', { bf16: { check_grad_overflow: true } }, 1, 'bf16.enabled'),
     row(
@@ -497,7 +453,6 @@ function notSupported(): BadConfiguration[] {
     row('a dead key', { zero_optimization: { allgather_partitions: true } }, 'does nothing in DeepSpeed'),
     row('a removed key', { zero_optimization: { cpu_offload: true } }, 'was removed', 'offload_optimizer'),
     row('documented and refused', { zero_optimization: { grad_hooks: true } }, 'was removed'),
-    row('pipeline stages', { mesh: { pipeline: 2 } }, 'mesh.pipeline', 'not supported yet'),
     row(
       'kept inputs on several ranks',
       { activation_checkpointing: { partition_activations: true } },

@@ -18,6 +18,7 @@ import { localModel } from '../src/engine/local-model.js';
 import { lossScalingOf } from '../src/engine/loss-scaling.js';
 import { measureBlocks } from '../src/engine/measure-blocks.js';
 import { openModel } from '../src/engine/model-source.js';
+import { planStages } from '../src/engine/stage-plan.js';
 import { runTraining } from '../src/engine/train.js';
 import { openTrainingData } from '../src/engine/training-data.js';
 import { initialize, TrainyardError, type UserConfig } from '../src/index.js';
@@ -103,7 +104,17 @@ const programs: Observer = (written) => {
   // Times that make no block a better choice than another, so that this depends on nothing else.
   const measured = measureBlocks(model, shape).map((costs) => ({ ...costs, forwardMs: 1 }));
   const hosts = Array.from({ length: RANKS }, (_, rank) => [rank]);
-  const step = { config, model, layout, goal: 'update', sequenceLength: LENGTH, measured, hosts } as const;
+  const stages = planStages({ config, model });
+  const step = {
+    config,
+    model,
+    layout,
+    stages,
+    goal: 'update',
+    sequenceLength: LENGTH,
+    measured,
+    hosts,
+  } as const;
   const compiled = compileStep(step);
   return compiled.programs
     .map((program, rank) => {
@@ -246,8 +257,6 @@ const scales: Observer = (written) => {
   return JSON.stringify(seen);
 };
 
-const resolution: Observer = (written) => JSON.stringify(resolveConfig(written, { worldSize: RANKS }));
-
 function rows(): readonly Row[] {
   const row = (key: string, values: Row['values'], observe: Observer, beside: JsonObject = {}): Row => ({
     key,
@@ -310,6 +319,7 @@ function rows(): readonly Row[] {
       recompute: { policy, ...beside },
     });
 
+  const stages = { mesh: { pipeline: 2 } };
   return [
     adapter('targets', [['q_proj'], 'all-linear']),
     adapter('rank', [2, 4], programs),
@@ -337,7 +347,18 @@ function rows(): readonly Row[] {
     row('output', [join(root, 'one'), join(root, 'other')], run, aRun),
     row('seed', [1, 2], training),
     refused('device', ['cpu', 'cuda'], device),
-    refused('mesh.pipeline', [1, 2], resolution),
+    row('mesh.pipeline', [1, 2], programs),
+    row('pipeline.schedule', ['gpipe', '1f1b'], programs, { ...stages, gradient_accumulation_steps: 2 }),
+    refused('pipeline.chunks', [1, 2], programs, { ...stages, pipeline: { schedule: 'interleaved' } }),
+    row(
+      'pipeline.partition',
+      [
+        [1, 4],
+        [2, 3],
+      ],
+      programs,
+      stages,
+    ),
     row('mesh.tensor', [1, 2], programs),
     row('mesh.sequence_parallel', [true, false], programs, { mesh: { tensor: 2 } }),
     row('tensor_parallel.autotp_size', [0, 2], programs),

@@ -1,4 +1,5 @@
 import { invariant, TrainyardError } from '../base/errors.js';
+import { completeCompression } from '../comm/config.js';
 import type { Block, Model } from '../nn/block.js';
 import { type FlatLayout, fullName, planFlatLayout } from '../nn/flat-layout.js';
 import type { ParameterDeclaration } from '../nn/parameter.js';
@@ -25,7 +26,7 @@ export interface StagePart {
 
 /** What a plan is made from. */
 export interface StagesToPlan {
-  readonly config: Pick<ResolvedConfig, 'mesh' | 'pipeline' | 'data_parallel_size'>;
+  readonly config: Pick<ResolvedConfig, 'mesh' | 'pipeline' | 'communication' | 'data_parallel_size'>;
   /** With this rank's part of every matrix. */
   readonly model: Model;
   /** Alike on all ranks; only the partition "profile" needs them. */
@@ -55,6 +56,7 @@ export function planStages({ config, model, costs }: StagesToPlan): StagePlan | 
   const chunks = Array.from({ length: stages }, (_, stage) => chunksOfStage(runs, stages, stage));
   const stageOf = (block: number): number => chunks.findIndex((ofStage) => ofStage.flat().includes(block));
   const ties = tiesOver(blocks, stageOf);
+  if (ties.size > 0) demandSameSums(config);
   return {
     stages: chunks.map((ofStage, stage) => ({
       place: { stage, stages, chunks: ofStage },
@@ -108,6 +110,19 @@ function ownBlock(
     return { ...rest, shared: { name: owner, isCopy: tiedTo !== undefined } };
   });
   return { ...named(block), parameters };
+}
+
+/** Every stage sums the gradient of a tied parameter by itself, in other messages: to the last bit it must be the same. */
+function demandSameSums({ communication }: StagesToPlan['config']): void {
+  const { type } = completeCompression(communication.compression);
+  if (type !== 'fp16-dynamic' && type !== 'int8' && type !== 'int4') return;
+  throw new TrainyardError('CONFIG_CONFLICT', {
+    what: 'Tied parameters would drift apart: this compression depends on what else is in a message, and stages send others.',
+    where: 'communication.compression',
+    expected: 'none, bf16, fp16 or fp16-static, where parameters are tied over stages',
+    got: type,
+    cure: 'Use bf16, or a model whose embedding and head are not tied.',
+  });
 }
 
 function tiedStages(ties: Ties): readonly number[] {

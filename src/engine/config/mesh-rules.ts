@@ -12,6 +12,11 @@ export const meshRules: readonly ConfigRule[] = [
   { keys: ['mesh', 'tensor_parallel', 'adapter'], check: checkAdapter },
   { keys: ['mesh', 'tensor_parallel', 'optimizer', 'communication'], check: checkErrorFeedback },
   { keys: ['mesh', 'tensor_parallel', 'zero_optimization'], check: checkHierarchy },
+  ...(['schedule', 'chunks', 'partition'] as const).map(
+    (key): ConfigRule => ({ keys: ['mesh', 'pipeline'], check: checkStagesKey(key) }),
+  ),
+  { keys: ['mesh', 'pipeline'], check: checkChunks },
+  { keys: ['mesh', 'pipeline'], check: checkPartCounts },
 ];
 
 function checkTensorTwice({
@@ -57,17 +62,17 @@ function checkSequenceLength(config: CheckedConfig): ConfigIssue | undefined {
   };
 }
 
-/** Adapters put small matrices of their own beside those that are divided. */
+/** Adapters put small matrices beside whole ones, which the ranks of a host have in common. */
 function checkAdapter(config: CheckedConfig): ConfigIssue | undefined {
-  const { tensor } = meshSetting(config);
-  if (tensor === 1 || config.adapter === undefined) return undefined;
+  const { tensor, pipeline } = meshSetting(config);
+  if (tensor * pipeline === 1 || config.adapter === undefined) return undefined;
   return {
     code: 'CONFIG_CONFLICT',
     path: ['adapter'],
     part: 'value',
-    what: 'An adapter is trained on whole matrices, and mesh.tensor divides them.',
-    got: `mesh.tensor ${tensor}`,
-    cure: 'Set mesh.tensor to 1: frozen matrices are in memory once per host, and adapters are small.',
+    what: 'An adapter is trained on a whole model, and the mesh divides it.',
+    got: `mesh.pipeline ${pipeline}, mesh.tensor ${tensor}`,
+    cure: 'Use data-parallel ranks alone: frozen matrices are in memory once per host, and adapters are small.',
   };
 }
 
@@ -100,5 +105,43 @@ function checkHierarchy(config: CheckedConfig): ConfigIssue | undefined {
     what: 'zero_quantized_gradients goes by the hosts of data-parallel ranks, which a mesh spreads over them.',
     got: `mesh.pipeline ${pipeline}, mesh.tensor ${tensor}`,
     cure: 'Use communication.compression "int8" or "int4" in its place.',
+  };
+}
+
+function checkStagesKey(key: 'schedule' | 'chunks' | 'partition'): ConfigRule['check'] {
+  return (config, _surroundings, given) => {
+    if (given(['pipeline', key]) === undefined || config.mesh.pipeline > 1) return undefined;
+    return {
+      code: 'CONFIG_CONFLICT',
+      path: ['pipeline', key],
+      part: 'key',
+      what: `pipeline.${key} has no effect while there is one stage.`,
+      got: 'mesh.pipeline 1',
+      cure: 'Remove it, or set mesh.pipeline.',
+    };
+  };
+}
+
+function checkChunks({ pipeline: { schedule, chunks } }: CheckedConfig): ConfigIssue | undefined {
+  if ((schedule === 'interleaved') === chunks > 1) return undefined;
+  return {
+    code: 'CONFIG_CONFLICT',
+    path: ['pipeline', 'chunks'],
+    part: 'value',
+    what: 'The schedule "interleaved" has several chunks on every stage, and the others have one.',
+    got: `schedule "${schedule}" and ${chunks} ${chunks === 1 ? 'chunk' : 'chunks'}`,
+    cure: 'Set pipeline.schedule to "interleaved" and pipeline.chunks to 2 or more, or neither.',
+  };
+}
+
+function checkPartCounts({ mesh, pipeline: { partition, chunks } }: CheckedConfig): ConfigIssue | undefined {
+  if (typeof partition === 'string' || partition.length === mesh.pipeline * chunks) return undefined;
+  return {
+    code: 'CONFIG_CONFLICT',
+    path: ['pipeline', 'partition'],
+    part: 'value',
+    what: 'pipeline.partition does not say how many blocks every part has.',
+    expected: `${mesh.pipeline * chunks} numbers: stages × chunks`,
+    got: `${partition.length} numbers`,
   };
 }
