@@ -11,7 +11,7 @@ import { synchronizationOf } from '../redundancy/config.js';
 import type { BlockCosts } from '../step/block-meter.js';
 import { followValues } from '../step/checker/data-flow.js';
 import { checkPrograms, type ProgramReport } from '../step/checker.js';
-import type { Program } from '../step/program.js';
+import type { AxisExchange, BlockExchanges, Program } from '../step/program.js';
 import { compileProgram, type ReplicaOptions, type ZeroOptions } from './compile-program.js';
 import type { ResolvedConfig } from './config.js';
 import { constantBytes } from './frozen-memory.js';
@@ -28,6 +28,8 @@ export interface StepToCompile {
   readonly layout: FlatLayout;
   /** Absent: every rank runs all blocks. */
   readonly stages?: StagePlan | undefined;
+  /** What blocks exchange along the tensor axis for each token; absent: nothing. */
+  readonly exchanges?: readonly BlockExchanges[] | undefined;
   readonly goal: Program['goal'];
   readonly sequenceLength: number;
   /** As the ranks' process group has it; left out: messages take memory. */
@@ -167,6 +169,7 @@ function compileForRank(
     model,
     layout: ownLayout,
     stages,
+    exchanges,
     goal,
     sequenceLength,
     readsInPlace = false,
@@ -197,7 +200,14 @@ function compileForRank(
       const cost = costs[index];
       invariant(cost, `block ${index} was not measured`);
       const { activationBytes, outputBytes, workspace } = cost;
-      return { name, activationBytes, outputBytes, workspace };
+      const perToken = exchanges?.[index];
+      return {
+        name,
+        activationBytes,
+        outputBytes,
+        workspace,
+        ...(perToken && { exchanges: exchangesOf(perToken, tokens) }),
+      };
     }),
     layout,
     bytesPerElement: FLOAT32_BYTES,
@@ -243,6 +253,17 @@ function replicaOptions({ redundancy }: ResolvedConfig, synchronizes: boolean): 
   const synchronization = synchronizationOf(redundancy);
   if (synchronization === undefined) return {};
   return { meeting: { synchronizes, outerTensors: outerTensorCount(synchronization.outer) } };
+}
+
+/** Of so many tokens. */
+function exchangesOf({ forward, backward }: BlockExchanges, tokens: number): BlockExchanges {
+  const times = (exchanges: readonly AxisExchange[]): readonly AxisExchange[] =>
+    exchanges.map(({ kind, elements, bytes }) => ({
+      kind,
+      elements: elements * tokens,
+      bytes: bytes * tokens,
+    }));
+  return { forward: times(forward), backward: times(backward) };
 }
 
 function zeroOptions(

@@ -4,6 +4,7 @@ import { SingleGroup } from '../comm/process-group/single.js';
 import { reductionStages, type StagesOf } from '../comm/reduction-stages.js';
 import { hostsAmong, hostsOf, hostsOfSize } from '../comm/topology.js';
 import { planFlatLayout } from '../nn/flat-layout.js';
+import { precisionOf } from '../precision/config.js';
 import { printProgram, printReport, programToJson } from '../step/print.js';
 import { compileStep, defaultSequenceLength, type StepToCompile, tryBlocks } from './compile-step.js';
 import { loadConfig, type ResolvedConfig } from './config.js';
@@ -14,6 +15,7 @@ import { openModel } from './model-source.js';
 import { stageCosts } from './stage-costs.js';
 import { planStages } from './stage-plan.js';
 import { knownTurns } from './step-turn.js';
+import { exchangesOf } from './tensor-exchanges.js';
 
 export interface DescribeOptions {
   readonly configPath: string;
@@ -45,7 +47,8 @@ export function describeProgram({
 }: DescribeOptions): ProgramDescription {
   const { config } = loadConfig(configPath, overrides, { worldSize, requires: ['model'] });
   const { tensor, sequence_parallel: sequence } = config.mesh;
-  const model = localModel(openModel(config), config, tensor === 1 ? undefined : loneAxis(tensor, sequence));
+  const source = openModel(config);
+  const model = localModel(source, config, tensor === 1 ? undefined : loneAxis(tensor, sequence));
   const { topology } = config.communication;
   // Those of the first rank stand for all.
   const place = axisRanks(meshOf(config.mesh, worldSize), 0, 'data');
@@ -58,6 +61,7 @@ export function describeProgram({
     model,
     layout: planFlatLayout(model.blocks, undefined, config.data_parallel_size),
     stages,
+    exchanges: exchangesOf(source, config, precisionOf(config).dtype),
     goal: 'update',
     // As it will be where the ranks are on one host, which a description cannot know.
     readsInPlace: mayShareMemory(config, worldSize),

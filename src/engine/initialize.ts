@@ -42,6 +42,7 @@ import { runIdentity } from './run-identity.js';
 import { stageCosts } from './stage-costs.js';
 import { planStages, type StagePlan } from './stage-plan.js';
 import { StepPrograms } from './step-programs.js';
+import { exchangesOf } from './tensor-exchanges.js';
 import { ownersIn, TrainingMemory } from './training-memory.js';
 
 export interface InitializeOptions {
@@ -180,11 +181,13 @@ export function buildEngine({ config, source, world, sequenceLength, data }: Eng
   const layout =
     stages?.stages[axes.pipeline.rank]?.layout ??
     planFlatLayout(model.blocks, undefined, config.data_parallel_size);
+  const { dtype } = precisionOf(config);
   const programs = new StepPrograms(group, {
     config,
     model,
     layout,
     stages,
+    exchanges: exchangesOf(source, config, dtype),
     goal: 'update',
     readsInPlace: axes.data.readsInPlace,
     stagesOf: axes.data.stagesOf,
@@ -192,7 +195,6 @@ export function buildEngine({ config, source, world, sequenceLength, data }: Eng
     sequenceLength: length,
   });
   const { sharding, errorFeedback } = programs.program;
-  const { dtype } = precisionOf(config);
   const memory = openMemory({
     source,
     model,

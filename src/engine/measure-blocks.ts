@@ -119,6 +119,31 @@ function sampleShapes(
   );
 }
 
+/**
+ * Runs one block of each kind on an empty micro-batch.
+ *
+ * @param see is called after every instruction, with the number of its block's kind; -1 for one without a block
+ * @returns the number of a block's kind
+ */
+export function recordSample(
+  model: Model,
+  dtype: DType,
+  shape: MicroBatchShape,
+  see: (op: string, kind: number) => void,
+): (block: Block) => number {
+  const kinds = kindsOf(model.blocks);
+  const sample: Model = { ...model, blocks: kinds.map(({ first }) => first) };
+  const layout = planFlatLayout(sample.blocks);
+  const { instructions } = sampleProgram(sample, layout);
+  runSamples(sample, layout, dtype, [shape], {
+    record: (position) => {
+      const instruction = instructions[position];
+      if (instruction !== undefined) see(instruction.op, 'block' in instruction ? instruction.block : -1);
+    },
+  });
+  return (block) => kinds.findIndex(({ members }) => members.has(block));
+}
+
 /** What every block hands on, for micro-batches of these shapes, one list for each shape. */
 export function probeOutputs(
   model: Model,
@@ -128,8 +153,8 @@ export function probeOutputs(
   const kinds = kindsOf(model.blocks);
   const sample: Model = { ...model, blocks: kinds.map(({ first }) => first) };
   const outputs = shapes.map(() => new Map<number, ProbedOutput>());
-  runSamples(sample, planFlatLayout(sample.blocks), dtype, shapes, (step, block, output) => {
-    outputs[step]?.set(block, probedOutput(output));
+  runSamples(sample, planFlatLayout(sample.blocks), dtype, shapes, {
+    see: (step, block, output) => outputs[step]?.set(block, probedOutput(output)),
   });
   return outputs.map((ofStep) =>
     model.blocks.map(
@@ -138,13 +163,20 @@ export function probeOutputs(
   );
 }
 
+/** Who looks on while samples run. */
+interface SampleWatch {
+  readonly see?: (step: number, block: number, output: Activations) => void;
+  /** Called after every instruction, with its position. */
+  readonly record?: (position: number) => void;
+}
+
 /** For each shape a step in which everything is recomputed; before them one that makes tables which stay. */
 function runSamples(
   model: Model,
   layout: FlatLayout,
   dtype: DType,
   shapes: readonly MicroBatchShape[],
-  see: (step: number, block: number, output: Activations) => void = () => undefined,
+  { see, record }: SampleWatch = {},
 ): readonly (readonly BlockCosts[])[] {
   const program = sampleProgram(model, layout);
   const parameters = new FlatParameters(layout, {
@@ -166,7 +198,14 @@ function runSamples(
     run({ rows: 1, length: Math.max(...shapes.map(({ length }) => length)) });
     return shapes.map((shape, step) => {
       const meter = new BlockMeter(program);
-      run(shape, meter.record, (block, _micro, output) => see(step, block, output));
+      run(
+        shape,
+        (timed) => {
+          meter.record(timed);
+          record?.(timed.position);
+        },
+        (block, _micro, output) => see?.(step, block, output),
+      );
       return meter.costs();
     });
   } finally {

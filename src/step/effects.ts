@@ -30,6 +30,8 @@ export interface Effects {
   /** The start that this instruction completes. */
   readonly completes?: string;
   readonly collective?: Collective;
+  /** What a block does on its way with the ranks that have other parts of it, one after the other. */
+  readonly inside?: readonly Collective[];
   /** What it starts to send to another rank or to receive from it. */
   readonly message?: Message;
   /** What it starts to copy over the link between the device and its host. */

@@ -59,10 +59,11 @@ function row(instruction: Instruction, program: Program): readonly string[] {
 
 /** What a block that runs again is called, for that is a choice which names decide; what ranks do together; what moves. */
 function remarksOn(instruction: Instruction, program: Program): readonly string[] {
-  const { collective, message, copy } = effectsOf(instruction, program);
+  const { collective, inside = [], message, copy } = effectsOf(instruction, program);
   const name = instruction.op === 'recompute' ? (program.blocks[instruction.block]?.name ?? '') : '';
   return [
     ...(name === '' ? [] : [`(${name})`]),
+    ...(inside.length === 0 ? [] : [`(${insideText(inside)})`]),
     ...(collective === undefined ? [] : [`(${collectiveText(collective)})`]),
     ...(message === undefined ? [] : [`(${count(message.bytes)} bytes)`]),
     ...(copy === undefined ? [] : [`(to ${copy.to}, ${count(copy.bytes)} bytes)`]),
@@ -93,4 +94,11 @@ function count(value: number): string {
 function collectiveText({ kind, elements, algorithm, codec }: Collective): string {
   const ways = [algorithm, codec].flatMap((way) => way ?? []);
   return [kind, `${count(elements)} elements`, ...ways].join(', ');
+}
+
+/** "tensor: all-reduce, all-gather, 8,192 elements" */
+function insideText(collectives: readonly Collective[]): string {
+  const kinds = [...new Set(collectives.map(({ kind }) => kind))];
+  const elements = collectives.reduce((sum, each) => sum + each.elements, 0);
+  return `${collectives[0]?.group}: ${collectives.length} × ${kinds.join(', ')}, ${count(elements)} elements`;
 }

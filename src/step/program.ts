@@ -19,6 +19,21 @@ export interface ProgramBlock {
   readonly deferredBytes?: number;
   /** What its instructions take on their way and give back before they end; nothing where it is unknown. */
   readonly workspace?: Workspace;
+  /** What it exchanges along the tensor axis for one micro-batch; absent: nothing. */
+  readonly exchanges?: BlockExchanges;
+}
+
+/** Collectives of a block along the tensor axis, in their order. A forward that runs again exchanges the same again. */
+export interface BlockExchanges {
+  readonly forward: readonly AxisExchange[];
+  readonly backward: readonly AxisExchange[];
+}
+
+/** One of them, with the elements that it makes or takes over all ranks. */
+export interface AxisExchange {
+  readonly kind: 'all-reduce' | 'reduce-scatter' | 'all-gather';
+  readonly elements: number;
+  readonly bytes: number;
 }
 
 /** Bytes that an instruction of a block takes beside what it makes, by kind of instruction. */

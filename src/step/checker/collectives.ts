@@ -77,8 +77,8 @@ function fingerprint(occurrence: Occurrence | undefined): string {
 
 function occurrences(program: Program): readonly Occurrence[] {
   return program.instructions.flatMap((instruction, position) => {
-    const { collective } = effectsOf(instruction, program);
-    return collective === undefined ? [] : [{ ...collective, position }];
+    const { collective, inside = [] } = effectsOf(instruction, program);
+    return [...inside, ...(collective ? [collective] : [])].map((each) => ({ ...each, position }));
   });
 }
 

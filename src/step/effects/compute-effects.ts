@@ -1,6 +1,6 @@
-import type { Effects, EffectTable, Made } from '../effects.js';
+import type { Collective, Effects, EffectTable, Made } from '../effects.js';
 import type { Instruction } from '../instruction.js';
-import type { Program } from '../program.js';
+import type { BlockExchanges, Program } from '../program.js';
 import { blocksUsedBy, hasMasters, remadeBlocks } from '../sharding.js';
 import { isInputReceived, stageBlocks } from '../stage-blocks.js';
 import { finishedGradients } from './finished-gradients.js';
@@ -71,6 +71,7 @@ export const computeEffects: Pick<
         scratch(drop ? workspace?.drop : workspace?.forward),
       ],
       frees: [scratchName],
+      inside: alongTensorAxis('forward', block, program),
     };
   },
 
@@ -85,6 +86,7 @@ export const computeEffects: Pick<
     ],
     makes: [madeGraph(block, micro, program), scratch(program.blocks[block]?.workspace?.forward)],
     frees: [scratchName],
+    inside: alongTensorAxis('forward', block, program),
   }),
 
   backward: (instruction, program) =>
@@ -177,6 +179,7 @@ function backwardOf({ block, micro, half }: Instruction<'backward'>, program: Pr
       ...(block === stageBlocks(program)[0] ? [batch(micro)] : []),
       scratchName,
     ],
+    inside: alongTensorAxis('backward', block, program),
     ...(half === 'input' && {
       becomes: { from: graph(block, micro), made: madeDeferred(block, micro, program) },
     }),
@@ -194,6 +197,16 @@ function weightsHalf({ block, micro }: Instruction<'backward'>, program: Program
     makes: [{ value: contribution(block, micro) }, scratch(program.blocks[block]?.workspace?.backward)],
     frees: [deferred(block, micro), scratchName],
   };
+}
+
+/** What a block exchanges while it runs. */
+function alongTensorAxis(
+  direction: keyof BlockExchanges,
+  block: number,
+  { blocks }: Program,
+): readonly Collective[] {
+  const exchanges = blocks[block]?.exchanges?.[direction] ?? [];
+  return exchanges.map((exchange) => ({ ...exchange, group: 'tensor', subject: `block.${block}` }));
 }
 
 /** What an instruction takes on its way; it frees it itself. */

@@ -1,0 +1,107 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import type { MeshRun } from './mesh-program.js';
+import { runRanks } from './run-ranks.js';
+
+/** Nothing divides: vocabulary and hidden units are padded, and the head is tied over stages. */
+const MODEL = {
+  architecture: 'llama',
+  vocab_size: 37,
+  hidden_size: 24,
+  intermediate_size: 27,
+  num_hidden_layers: 3,
+  num_attention_heads: 4,
+  num_key_value_heads: 2,
+  head_dim: 6,
+  tie_word_embeddings: true,
+};
+
+let root = '';
+before(() => {
+  root = mkdtempSync(join(tmpdir(), 'trainyard-mesh-'));
+});
+after(() => rmSync(root, { recursive: true }));
+
+type Settings = Readonly<Record<string, unknown>>;
+
+function train(ranks: number, settings: Settings, task: Settings = {}): Promise<readonly MeshRun[]> {
+  const config = {
+    model: MODEL,
+    train_batch_size: 8,
+    optimizer: { type: 'AdamW', params: { lr: 0.01 } },
+    gradient_clipping: 0.5,
+    ...settings,
+  };
+  return runRanks<MeshRun>('mesh-program.js', ranks, [JSON.stringify(config), JSON.stringify(task)]);
+}
+
+const zero = (stage: number): Settings => ({
+  stage,
+  ...(stage === 3 && { stage3_param_persistence_threshold: 0 }),
+});
+
+const LAYOUTS: readonly (readonly [number, Settings])[] = [
+  [2, { mesh: { tensor: 2 } }],
+  // In shared memory small sums are read whole by everybody, which is more than formulas say.
+  [4, { mesh: { tensor: 4, sequence_parallel: true }, communication: { algorithm: 'backend' } }],
+  [4, { mesh: { tensor: 2, sequence_parallel: true }, zero_optimization: zero(3) }],
+  [4, { mesh: { pipeline: 2 }, zero_optimization: zero(2), gradient_accumulation_steps: 2 }],
+  [
+    2,
+    {
+      mesh: { pipeline: 2 },
+      pipeline: { schedule: 'interleaved', chunks: 2 },
+      gradient_accumulation_steps: 4,
+    },
+  ],
+  [4, { mesh: { pipeline: 4 }, pipeline: { partition: 'uniform' } }],
+  [4, { mesh: { pipeline: 2, tensor: 2 }, gradient_accumulation_steps: 2, recompute: { policy: 'always' } }],
+];
+
+describe('a model whose sizes do not divide', { concurrency: 1 }, () => {
+  for (const [ranks, settings] of LAYOUTS) {
+    test(`${JSON.stringify(settings)} on ${ranks}: as one process, and the bytes that programs say`, async () => {
+      const [alone] = await train(1, {});
+      const runs = await train(ranks, settings);
+      for (const { losses, norms, atStart, sent, said, leaked } of runs) {
+        assert.equal(atStart, alone?.atStart, 'the same first weights');
+        near(losses, alone?.losses);
+        near(norms, alone?.norms);
+        assert.deepEqual(rounded(sent), rounded(said));
+        assert.equal(leaked, 0, 'tensors leaked');
+      }
+    });
+  }
+});
+
+describe('checkpoints fit every mesh', { concurrency: 1 }, () => {
+  test('a run goes on as it would have on its own mesh, and begins with the same weights on every other', async () => {
+    const save = join(root, 'checkpoints');
+    const [own, settings] = [4, { mesh: { pipeline: 2, tensor: 2 }, gradient_accumulation_steps: 2 }];
+    const [whole] = await train(own, settings, { save });
+    const [resumed] = await train(own, settings, { load: save });
+    assert.equal(resumed?.atEnd, whole?.atEnd, 'to the last bit');
+    for (const [ranks, other] of [[1, {}] as const, ...LAYOUTS.slice(1, 5)]) {
+      const [loaded] = await train(ranks, other, { load: save });
+      assert.equal(loaded?.atStart, resumed?.atStart, JSON.stringify(other));
+      near(loaded?.losses ?? [], whole?.losses.slice(2));
+    }
+  });
+});
+
+function near(actual: readonly number[], expected: readonly number[] | undefined): void {
+  assert(expected !== undefined && actual.length === expected.length, `${actual} for ${expected}`);
+  for (const [index, value] of actual.entries()) {
+    const wanted = expected[index] ?? Number.NaN;
+    assert(Math.abs(value - wanted) <= 1e-5 * Math.abs(wanted), `step ${index}: ${value}, not ${wanted}`);
+  }
+}
+
+function rounded(bytes: Readonly<Record<string, number>>): Readonly<Record<string, number>> {
+  return Object.fromEntries(
+    ['pipeline', 'data', 'tensor'].map((axis) => [axis, Math.round(bytes[axis] ?? 0)]),
+  );
+}

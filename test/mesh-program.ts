@@ -1,0 +1,82 @@
+import { createHash } from 'node:crypto';
+import { resolveConfig, type UserConfig } from '../src/engine/config.js';
+import { buildEngine } from '../src/engine/initialize.js';
+import { openModel } from '../src/engine/model-source.js';
+import { summarizeCollectives } from '../src/step/checker/collectives.js';
+import { summarizeMessages } from '../src/step/checker/messages.js';
+import { liveTensors } from '../src/tensor/tensor.js';
+import { joinAsRank, type RankPlace } from './rank-world.js';
+
+const VOCABULARY = 37;
+const LENGTH = 12;
+
+/** What one rank did. */
+export interface MeshRun {
+  /** Bytes that it sent in its second step along each axis, as the groups count and as its program says. */
+  readonly sent: Readonly<Record<string, number>>;
+  readonly said: Readonly<Record<string, number>>;
+  /** Of all parameters, to the last bit. */
+  readonly atStart: string;
+  readonly atEnd: string;
+  readonly losses: readonly number[];
+  readonly norms: readonly number[];
+  readonly leaked: number;
+}
+
+/** Trains three steps, or those that a checkpoint lacks of them: its arguments are CONFIG TASK, in JSON. */
+export function run(place: RankPlace, [configText = '{}', taskText = '{}']: readonly string[]): MeshRun {
+  const { save, load } = JSON.parse(taskText) as { readonly save?: string; readonly load?: string };
+  const config = resolveConfig(JSON.parse(configText) as UserConfig, {
+    worldSize: place.worldSize,
+    requires: ['model'],
+  });
+  const source = openModel(config);
+  const world = joinAsRank(config, place);
+  const engine = buildEngine({ config, source, world, sequenceLength: LENGTH });
+  const { pipeline, data, tensor } = world.axes;
+  const groups = { pipeline, data, tensor };
+  const counts = (): readonly (readonly [string, number])[] =>
+    Object.entries(groups).map(([axis, { exchangedBytes }]) => [axis, exchangedBytes]);
+
+  if (load !== undefined) engine.load(load);
+  const atStart = fingerprint();
+  const [losses, norms]: [number[], number[]] = [[], []];
+  let sent: Readonly<Record<string, number>> = {};
+  let [handles, leaked] = [0, 0];
+  for (let step = engine.steps; step < 3; step += 1) {
+    const before = new Map(counts());
+    const { loss, gradientNorm } = engine.trainBatch({ inputIds: rowsOf(step) });
+    losses.push(loss);
+    norms.push(gradientNorm);
+    if (step === 1) {
+      sent = Object.fromEntries(counts().map(([axis, bytes]) => [axis, bytes - (before.get(axis) ?? 0)]));
+      handles = liveTensors();
+    }
+    if (step === 1 && save !== undefined) engine.save(save);
+    if (step === 2 && save === undefined && load === undefined) leaked = liveTensors() - handles;
+  }
+  const atEnd = fingerprint();
+  const { program } = engine;
+  const said: Record<string, number> = { pipeline: 0, data: 0, tensor: 0 };
+  for (const { group, sentBytes } of summarizeCollectives(program))
+    said[group] = (said[group] ?? 0) + sentBytes;
+  for (const { sentBytes } of summarizeMessages(program)) said.pipeline = (said.pipeline ?? 0) + sentBytes;
+  engine.close();
+  return { sent, said, atStart, atEnd, losses, norms, leaked };
+
+  function rowsOf(step: number): readonly (readonly number[])[] {
+    const rows = config.train_micro_batch_size_per_gpu * config.gradient_accumulation_steps;
+    const first = data.rank * rows;
+    return Array.from({ length: rows }, (_, row) =>
+      Array.from({ length: LENGTH }, (__, i) => ((first + row) * 11 + i * 5 + step) % VOCABULARY),
+    );
+  }
+
+  function fingerprint(): string {
+    const hash = createHash('sha256');
+    for (const name of engine.parameterNames) {
+      engine.gathered([name], (tensors) => void hash.update(tensors.get(name)?.toBytes() ?? ''));
+    }
+    return hash.digest('hex');
+  }
+}
