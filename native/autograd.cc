@@ -1,12 +1,14 @@
 #include "autograd.h"
 
 #include <c10/core/GradMode.h>
+#include <c10/util/ThreadLocalDebugInfo.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/functions/utils.h>
 #include <torch/csrc/autograd/variable.h>
 
 #include "args.h"
 #include "javascript-thread.h"
+#include "kernels/deferred_products.h"
 #include "native-object.h"
 #include "typescript-function.h"
 
@@ -36,7 +38,11 @@ void run_backward(Environment& environment, const variable_list& outputs, const 
   if (on_cpu) {
     work();
   } else {
-    environment.javascript_thread->serve_while(work);
+    const auto information = c10::ThreadLocalDebugInfo::current();
+    environment.javascript_thread->serve_while([&] {
+      const c10::DebugInfoGuard guard(information);
+      work();
+    });
   }
 }
 
@@ -113,6 +119,35 @@ napi_value gradients_of(napi_env env, napi_callback_info info) {
   });
 }
 
+napi_value collect_products(napi_env env, napi_callback_info info) {
+  return guarded(env, "collectProducts", [&]() -> napi_value {
+    const Arguments arguments(env, info);
+    const auto products = std::make_shared<DeferredProducts>();
+    const CollectProducts collecting(products);
+    napi_value nothing;
+    const napi_status status =
+        napi_call_function(env, undefined_value(env), arguments.value(0), 0, nullptr, &nothing);
+    // What the function threw is on its way to the caller.
+    return status == napi_ok ? object_value(env, products) : nullptr;
+  });
+}
+
+napi_value add_products(napi_env env, napi_callback_info info) {
+  return guarded(env, "addProducts", [&] {
+    const Arguments arguments(env, info);
+    object_of<std::shared_ptr<DeferredProducts>>(env, arguments.value(0))->add();
+    return undefined_value(env);
+  });
+}
+
+napi_value free_products(napi_env env, napi_callback_info info) {
+  return guarded(env, "freeProducts", [&] {
+    const Arguments arguments(env, info);
+    object_of<std::shared_ptr<DeferredProducts>>(env, arguments.value(0))->clear();
+    return undefined_value(env);
+  });
+}
+
 napi_value add_hook(napi_env env, napi_callback_info info) {
   return guarded(env, "addHook", [&] {
     const Arguments arguments(env, info);
@@ -182,6 +217,9 @@ void export_autograd(napi_env env, napi_value exports) {
   export_function(env, exports, "setGrad", set_grad);
   export_function(env, exports, "backward", backward);
   export_function(env, exports, "gradients", gradients_of);
+  export_function(env, exports, "collectProducts", collect_products);
+  export_function(env, exports, "addProducts", add_products);
+  export_function(env, exports, "freeProducts", free_products);
   export_function(env, exports, "addHook", add_hook);
   export_function(env, exports, "removeHook", remove_hook);
   export_function(env, exports, "customFunction", custom_function);

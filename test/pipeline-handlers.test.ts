@@ -156,15 +156,8 @@ function train(layout: Layout): Outcome {
   const ranks = programs.map((program, stage) => {
     const parameters = makeParameters(layoutOf(program.pipeline?.chunks.flat() ?? [], layout.isFrozen));
     const inputs = { nextBatch: batchOf, lossScale: 1 / 8, training: true };
-    // As a real one would, it leaves nothing to do later; that comes of no use here.
-    const deferredGradients = {
-      collect: (backward: () => void) => {
-        backward();
-        return { add: () => undefined, dispose: () => undefined };
-      },
-    };
     const links = exchange.links(stage, stages);
-    const resources = { blocks: BLOCKS, parameters, stages: links, deferredGradients };
+    const resources = { blocks: BLOCKS, parameters, stages: links };
     const state = new StepState(resources, inputs);
     return { program, parameters, state, handlers: createHandlers(program, state), position: 0 };
   });

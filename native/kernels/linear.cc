@@ -3,7 +3,8 @@
 
 #include "autograd.h"
 #include "checks.h"
-#include "gemm.h"
+#include "deferred_products.h"
+#include "gemm_tensor.h"
 
 namespace trainyard {
 namespace {
@@ -14,13 +15,6 @@ using torch::autograd::variable_list;
 constexpr Checks checks("linear");
 
 at::Tensor as_matrix(const at::Tensor& tensor) { return tensor.reshape({-1, tensor.size(-1)}); }
-
-// A matrix as rows of an operand, or as columns of one: whichever way it lies in memory, no copy is made.
-GemmOperand operand(const at::Tensor& matrix, int64_t outer) {
-  return {matrix.const_data_ptr<float>(), matrix.stride(outer), matrix.stride(1 - outer)};
-}
-
-bool has_unit_stride(const at::Tensor& matrix) { return matrix.stride(0) == 1 || matrix.stride(1) == 1; }
 
 at::Tensor multiply(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& residual) {
   if (!on_cpu_in_float(x)) {
@@ -47,18 +41,6 @@ at::Tensor input_gradient(const at::Tensor& dy, const at::Tensor& weight) {
   gemm(dy.size(0), columns, weight.size(0), operand(dy, 0), operand(weight, 1),
        {result.mutable_data_ptr<float>(), columns});
   return result;
-}
-
-void accumulate_weight(const at::Tensor& gradient, const at::Tensor& dy, const at::Tensor& x) {
-  if (!on_cpu_in_float(dy) || gradient.scalar_type() != at::kFloat || !has_unit_stride(gradient)) {
-    gradient.add_(at::mm(dy.t(), x));
-    return;
-  }
-  // A gradient that lies the other way about is the other product, x^T dY.
-  if (gradient.stride(1) != 1) return accumulate_weight(gradient.t(), x, dy);
-  float* data = gradient.mutable_data_ptr<float>();
-  const int64_t stride = gradient.stride(0);
-  gemm(dy.size(1), x.size(1), x.size(0), operand(dy, 1), operand(x, 1), {data, stride, data, stride});
 }
 
 void check_forward(const at::Tensor& x, const at::Tensor& weight, const OptionalTensor& bias,
@@ -126,7 +108,7 @@ struct Linear : torch::autograd::Function<Linear> {
       result[0] = input_gradient(rows, saved[1]).view(shape);
     }
     if (context->saved_data["residual"].toBool()) result[1] = dy;
-    if (weight_gradient.defined()) accumulate_weight(weight_gradient, rows, as_matrix(saved[0]).contiguous());
+    if (weight_gradient.defined()) add_product(weight_gradient, rows, as_matrix(saved[0]).contiguous());
     if (bias_gradient.defined()) bias_gradient.add_(rows.sum(0));
     return result;
   }

@@ -7,6 +7,7 @@
 
 #include "autograd.h"
 #include "checks.h"
+#include "deferred_products.h"
 #include "gemm.h"
 #include "simd.h"
 
@@ -93,7 +94,6 @@ at::Tensor backward_by_rows(const at::Tensor& hidden, const at::Tensor& weight, 
   const int64_t depth = hidden.size(1);
   const int64_t classes = weight.size(0);
   at::Tensor d_hidden = hidden_wanted ? at::empty_like(hidden) : at::Tensor();
-  const float* source = hidden.const_data_ptr<float>();
   const float* matrix = weight.const_data_ptr<float>();
   const int64_t* target = targets.const_data_ptr<int64_t>();
   const float* sums = log_sums.const_data_ptr<float>();
@@ -109,9 +109,7 @@ at::Tensor backward_by_rows(const at::Tensor& hidden, const at::Tensor& weight, 
            {d_hidden.mutable_data_ptr<float>() + row * depth, depth});
     }
     if (weight_gradient.defined()) {
-      float* gradient = weight_gradient.mutable_data_ptr<float>();
-      gemm(classes, depth, count, {chunk, 1, classes}, {source + row * depth, 1, depth},
-           {gradient, depth, gradient, depth});
+      add_product(weight_gradient, logits.narrow(0, row, count), hidden.narrow(0, row, count));
     }
   }
   return d_hidden;
@@ -190,7 +188,7 @@ struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
     d_logits.mul_(counts * (gradients[0] * scale));
     const at::Tensor narrow = d_logits.to(hidden.scalar_type());
     if (context->needs_input_grad(0)) result[0] = at::mm(narrow, weight);
-    if (weight_gradient.defined()) weight_gradient.add_(at::mm(narrow.t(), hidden));
+    if (weight_gradient.defined()) add_product(weight_gradient, narrow, hidden);
     return result;
   }
 };

@@ -110,7 +110,8 @@ export function tryBlocks({
   sequenceLength,
 }: Pick<StepToCompile, 'config' | 'model' | 'sequenceLength'>): readonly BlockCosts[] {
   const shape = { rows: config.train_micro_batch_size_per_gpu, length: sequenceLength };
-  return measureBlocks(model, shape, precisionOf(config).dtype);
+  const inHalves = config.mesh.pipeline > 1 && config.pipeline.schedule === 'zero-bubble';
+  return measureBlocks(model, shape, { dtype: precisionOf(config).dtype, inHalves });
 }
 
 function lessened(policy: ResolvedConfig['recompute'], bytes: number): ResolvedConfig['recompute'] {
@@ -199,15 +200,9 @@ function compileForRank(
     blocks: model.blocks.map(({ name }, index) => {
       const cost = costs[index];
       invariant(cost, `block ${index} was not measured`);
-      const { activationBytes, outputBytes, workspace } = cost;
+      const { forwardMs: _, ...bytes } = cost;
       const perToken = exchanges?.[index];
-      return {
-        name,
-        activationBytes,
-        outputBytes,
-        workspace,
-        ...(perToken && { exchanges: exchangesOf(perToken, tokens) }),
-      };
+      return { name, ...bytes, ...(perToken && { exchanges: exchangesOf(perToken, tokens) }) };
     }),
     layout,
     bytesPerElement: FLOAT32_BYTES,

@@ -29,14 +29,21 @@ export function extrapolateCosts(
     }, 0);
     return Math.max(0, Math.round(sum));
   };
-  return (samples[0]?.costs ?? []).map((_, block) => ({
+  return (samples[0]?.costs ?? []).map(({ deferredBytes }, block) => ({
     activationBytes: at(block, (costs) => costs.activationBytes),
     outputBytes: at(block, (costs) => costs.outputBytes),
     workspace: {
       forward: at(block, ({ workspace }) => workspace.forward),
       drop: at(block, ({ workspace }) => workspace.drop),
       backward: at(block, ({ workspace }) => workspace.backward),
+      ...(deferredBytes !== undefined && {
+        backwardInput: at(block, ({ workspace }) => workspace.backwardInput ?? 0),
+        backwardWeights: at(block, ({ workspace }) => workspace.backwardWeights ?? 0),
+      }),
     },
+    ...(deferredBytes !== undefined && {
+      deferredBytes: at(block, (costs) => costs.deferredBytes ?? 0),
+    }),
     forwardMs: at(block, (costs) => costs.forwardMs),
   }));
 }

@@ -52,15 +52,38 @@ test('small micro-batches tell what a large one takes', () => {
   ]) {
     const model = modelFromConfig(config);
     const shape = { rows: 5, length: 160 };
-    const told = measureBlocks(model, shape, 'float32', 0);
-    for (const [index, real] of measureBlocks(model, shape).entries()) {
+    const told = measureBlocks(model, shape, { mostWork: 0, inHalves: true });
+    for (const [index, real] of measureBlocks(model, shape, { inHalves: true }).entries()) {
       const guess = told[index];
       assert.ok(guess);
       near(guess.outputBytes, real.outputBytes, 0);
       near(guess.activationBytes, real.activationBytes, 0.02);
+      near(guess.deferredBytes ?? -1, real.deferredBytes ?? 0, 0);
       // Buffers of a bounded size weigh more in a small micro-batch, and the peak may lie elsewhere.
       near(totalOf(guess), totalOf(real), 0.1);
     }
+  }
+});
+
+test('a decoder layer leaves the factors of its products to the second half of its backward, to the byte', () => {
+  const [rows, length] = [3, 40];
+  const measured = measureBlocks(modelFromConfig(LLAMA), { rows, length }, { inHalves: true });
+  const [embedding, layer, other, , head] = measured;
+  assert.ok(embedding && layer && other && head);
+  // Per token: what queries, keys and values, the projection, gate and up, and down were given, and the gradients of
+  // what they gave.
+  const inputs = 64 + 64 + 64 + 160;
+  const outputs = (4 + 2 + 2) * 16 + 64 + 2 * 160 + 64;
+  assert.equal(layer.deferredBytes, rows * length * (inputs + outputs) * FLOAT);
+  assert.equal(other.deferredBytes, layer.deferredBytes);
+  assert.equal(head.deferredBytes, rows * length * (64 + 200) * FLOAT);
+  assert.equal(embedding.deferredBytes, 0);
+  const whole = measureBlocks(modelFromConfig(LLAMA), { rows, length });
+  for (const [index, { activationBytes, outputBytes, workspace }] of whole.entries()) {
+    const halves = measured[index];
+    assert.ok(halves);
+    assert.deepEqual([halves.activationBytes, halves.outputBytes], [activationBytes, outputBytes]);
+    assert.equal(halves.workspace.backward, workspace.backward);
   }
 });
 
@@ -95,7 +118,14 @@ function costsOf(bytes: number): BlockCosts {
   return {
     activationBytes: bytes,
     outputBytes: bytes,
-    workspace: { forward: bytes, drop: bytes, backward: bytes },
+    workspace: {
+      forward: bytes,
+      drop: bytes,
+      backward: bytes,
+      backwardInput: bytes,
+      backwardWeights: bytes,
+    },
+    deferredBytes: bytes,
     forwardMs: bytes,
   };
 }

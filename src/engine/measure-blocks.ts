@@ -4,6 +4,7 @@ import { type FlatLayout, planFlatLayout } from '../nn/flat-layout.js';
 import { FlatParameters, type FrozenMemory } from '../nn/flat-parameters.js';
 import { type BlockCosts, BlockMeter } from '../step/block-meter.js';
 import type { StepInputs } from '../step/handlers/step-state.js';
+import type { Instruction } from '../step/instruction.js';
 import type { Program } from '../step/program.js';
 import { runStep } from '../step/run-step.js';
 import { shareConstants } from '../tensor/constant-memory/shared-memory.js';
@@ -21,6 +22,15 @@ export interface MicroBatchShape {
   readonly length: number;
 }
 
+export interface MeasureOptions {
+  /** What the blocks compute with; fp32 where left out. */
+  readonly dtype?: DType;
+  /** Elements of parameters times tokens above which a micro-batch is large. */
+  readonly mostWork?: number;
+  /** Whether backwards in halves are measured too. */
+  readonly inHalves?: boolean;
+}
+
 /** Elements of parameters times tokens up to which a micro-batch is run as it is: a few hundred milliseconds. */
 const MOST_WORK = 1e10;
 
@@ -34,19 +44,15 @@ const SHORTEST = 32;
  * What each block of a model keeps and takes for one micro-batch, found by running it: one block of each kind,
  * with parameters of zeros, so that no model need be in memory. Where a micro-batch is large, a few small ones
  * are run in its place: bytes are a polynomial in rows and length, linear in the one, quadratic in the other.
- *
- * @param dtype what the blocks compute with
- * @param mostWork elements of parameters times tokens above which a micro-batch is large
  */
 export function measureBlocks(
   model: Model,
   shape: MicroBatchShape,
-  dtype: DType = 'float32',
-  mostWork = MOST_WORK,
+  options: MeasureOptions = {},
 ): readonly BlockCosts[] {
   const kinds = kindsOf(model.blocks);
   const sample: Model = { ...model, blocks: kinds.map(({ first }) => first) };
-  const costs = costsOfKinds(sample, shape, dtype, mostWork);
+  const costs = costsOfKinds(sample, shape, options);
   return model.blocks.flatMap((block) => {
     const kind = kinds.findIndex(({ members }) => members.has(block));
     return costs[kind] ?? [];
@@ -92,13 +98,12 @@ function codeOf(block: Block): readonly Block['forward'][] {
 function costsOfKinds(
   sample: Model,
   shape: MicroBatchShape,
-  dtype: DType,
-  mostWork: number,
+  { dtype = 'float32', mostWork = MOST_WORK, inHalves = false }: MeasureOptions,
 ): readonly BlockCosts[] {
   const layout = planFlatLayout(sample.blocks);
   const elements = layout.trainableElements + layout.frozenElements;
   const shapes = sampleShapes(shape, elements, mostWork, positionsDivisor(sample));
-  const costs = runSamples(sample, layout, dtype, shapes);
+  const costs = runSamples(sample, layout, { dtype, inHalves }, shapes);
   const samples = shapes.map((each, index) => ({ ...each, costs: costs[index] ?? [] }));
   return shapes.length === 1 ? (costs[0] ?? []) : extrapolateCosts(samples, shape);
 }
@@ -134,8 +139,8 @@ export function recordSample(
   const kinds = kindsOf(model.blocks);
   const sample: Model = { ...model, blocks: kinds.map(({ first }) => first) };
   const layout = planFlatLayout(sample.blocks);
-  const { instructions } = sampleProgram(sample, layout);
-  runSamples(sample, layout, dtype, [shape], {
+  const { instructions } = sampleProgram(sample, layout, false);
+  runSamples(sample, layout, { dtype }, [shape], {
     record: (position) => {
       const instruction = instructions[position];
       if (instruction !== undefined) see(instruction.op, 'block' in instruction ? instruction.block : -1);
@@ -153,7 +158,7 @@ export function probeOutputs(
   const kinds = kindsOf(model.blocks);
   const sample: Model = { ...model, blocks: kinds.map(({ first }) => first) };
   const outputs = shapes.map(() => new Map<number, ProbedOutput>());
-  runSamples(sample, planFlatLayout(sample.blocks), dtype, shapes, {
+  runSamples(sample, planFlatLayout(sample.blocks), { dtype }, shapes, {
     see: (step, block, output) => outputs[step]?.set(block, probedOutput(output)),
   });
   return outputs.map((ofStep) =>
@@ -174,11 +179,11 @@ interface SampleWatch {
 function runSamples(
   model: Model,
   layout: FlatLayout,
-  dtype: DType,
+  { dtype, inHalves = false }: Pick<MeasureOptions, 'inHalves'> & { readonly dtype: DType },
   shapes: readonly MicroBatchShape[],
   { see, record }: SampleWatch = {},
 ): readonly (readonly BlockCosts[])[] {
-  const program = sampleProgram(model, layout);
+  const program = sampleProgram(model, layout, inHalves);
   const parameters = new FlatParameters(layout, {
     dtype,
     gradientDtype: 'float32',
@@ -223,12 +228,13 @@ function frozenZeros({ frozenElements }: FlatLayout, dtype: DType): FrozenMemory
   return { buffer, apart: new Map() };
 }
 
-function sampleProgram(model: Model, layout: FlatLayout): Program {
-  return compileProgram({
+/** A program in which everything is recomputed; where backwards come in halves, those of a second micro-batch. */
+function sampleProgram(model: Model, layout: FlatLayout, inHalves: boolean): Program {
+  const program = compileProgram({
     rank: 0,
     mesh: { pipeline: 1, data: 1, tensor: 1 },
     goal: 'gradients',
-    microBatches: 1,
+    microBatches: inHalves ? 2 : 1,
     blocks: model.blocks.map(({ name }) => ({ name, activationBytes: 0, outputBytes: 0 })),
     layout,
     bytesPerElement: 4,
@@ -239,6 +245,22 @@ function sampleProgram(model: Model, layout: FlatLayout): Program {
     gradients: { bucketElements: 1, overlap: false },
     precision: { dtype: 'float32' },
   });
+  return inHalves ? splitBackwards(program, 1) : program;
+}
+
+/** What the first halves of a micro-batch leave stays until all are through: nothing else is in that memory then. */
+function splitBackwards(program: Program, micro: number): Program {
+  const isSplit = (each: Instruction): each is Instruction<'backward'> =>
+    each.op === 'backward' && each.micro === micro;
+  const weights = program.instructions.filter(isSplit);
+  const instructions = program.instructions.flatMap((each): readonly Instruction[] => {
+    if (!isSplit(each)) return [each];
+    const input: Instruction = { ...each, half: 'input' };
+    return each === weights.at(-1)
+      ? [input, ...weights.map((left): Instruction => ({ ...left, half: 'weights' }))]
+      : [input];
+  });
+  return { ...program, instructions };
 }
 
 function emptyBatch({ rows, length }: MicroBatchShape): MicroBatch {

@@ -1,10 +1,9 @@
 import type { ProcessGroup } from '../comm/process-group.js';
 import type { Model } from '../nn/block.js';
-import { precisionOf } from '../precision/config.js';
 import type { BlockCosts } from '../step/block-meter.js';
+import { tryBlocks } from './compile-step.js';
 import type { ResolvedConfig } from './config.js';
 import { gatherBytes } from './gather-bytes.js';
-import { measureBlocks } from './measure-blocks.js';
 
 /** What is measured, and of which micro-batches. */
 export interface StageCostsOf {
@@ -17,13 +16,10 @@ export interface StageCostsOf {
  * What blocks cost, where the division into stages goes by it: of each block the longest time on any rank, so that all
  * divide in the same way. Every rank must call it.
  */
-export function stageCosts(
-  group: ProcessGroup,
-  { config, model, sequenceLength: length }: StageCostsOf,
-): readonly BlockCosts[] | undefined {
-  if (config.mesh.pipeline === 1 || config.pipeline.partition !== 'profile') return undefined;
-  const shape = { rows: config.train_micro_batch_size_per_gpu, length };
-  return withLongestTimes(group, measureBlocks(model, shape, precisionOf(config).dtype));
+export function stageCosts(group: ProcessGroup, of: StageCostsOf): readonly BlockCosts[] | undefined {
+  const { mesh, pipeline } = of.config;
+  if (mesh.pipeline === 1 || pipeline.partition !== 'profile') return undefined;
+  return withLongestTimes(group, tryBlocks(of));
 }
 
 /** Of each block the longest time on any rank. */

@@ -106,6 +106,11 @@ export interface AutogradBinding {
     retainGraph: boolean,
     allowUnused: boolean,
   ): (Handle | null)[];
+  /** Runs `body`, whose backwards leave the products for weights to the object that is returned. */
+  collectProducts(body: () => void): NativeObject;
+  /** Adds them to the gradients of the weights and frees their factors. */
+  addProducts(products: NativeObject): void;
+  freeProducts(products: NativeObject): void;
   /** Calls `hook` with the gradient of `tensor` when it is known. The hook goes with the tensor, or by `removeHook`. */
   addHook(tensor: Handle, hook: NativeHook): NativeObject;
   /** Does nothing when the hook has gone already. */

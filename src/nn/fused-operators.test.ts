@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { backward, gradientsOf } from '../tensor/autograd.js';
 import { tensor } from '../tensor/create.js';
+import { deferProducts } from '../tensor/deferred-products.js';
 import type { DType } from '../tensor/dtype.js';
 import {
   atenEmbedding,
@@ -205,6 +206,17 @@ for (const each of CASES) {
     }
   });
 
+  test(`${each.name}: the same bits where products wait`, () => {
+    for (const dtype of ['float32', 'float64', 'bfloat16'] as const) {
+      scope(() => {
+        const [now, later] = [false, true].map((waits) =>
+          measure(each, draw(each, dtype), true, 'float32', waits).map((result) => result.toArray()),
+        );
+        assert.deepEqual(later, now);
+      });
+    }
+  });
+
   if (each.parameters.length > 0 && each.inputs.length > 0) {
     test(`${each.name}: frozen parameters leave the other gradients as they are`, () => {
       scope(() => {
@@ -238,6 +250,30 @@ test('linearCrossEntropy refuses a second backward, and a label beyond the vocab
   });
 });
 
+test('linearCrossEntropy adds the products of several chunks of rows in one order, now or later', () => {
+  const [rows, features, classes] = [2500, 9, 33];
+  const labels = tensor(
+    BigInt64Array.from({ length: rows }, (_, row) => BigInt((row * 7) % classes)),
+    [1, rows],
+  );
+  const each: Case = {
+    name: 'linearCrossEntropy',
+    inputs: [[1, rows, features]],
+    parameters: [[classes, features]],
+    fused: ([hidden], [weight]) =>
+      some(
+        linearCrossEntropy(some(hidden), some(weight), { labels, lossScale: 0.7, wantLogits: false }).loss,
+      ),
+    formula: ([hidden]) => some(hidden),
+  };
+  scope(() => {
+    const [now, later] = [false, true].map((waits) =>
+      measure(each, draw(each, 'float32'), true, 'float32', waits).map((result) => result.toArray()),
+    );
+    assert.deepEqual(later, now);
+  });
+});
+
 interface Start {
   readonly inputs: readonly Tensor[];
   readonly weights: readonly Tensor[];
@@ -251,17 +287,35 @@ function draw({ inputs, parameters }: Case, dtype: DType): Start {
 }
 
 /** The output, the inputs' gradients, and what the parameters' gradients grew by from one. */
-function measure(each: Case, { inputs, weights }: Start, wanted: boolean, gradientDtype?: DType): Tensor[] {
+function measure(
+  each: Case,
+  { inputs, weights }: Start,
+  wanted: boolean,
+  gradientDtype?: DType,
+  waits = false,
+): Tensor[] {
   const parameters = weights.map((value, index) => ({
     name: `${index}`,
     value,
     ...(wanted ? { gradient: full(value.shape, 1, { dtype: gradientDtype ?? value.dtype }) } : {}),
   }));
   const output = each.fused(inputs, parameters);
-  if (inputs.length === 0) backward([output], [slope(output)]);
-  const gradients = inputs.length === 0 ? [] : gradientsOf([output], inputs, [slope(output)]);
+  const run = (): (Tensor | null)[] => {
+    if (inputs.length > 0) return gradientsOf([output], inputs, [slope(output)]);
+    backward([output], [slope(output)]);
+    return [];
+  };
+  const gradients = waits ? withProductsAtTheEnd(run) : run();
   const grown = parameters.flatMap(({ gradient }) => (gradient === undefined ? [] : [gradient.sub(1)]));
   return [output, ...gradients.map(some), ...grown];
+}
+
+function withProductsAtTheEnd<Result>(body: () => Result): Result {
+  let result: Result | undefined;
+  deferProducts(() => {
+    result = body();
+  }).add();
+  return some(result);
 }
 
 function reference(each: Case, { inputs, weights }: Start): Tensor[] {

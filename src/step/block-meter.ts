@@ -1,5 +1,6 @@
 import { allocatedBytes, peakAllocatedBytes, resetPeakAllocatedBytes } from '../tensor/memory.js';
 import type { TimedInstruction } from './executor.js';
+import type { Instruction } from './instruction.js';
 import type { Program, Workspace } from './program.js';
 
 /** What a block takes for one micro-batch, as it was measured. */
@@ -8,8 +9,16 @@ export interface BlockCosts {
   readonly activationBytes: number;
   readonly outputBytes: number;
   readonly workspace: Workspace;
+  /** What the first half of its backward left for the second, where it came in halves. */
+  readonly deferredBytes?: number;
   /** Time of a forward that keeps what backward needs. */
   readonly forwardMs: number;
+}
+
+/** Of a backward in halves, where there was one. */
+interface HalvesCosts {
+  readonly deferredBytes: number;
+  readonly workspace: Pick<Workspace, 'backwardInput' | 'backwardWeights'>;
 }
 
 /** What one instruction did to memory, in bytes. */
@@ -45,11 +54,15 @@ export class BlockMeter {
   readonly record = ({ position, startMs, endMs }: TimedInstruction): void => {
     const [before, after, peak] = [this.#before, allocatedBytes(), peakAllocatedBytes()];
     const instruction = this.#program.instructions[position];
-    const isLeftover = instruction?.op === 'backward' && instruction.half === 'weights';
-    if (instruction !== undefined && 'block' in instruction && !isLeftover) {
+    if (instruction !== undefined && 'block' in instruction) {
+      const op = instruction.op === 'backward' ? keyOfBackward(instruction.half) : instruction.op;
       // Of several micro-batches the last one counts: the first finds tables unmade that stay for good.
-      const key = `${instruction.op} ${instruction.block}`;
-      this.#measurements.set(key, { before, after, peak, milliseconds: endMs - startMs });
+      this.#measurements.set(`${op} ${instruction.block}`, {
+        before,
+        after,
+        peak,
+        milliseconds: endMs - startMs,
+      });
     }
     this.peakBytes = Math.max(this.peakBytes, peak);
     this.#before = after;
@@ -62,7 +75,7 @@ export class BlockMeter {
     return outputs.map((outputBytes, block) => {
       const forward = this.#of('forward', block);
       const recompute = this.#of('recompute', block);
-      const backward = this.#of('backward', block);
+      const halves = this.#halves(block, growth(recompute), outputs[block - 1] ?? 0);
       return {
         outputBytes,
         // The first output was freed before the second was made.
@@ -70,11 +83,33 @@ export class BlockMeter {
         workspace: {
           forward: Math.max(0, recompute.peak - Math.max(recompute.before, recompute.after)),
           drop: Math.max(0, forward.peak - forward.after),
-          backward: Math.max(0, backward.peak - backward.before - (outputs[block - 1] ?? 0)),
+          backward: Math.max(0, rise(this.#of('backward', block)) - (outputs[block - 1] ?? 0)),
+          ...halves?.workspace,
         },
+        ...(halves && { deferredBytes: halves.deferredBytes }),
         forwardMs: recompute.milliseconds,
       };
     });
+  }
+
+  /**
+   * What waits is what goes with the half for the weights.
+   *
+   * @param graphBytes what turns into it
+   * @param leaving the gradient of its input
+   */
+  #halves(block: number, graphBytes: number, leaving: number): HalvesCosts | undefined {
+    const [input, weights] = HALVES.map((half) => this.#measurements.get(`${keyOfBackward(half)} ${block}`));
+    if (input === undefined || weights === undefined) return undefined;
+    const deferredBytes = growth({ before: weights.after, after: weights.before });
+    const grown = Math.max(0, deferredBytes - graphBytes);
+    return {
+      deferredBytes,
+      workspace: {
+        backwardInput: Math.max(0, rise(input) - leaving - grown),
+        backwardWeights: rise(weights),
+      },
+    };
   }
 
   #of(op: string, block: number): Measurement {
@@ -82,6 +117,17 @@ export class BlockMeter {
   }
 }
 
-function growth({ before, after }: Measurement): number {
+const HALVES = ['input', 'weights'] as const;
+
+function keyOfBackward(half: Instruction<'backward'>['half']): string {
+  return half === undefined ? 'backward' : `backward ${half}`;
+}
+
+function growth({ before, after }: Pick<Measurement, 'before' | 'after'>): number {
   return Math.max(0, after - before);
+}
+
+/** The most that it took while it ran. */
+function rise({ before, peak }: Measurement): number {
+  return Math.max(0, peak - before);
 }

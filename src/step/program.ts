@@ -43,6 +43,10 @@ export interface Workspace {
   /** Of a forward that keeps its output alone. */
   readonly drop: number;
   readonly backward: number;
+  /** Of a backward's half for the input, beside what it leaves to the other; as much as the whole where left out. */
+  readonly backwardInput?: number;
+  /** Of its half for the weights; as much as the whole where left out. */
+  readonly backwardWeights?: number;
 }
 
 /**

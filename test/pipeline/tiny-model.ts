@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import type { Block, MicroBatch } from '../../src/nn/block.js';
+import { linear } from '../../src/nn/linear.js';
 import { tensor } from '../../src/tensor/create.js';
 
 const initializer = { kind: 'constant', value: 0 } as const;
@@ -24,7 +25,7 @@ export const BLOCKS: readonly Block[] = [
       parameters: [{ name: 'weight', shape: [FEATURES, FEATURES], initializer }],
       forward: (parameters, { hidden, indices, shortcut }) => {
         assert.ok(hidden && indices && shortcut);
-        return { hidden: hidden.matmul(parameters.get('weight').value.t()).tanh(), indices, shortcut };
+        return { hidden: linear(hidden, parameters.get('weight')).tanh(), indices, shortcut };
       },
     }),
   ),

@@ -145,6 +145,7 @@ export const computeEffects: Pick<
 function backwardOf({ block, micro, half }: Instruction<'backward'>, program: Program): Effects {
   const arriving = isLast(program, block) ? [] : [outputGradient(block, micro)];
   const previous = program.blocks[block - 1];
+  const workspace = program.blocks[block]?.workspace;
   const leaving =
     previous === undefined
       ? []
@@ -168,7 +169,7 @@ function backwardOf({ block, micro, half }: Instruction<'backward'>, program: Pr
     makes: [
       ...(half === 'input' ? [] : [{ value: contribution(block, micro) }]),
       ...leaving,
-      scratch(program.blocks[block]?.workspace?.backward),
+      scratch((half === 'input' ? workspace?.backwardInput : undefined) ?? workspace?.backward),
     ],
     frees: [
       output(block, micro),
@@ -188,13 +189,17 @@ function backwardOf({ block, micro, half }: Instruction<'backward'>, program: Pr
 
 /** The products that the other half left; they need no parameters. */
 function weightsHalf({ block, micro }: Instruction<'backward'>, program: Program): Effects {
+  const workspace = program.blocks[block]?.workspace;
   return {
     reads: [
       ...blocksUsedBy(block, program).flatMap((owner) => gradientsToAddTo(owner, micro, program)),
       cleared,
       deferred(block, micro),
     ],
-    makes: [{ value: contribution(block, micro) }, scratch(program.blocks[block]?.workspace?.backward)],
+    makes: [
+      { value: contribution(block, micro) },
+      scratch(workspace?.backwardWeights ?? workspace?.backward),
+    ],
     frees: [deferred(block, micro), scratchName],
   };
 }

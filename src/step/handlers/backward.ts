@@ -1,6 +1,6 @@
-import { invariant } from '../../base/errors.js';
 import type { Activations } from '../../nn/block.js';
 import { backward as runBackward } from '../../tensor/autograd.js';
+import { deferProducts } from '../../tensor/deferred-products.js';
 import { keep } from '../../tensor/tensor.js';
 import type { Handlers } from '../executor.js';
 import type { Instruction } from '../instruction.js';
@@ -14,7 +14,6 @@ import { disposeAll, type StepState } from './step-state.js';
  * are freed. The half for the input does all of this but the products for weights, which are those of the other half.
  */
 export function backward(program: Program, state: StepState): Handlers['backward'] {
-  const { deferredGradients } = state.resources;
   return ({ block, micro, half }) => {
     if (half === 'weights') {
       state.deferred.get(block, micro).add();
@@ -22,8 +21,7 @@ export function backward(program: Program, state: StepState): Handlers['backward
       return;
     }
     if (half === 'input') {
-      invariant(deferredGradients, 'a backward came in halves where gradients cannot be deferred');
-      const products = deferredGradients.collect(() => intoGradients(state, block, micro));
+      const products = deferProducts(() => intoGradients(state, block, micro));
       state.deferred.put(products, block, micro);
     } else {
       intoGradients(state, block, micro);

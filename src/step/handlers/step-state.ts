@@ -5,6 +5,7 @@ import type { Work } from '../../comm/work.js';
 import type { Activations, Block, BlockParameters, MicroBatch } from '../../nn/block.js';
 import type { FlatParameters, GradientMemory } from '../../nn/flat-parameters.js';
 import type { Optimizer, OptimizerUpdate } from '../../optim/optimizer.js';
+import type { DeferredProducts } from '../../tensor/deferred-products.js';
 import type { Tensor } from '../../tensor/tensor.js';
 import type { ErrorMemory } from '../message-errors.js';
 import type { OuterMemory } from '../outer-memory.js';
@@ -22,8 +23,6 @@ export interface StepResources {
   readonly tied?: Pick<ProcessGroup, 'allReduce'>;
   /** Absent where every rank runs all blocks. */
   readonly stages?: StageLinks;
-  /** Absent where no backward comes in halves. */
-  readonly deferredGradients?: DeferredGradients;
   /** Absent where every rank has all of the training state. */
   readonly shards?: ShardMemory;
   /**
@@ -47,20 +46,6 @@ export interface StageLinks {
   readonly group: Pick<ProcessGroup, 'allGather' | 'send' | 'receive'>;
   /** Memory of its own for what a block of the model will hand on for this micro-batch: contiguous tensors. */
   emptyOutput(block: number, batch: MicroBatch): Activations;
-}
-
-/** Lets the products of inputs and output gradients, which are the gradients of weights, wait in a backward. */
-export interface DeferredGradients {
-  /** Runs a backward that keeps the factors of these products and adds all other gradients as ever. */
-  collect(backward: () => void): DeferredProducts;
-}
-
-/** The factors of products that one block's backward has left to do. */
-export interface DeferredProducts {
-  /** Adds the products to the gradients, in the order in which they came up, and frees the factors. */
-  add(): void;
-  /** Frees the factors. */
-  dispose(): void;
 }
 
 /** What one step is given. */
@@ -153,7 +138,7 @@ export class StepState {
   readonly forwards = new Slots<ForwardRecord>('forward');
   /** By block and micro-batch. */
   readonly outputGradients = new Slots<Activations>('output gradient');
-  /** By block and micro-batch. */
+  /** What the first half of a backward leaves to the second, by block and micro-batch. */
   readonly deferred = new Slots<DeferredProducts>('deferred gradients');
   /** Copies in host memory of what outputs hold, by block and micro-batch. */
   readonly evicted = new Slots<Activations>('evicted output');
