@@ -53,10 +53,9 @@ export function run(place: RankPlace, [configText = '{}', taskText = '{}']: read
   const atStart = fingerprint();
   let [handles, sent] = [0, 0];
   for (let step = engine.steps; step < 3; step += 1) {
-    const sentBefore = world.group.exchangedBytes;
-    engine.trainBatch(batch(step));
+    const { exchangedBytes } = engine.trainBatch(batch(step));
     if (step === 1) {
-      sent = world.group.exchangedBytes - sentBefore;
+      sent = exchangedBytes;
       handles = liveTensors();
       if (task.save !== undefined) engine.save(task.save);
     }

@@ -78,7 +78,7 @@ export class TrainingMemory {
       gradients: sharding?.gradients !== 'released',
     };
     const allocate = (elements: number, of: DType): Tensor =>
-      device === 'cpu' ? axes.data.allocate(elements, of) : zeros([elements], { dtype: of, device });
+      device === 'cpu' ? axes.shard.allocate(elements, of) : zeros([elements], { dtype: of, device });
     const byBlock = { values: !isWhole.values, gradients: !isWhole.gradients };
     this.parameters = new FlatParameters(layout, {
       dtype,
@@ -89,7 +89,7 @@ export class TrainingMemory {
       byBlock,
       ...(frozen && { frozen }),
     });
-    this.partition = planPartition(layout, sharding === undefined ? 1 : axes.data.worldSize);
+    this.partition = planPartition(layout, sharding === undefined ? 1 : axes.shard.worldSize);
     const slicesOf = (kind: 'values' | 'gradients'): readonly Tensor[] =>
       this.partition.ranges.map((_, index) => {
         const { start, end } = sliceOf(this.partition, index, this.#rank);
@@ -175,7 +175,7 @@ export class TrainingMemory {
     for (const { rank, range, sliceOffset, offset, elements } of piecesOf(this.partition, slot)) {
       const part = whole.narrow(0, offset, elements);
       if (rank === this.#rank) part.copy_(pieceOf(slices, range, sliceOffset, elements));
-      if (this.partition.ranks > 1) this.#axes.data.broadcast(part, rank).wait();
+      if (this.partition.ranks > 1) this.#axes.shard.broadcast(part, rank).wait();
     }
     return whole.view(slot.shape);
   }
@@ -245,7 +245,7 @@ export class TrainingMemory {
 
   /** The place of this rank among those that slices belong to. */
   get #rank(): number {
-    return this.partition.ranks === 1 ? 0 : this.#axes.data.rank;
+    return this.partition.ranks === 1 ? 0 : this.#axes.shard.rank;
   }
 }
 

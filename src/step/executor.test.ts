@@ -44,6 +44,7 @@ function handlersThat(handle: (text: string) => void): Handlers {
     gather: any,
     prepare: any,
     scatter: any,
+    sum: any,
     release: any,
     agree: any,
     evict: any,

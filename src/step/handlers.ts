@@ -27,6 +27,7 @@ import { scatter } from './handlers/scatter.js';
 import { send } from './handlers/send.js';
 import { step } from './handlers/step.js';
 import type { StepState } from './handlers/step-state.js';
+import { sum } from './handlers/sum.js';
 import { wait } from './handlers/wait.js';
 import type { Program } from './program.js';
 
@@ -47,6 +48,7 @@ export function createHandlers(program: Program, state: StepState): Handlers {
     gather: gather(program, state),
     prepare: prepare(state),
     scatter: scatter(program, state),
+    sum: sum(state),
     release: release(state),
     agree: agree(program, state),
     evict: evict(state),

@@ -71,6 +71,11 @@ export interface InstructionTable {
     readonly compression?: ActiveCompression;
     readonly betweenHosts?: true;
   };
+  /**
+   * Starts the sum of this rank's slice of a block's gradients over the ranks that own the same, once its scatters are
+   * done; a `wait` must follow.
+   */
+  readonly sum: { readonly block: number; readonly compression?: ActiveCompression };
   /** Frees a block's parameters or gradients; the slice that this rank owns stays. */
   readonly release:
     | { readonly block: number; readonly memory: 'parameters' }
@@ -81,8 +86,11 @@ export interface InstructionTable {
    */
   readonly agree: {
     readonly gradients?: 'own';
-    /** With ranks that have other parts of the model, of what is known along the axes before; left out: along the data axis. */
-    readonly over?: 'tensor' | 'pipeline';
+    /**
+     * With ranks that own the same slices or have other parts of the model, of what is known to the ranks before; left
+     * out: with those over which the state is divided.
+     */
+    readonly over?: 'replicate' | 'tensor' | 'pipeline';
   };
   /**
    * Starts moving what a block made to host memory; the `wait` that must follow frees it on the device, where
@@ -146,6 +154,7 @@ export type AsynchronousOperation =
   | 'reduce'
   | 'gather'
   | 'scatter'
+  | 'sum'
   | 'agree'
   | 'evict'
   | 'fetch'
@@ -177,6 +186,7 @@ const WORDS: { readonly [Op in Operation]: (instruction: Instruction<Op>) => rea
   gather: ({ block, of }) => [`${of === undefined ? 'block' : of}.${block}`, 'start'],
   prepare: ({ block, micro }) => [`block.${block}`, `gradients${ofMicro(micro)}`],
   scatter: ({ part, micro }) => [`part.${part}${ofMicro(micro)}`, 'start'],
+  sum: ({ block }) => [`slice.${block}`, 'start'],
   release: (freed) => [
     `block.${freed.block}`,
     freed.memory === 'parameters' ? freed.memory : `${freed.memory}${ofMicro(freed.micro)}`,

@@ -147,9 +147,10 @@ export interface PipelineStage {
 
 /**
  * A set of ranks that communicate: along an axis of the mesh; `tied`: stages with the same parameter; `replicas`: those
- * that train a whole model each and bring these together now and then.
+ * that train a whole model each and bring these together now and then; `replicate`: those that own the same slices, where
+ * training state is divided inside groups of the data axis, and `data` is this rank's group.
  */
-export type GroupName = MeshAxis | 'tied' | 'replicas';
+export type GroupName = MeshAxis | 'tied' | 'replicas' | 'replicate';
 
 /** The world ranks of this rank's groups (`axisRanks`); an axis of one rank needs none but `data`. */
 export type Groups = { readonly data: readonly number[] } & {

@@ -6,8 +6,8 @@ export const laterKeys: KeyTable = {
   memory_limit: later(null, 'memory limits come with offloading'),
   redundancy: section({
     type: laterValues(
-      ['secondary', 'groups'],
-      'of the ways to have things more than once only "local" is here so far',
+      ['secondary'],
+      'of the ways to have things more than once "local" and "groups" are here so far',
     ),
   }),
 };

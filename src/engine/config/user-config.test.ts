@@ -90,5 +90,6 @@ test("DeepSpeed's defaults are ours, but for the two that docs/config.md names",
     stage3_model_persistence_threshold: Number.MAX_SAFE_INTEGER,
     zero_quantized_weights: false,
     zero_quantized_gradients: false,
+    mics_shard_size: -1,
   });
 });

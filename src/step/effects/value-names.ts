@@ -24,7 +24,7 @@ export const merged = 'common weights in every replica';
 export const compared = 'comparison of replicas';
 export const checked = 'check for overflow';
 export const agreed = 'agreed tally';
-export const agreedOver = (axis: 'tensor' | 'pipeline') => `tally agreed on over the ${axis} axis`;
+export const agreedOver = (group: 'replicate' | 'tensor' | 'pipeline') => `tally agreed on over ${group}`;
 export const parameters = (block: number) => `parameters of block.${block}`;
 export const batch = (micro: number) => `batch of micro ${micro}`;
 export const output = (block: number, micro: number) => `output of block.${block} micro ${micro}`;
@@ -42,6 +42,7 @@ export const blockMemory = (block: number) => `gradient memory of block.${block}
 export const blockGradients = (block: number, micro: number | undefined) =>
   micro === undefined ? `gradients of block.${block}` : `gradients of block.${block} micro ${micro}`;
 export const scattered = (instruction: Instruction<'scatter'>) => `result of ${startName(instruction)}`;
+export const summed = (block: number) => `sum of slice.${block} over all groups`;
 export const reduced = (bucket: number) => `reduced bucket.${bucket}`;
 export const scratchName = 'workspace';
 

@@ -17,6 +17,8 @@ export interface StepResources {
   readonly parameters: FlatParameters;
   /** Absent in a world of one that brings no replicas together. */
   readonly group?: Pick<ProcessGroup, 'allReduce' | 'allGather' | 'reduceScatter'> & CompressedTransport;
+  /** The ranks that own the same slices; absent where the training state is divided over all of the data axis. */
+  readonly replicate?: Pick<ProcessGroup, 'rank' | 'allReduce'> & CompressedTransport;
   /** The ranks that have other parts of the same blocks; absent where there is no such axis. */
   readonly tensor?: Pick<ProcessGroup, 'rank' | 'allReduce' | 'allGather'>;
   /** The stages that have the same parameter; absent where none is tied over stages. */
