@@ -450,6 +450,13 @@ function rows(): readonly Row[] {
     zero('zero_quantized_weights', [true, false], { stage: 3 }),
     zero('zero_quantized_gradients', [true, false], { stage: 3 }),
     row('zero_optimization.mics_shard_size', [-1, 2], programsOn(4), { zero_optimization: { stage: 2 } }),
+    row('zero_optimization.zero_hpz_partition_size', [1, 2], programsOn(4), {
+      zero_optimization: { stage: 3, stage3_param_persistence_threshold: 0 },
+    }),
+    row('redundancy[secondary].size', [2, 4], programsOn(4), {
+      zero_optimization: { stage: 3, stage3_param_persistence_threshold: 0 },
+      redundancy: { type: 'secondary' },
+    }),
     row('redundancy[groups].size', [2, 4], programsOn(4), {
       zero_optimization: { stage: 2 },
       redundancy: { type: 'groups' },

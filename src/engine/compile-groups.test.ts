@@ -6,7 +6,7 @@ import { planFlatLayout } from '../nn/flat-layout.js';
 import { checkPrograms } from '../step/checker.js';
 import type { Instruction } from '../step/instruction.js';
 import type { Program } from '../step/program.js';
-import { compileProgram } from './compile-program.js';
+import { compileProgram, type ProgramInputs } from './compile-program.js';
 
 const anyCase = fc.record({
   sizes: fc.array(fc.integer({ min: 1, max: 60 }), { minLength: 1, maxLength: 4 }),
@@ -20,7 +20,10 @@ const anyCase = fc.record({
 
 type Case = typeof anyCase extends fc.Arbitrary<infer Value> ? Value : never;
 
-function compile({ sizes, groups, size, micros, bucketElements, overlap, stage }: Case): readonly Program[] {
+function compile(
+  { sizes, groups, size, micros, bucketElements, overlap, stage }: Case,
+  redundancy: Pick<ProgramInputs, 'groupSize' | 'secondarySize'> = { groupSize: size },
+): readonly Program[] {
   const initializer = { kind: 'constant', value: 0 } as const;
   const blocks = sizes.map((elements, index) => ({
     name: `block${index}`,
@@ -53,7 +56,7 @@ function compile({ sizes, groups, size, micros, bucketElements, overlap, stage }
         prefetchElements: 100,
         mostLiveElements: 200,
       },
-      groupSize: size,
+      ...redundancy,
       precision: { dtype: 'float32' },
     }),
   );
@@ -128,6 +131,32 @@ test('a slice that is not summed over the groups, or too early, is refused', () 
           const instructions = [...rest.slice(0, first), ...added, ...rest.slice(first)];
           return { ...program, instructions };
         }),
+      );
+    }),
+  );
+});
+
+test('with a second copy no parameter leaves the host in backward, and each does once in a step', () => {
+  fc.assert(
+    fc.property(anyCase, (any) => {
+      const of: Case = { ...any, stage: 3 };
+      const programs = compile(of, { secondarySize: of.size });
+      checkPrograms(programs);
+      for (const { instructions, groups, copiedBlocks = [] } of programs) {
+        const gathers = instructions.flatMap((each) => (each.op === 'gather' ? [each] : []));
+        const far = gathers.filter(({ from }) => from === undefined).map(({ block }) => block);
+        assert.deepEqual([...far].sort(), [...of.sizes.keys()]);
+        const first = instructions.findIndex(({ op }) => op === 'backward');
+        assert.ok(
+          instructions.slice(first).every((each) => each.op !== 'gather' || each.from === 'secondary'),
+        );
+        if (copiedBlocks.length > 0) assert.equal(groups.secondary?.length, of.size);
+      }
+      const copies = (each: Instruction): boolean => each.op === 'copy';
+      if (!programs.some(({ instructions }) => instructions.some(copies))) return;
+      assert.throws(
+        () => checkPrograms(withOnly(programs, (each) => !copies(each))),
+        (error) => error instanceof TrainyardError && error.code === 'PROGRAM_INVALID',
       );
     }),
   );

@@ -222,6 +222,7 @@ function compileForRank(
     },
     ...(zero.stage !== 0 && { zero: zeroOptions(config, zero.stage) }),
     ...(redundancy?.type === 'groups' && { groupSize: redundancy.size }),
+    ...(redundancy?.type === 'secondary' && { secondarySize: redundancy.size }),
     ...(compression.type !== 'none' && { compression: { compression, sequenceLength } }),
     ...(zero.zero_quantized_weights && { quantizedWeights: QUANTIZED_WEIGHTS }),
     ...(zero.zero_quantized_gradients && { quantizedGradients: QUANTIZED_GRADIENTS }),

@@ -10,6 +10,8 @@ export type MeshGroups = Readonly<Record<MeshAxis, ProcessGroup>> & {
   readonly shard: ProcessGroup;
   /** Those at this rank's place in every such group; absent where there is one. */
   readonly replicate?: ProcessGroup;
+  /** The neighbours that divide a second copy of the parameters; absent where there is none. */
+  readonly secondary?: ProcessGroup;
 };
 
 /**
@@ -32,9 +34,13 @@ export function connectMesh(
     data: connect('data'),
     tensor: connect('tensor'),
   };
-  if (redundancy?.type !== 'groups' || redundancy.size >= mesh.data) return { ...axes, shard: axes.data };
+  const isWhole = redundancy === undefined || redundancy.type === 'local' || redundancy.size >= mesh.data;
+  if (isWhole) return { ...axes, shard: axes.data };
   const data = axisRanks(mesh, world.rank, 'data');
   const { neighbours, counterparts } = neighbourhoodOf(data, world.rank, redundancy.size);
+  if (redundancy.type === 'secondary') {
+    return { ...axes, shard: axes.data, secondary: among('secondary', neighbours, hosts) };
+  }
   return {
     ...axes,
     shard: among('shard', neighbours, hosts),
@@ -44,8 +50,9 @@ export function connectMesh(
 
 /** Each once, whatever it is for. */
 function distinctGroups(group: ProcessGroup, axes: MeshGroups): ReadonlySet<ProcessGroup> {
-  const { shard, replicate } = axes;
-  return new Set([...MESH_AXES.map((axis) => axes[axis]), shard, ...(replicate ? [replicate] : []), group]);
+  const { shard, replicate, secondary } = axes;
+  const more = [replicate, secondary].flatMap((each) => each ?? []);
+  return new Set([...MESH_AXES.map((axis) => axes[axis]), shard, ...more, group]);
 }
 
 /** What this rank has handed to others so far, in all of its groups, in bytes. */

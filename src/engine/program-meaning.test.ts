@@ -192,6 +192,7 @@ class SymbolicRank {
         this.#whole.set(instruction.block, 'whole');
         return;
       case 'sum':
+      case 'copy':
         throw new Fault('there are no groups here');
       case 'complete':
         throw new Fault('no tensor axis is here');

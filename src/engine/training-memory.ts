@@ -15,6 +15,7 @@ import { type Partition, piecesOf, planPartition, sliceOf } from '../zero/partit
 import { joinParts, partOf } from './divided-parameter.js';
 import type { ParameterSource } from './fill-parameters.js';
 import type { MeshGroups } from './mesh-groups.js';
+import { SecondarySlices } from './secondary-slices.js';
 
 export interface TrainingMemoryOptions {
   /** Of what this rank has of the model. */
@@ -62,6 +63,8 @@ export class TrainingMemory {
   /** What of them this rank has. */
   readonly ownSlots: readonly FlatSlot[];
   readonly #axes: MeshGroups;
+  /** Absent where parameters have no second copy. */
+  readonly #secondary: SecondarySlices | undefined;
   readonly #homeOf: ((name: string) => number) | undefined;
   /** The tensors that are disposed with this: views, or slices with memory of their own. */
   readonly #slices: readonly Tensor[];
@@ -69,6 +72,7 @@ export class TrainingMemory {
   constructor(options: TrainingMemoryOptions) {
     const { layout, sharding, axes, dtype, device, frozen } = options;
     this.#axes = axes;
+    this.#secondary = axes.secondary && new SecondarySlices(axes.secondary, dtype, device);
     this.#homeOf = options.homeOf;
     this.ownSlots = ownersIn(layout);
     this.slots = options.parameters ?? this.ownSlots;
@@ -106,10 +110,11 @@ export class TrainingMemory {
   }
 
   /** What the programs of this rank run on. */
-  get resources(): Pick<StepResources, 'parameters' | 'shards' | 'masters'> {
+  get resources(): Pick<StepResources, 'parameters' | 'shards' | 'masters' | 'secondary'> {
     const [masters] = this.owned.values;
     return {
       parameters: this.parameters,
+      ...(this.#secondary && { secondary: this.#secondary }),
       ...(this.shards ? { shards: this.shards } : this.hasMasters && masters && { masters }),
     };
   }
@@ -240,6 +245,7 @@ export class TrainingMemory {
   /** Frees all memory. */
   dispose(): void {
     for (const slice of this.#slices) slice.dispose();
+    this.#secondary?.dispose();
     this.parameters.dispose();
   }
 

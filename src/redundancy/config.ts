@@ -55,9 +55,24 @@ const groupsSchema = z
       'leaves a group, and once per step the groups sum their gradients.',
   );
 
+const secondarySchema = z
+  .strictObject({
+    type: z.literal('secondary'),
+    size: positiveInteger()
+      .min(2)
+      .describe(
+        'Ranks that divide the second copy, which follow one another along the data axis, as those of a host do: the ' +
+          'number of data-parallel ranks is a multiple of it.',
+      ),
+  })
+  .describe(
+    'ZeRO stage 3 with a second copy of the parameters, divided over the ranks of a host (ZeRO++ hpZ): only the first gather ' +
+      'of a block in a step leaves the host.',
+  );
+
 /** The `redundancy` key: what ranks have more than once, to send less. Its defaults are DiLoCo's (arXiv 2311.08105). */
 export const redundancySchema = z
-  .discriminatedUnion('type', [localSchema, groupsSchema])
+  .discriminatedUnion('type', [localSchema, groupsSchema, secondarySchema])
   .optional()
   .describe('What the ranks have more than once, so that less must travel. See docs/redundancy.md.');
 

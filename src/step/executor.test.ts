@@ -42,6 +42,7 @@ function handlersThat(handle: (text: string) => void): Handlers {
     cast: any,
     complete: any,
     gather: any,
+    copy: any,
     prepare: any,
     scatter: any,
     sum: any,

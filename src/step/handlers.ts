@@ -8,6 +8,7 @@ import { clear } from './handlers/clear.js';
 import { clip } from './handlers/clip.js';
 import { compare } from './handlers/compare.js';
 import { complete } from './handlers/complete.js';
+import { copy } from './handlers/copy.js';
 import { evict } from './handlers/evict.js';
 import { exchange } from './handlers/exchange.js';
 import { fetch } from './handlers/fetch.js';
@@ -46,6 +47,7 @@ export function createHandlers(program: Program, state: StepState): Handlers {
     reduce: reduce(program, state),
     cast: cast(state),
     gather: gather(program, state),
+    copy: copy(state),
     prepare: prepare(state),
     scatter: scatter(program, state),
     sum: sum(state),

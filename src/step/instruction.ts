@@ -57,7 +57,11 @@ export interface InstructionTable {
     readonly compression?: ActiveCompression;
     /** Left out: parameters. */
     readonly of?: 'momentum';
+    /** From the second copy, which fewer ranks divide; left out: from the slices that ranks own. */
+    readonly from?: 'secondary';
   };
+  /** Makes this rank's slice of the second copy of a block's parameters, from the whole block. */
+  readonly copy: { readonly block: number };
   /** Allocates a block's gradients, of one micro-batch or of all, and sets them to zero. */
   readonly prepare: { readonly block: number; readonly micro?: number };
   /**
@@ -183,7 +187,11 @@ const WORDS: { readonly [Op in Operation]: (instruction: Instruction<Op>) => rea
   receive: (handed) => [movedName(handed), 'start', `from rank ${handed.peer}`],
   reduce: ({ bucket, of }) => [`${of === undefined ? 'bucket' : of}.${bucket}`, 'start'],
   cast: ({ block }) => [`block.${block}`, 'parameters'],
-  gather: ({ block, of }) => [`${of === undefined ? 'block' : of}.${block}`, 'start'],
+  gather: ({ block, of, from }) => [
+    `${of === undefined ? 'block' : of}.${block}`,
+    from === undefined ? 'start' : `start (${from})`,
+  ],
+  copy: ({ block }) => [`block.${block}`, 'parameters (secondary)'],
   prepare: ({ block, micro }) => [`block.${block}`, `gradients${ofMicro(micro)}`],
   scatter: ({ part, micro }) => [`part.${part}${ofMicro(micro)}`, 'start'],
   sum: ({ block }) => [`slice.${block}`, 'start'],

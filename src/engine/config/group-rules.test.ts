@@ -70,6 +70,21 @@ test('what goes by one sum over all ranks is refused with the reason', () => {
   resolveConfig({ ...GROUPS, communication: { compression: 'int8' } }, { worldSize: 4 });
 });
 
+test('a second copy is one of parameters that are divided, over ranks that are neighbours', () => {
+  const redundancy = { type: 'secondary', size: 2 } as const;
+  const zero_optimization = { stage: 3, zero_hpz_partition_size: 2 } as const;
+  const named = resolveConfig({ train_batch_size: 12, zero_optimization }, { worldSize: 4 });
+  assert.deepEqual(named.redundancy, redundancy);
+  resolveConfig({ train_batch_size: 12, zero_optimization, redundancy }, { worldSize: 4 });
+  for (const stage of [0, 1, 2] as const) {
+    refuses({ redundancy, zero_optimization: { stage } }, 4, 'zero_optimization.stage', /one too many/);
+  }
+  refuses({ redundancy, zero_optimization: { stage: 3 } }, 3, 'redundancy.size', /groups of 2/);
+  refuses({ zero_optimization }, 4, 'zero_optimization.zero_hpz_partition_size', /two different things/);
+  const both = { ...zero_optimization, mics_shard_size: 2 };
+  refuses({ zero_optimization: both }, 4, 'zero_optimization.mics_shard_size', /two different things/);
+});
+
 test('a single group is said to be no more than ZeRO', () => {
   assert.match(resolveObject(GROUPS, { worldSize: 2 }).notes.join(), /one group of 2/);
   assert.equal(resolveObject(GROUPS, { worldSize: 4 }).notes.join(), '');

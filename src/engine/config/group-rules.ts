@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import { completeCompression } from '../../comm/config.js';
 import type { ConfigIssue } from './issue.js';
 import { dataParallelSize } from './mesh-setting.js';
@@ -5,10 +6,11 @@ import { redundancySetting } from './redundancy-setting.js';
 import type { ConfigRule, Surroundings } from './rules.js';
 import type { CheckedConfig } from './schema.js';
 
-/** What groups that have all of the training state each do not go together with. */
+/** What groups of ranks do not go together with that have training state, or a copy of parameters, among themselves. */
 export const groupRules: readonly ConfigRule[] = [
   { keys: ['redundancy', 'zero_optimization'], check: checkTwice },
   { keys: ['redundancy', 'zero_optimization'], check: checkStage },
+  { keys: ['redundancy', 'zero_optimization'], check: checkSecondaryStage },
   { keys: ['redundancy', 'zero_optimization', 'mesh', 'tensor_parallel'], check: checkSize },
   { keys: ['redundancy', 'zero_optimization', 'optimizer', 'communication'], check: checkOneBit },
   { keys: ['redundancy', 'zero_optimization', 'communication'], check: checkOrder },
@@ -17,30 +19,54 @@ export const groupRules: readonly ConfigRule[] = [
 
 /** What is accepted and does not act: a group that has all data-parallel ranks. */
 export function groupNotes(config: CheckedConfig, surroundings: Surroundings): readonly string[] {
-  const size = groupSize(config);
+  const size = sizeOf(config);
   if (size === undefined || size !== dataParallelSize(config, surroundings)) return [];
   return [
     `redundancy: one group of ${size} has all data-parallel ranks, so that nothing is there more than once`,
   ];
 }
 
-/** Ranks of a group; undefined where there are no groups. */
-function groupSize(config: CheckedConfig): number | undefined {
+/** Ranks of a group, of whichever kind; undefined where there are no groups. */
+function sizeOf(config: CheckedConfig): number | undefined {
   const redundancy = redundancySetting(config);
-  return redundancy?.type === 'groups' ? redundancy.size : undefined;
+  return redundancy === undefined || redundancy.type === 'local' ? undefined : redundancy.size;
 }
 
-function checkTwice({ redundancy, zero_optimization: zero }: CheckedConfig): ConfigIssue | undefined {
-  const { mics_shard_size: size } = zero;
-  if (size < 2 || redundancy === undefined) return undefined;
-  if (redundancy.type === 'groups' && redundancy.size === size) return undefined;
+/** Ranks of a group that has all of the training state; undefined where there is none. */
+function groupSize(config: CheckedConfig): number | undefined {
+  return redundancySetting(config)?.type === 'groups' ? sizeOf(config) : undefined;
+}
+
+/** DeepSpeed's two names may stand beside what they mean. */
+function checkTwice(config: CheckedConfig): ConfigIssue | undefined {
+  const { redundancy, zero_optimization: zero } = config;
+  const { mics_shard_size: size, zero_hpz_partition_size: hostSize } = zero;
+  const key = size > 1 ? 'mics_shard_size' : 'zero_hpz_partition_size';
+  const isTwice = size > 1 && hostSize > 1;
+  const isOther = redundancy !== undefined && !isDeepStrictEqual(redundancy, redundancySetting(config));
+  if (!isTwice && !isOther) return undefined;
   return {
     code: 'CONFIG_CONFLICT',
-    path: ['zero_optimization', 'mics_shard_size'],
+    path: ['zero_optimization', key],
     part: 'value',
-    what: 'zero_optimization.mics_shard_size and redundancy say two different things.',
-    got: `mics_shard_size ${size} and redundancy ${JSON.stringify(redundancy)}`,
+    what: `zero_optimization.${key} and ${isTwice ? 'zero_hpz_partition_size' : 'redundancy'} say two different things.`,
+    got: `${key} ${zero[key]} and ${isTwice ? hostSize : JSON.stringify(redundancy)}`,
     cure: 'Remove one of them.',
+  };
+}
+
+/** What is gathered once a step, or never, needs no second copy. */
+function checkSecondaryStage(config: CheckedConfig): ConfigIssue | undefined {
+  const { stage } = config.zero_optimization;
+  if (redundancySetting(config)?.type !== 'secondary' || stage === 3) return undefined;
+  return {
+    code: 'CONFIG_CONFLICT',
+    path: ['zero_optimization', 'stage'],
+    part: 'value',
+    what: 'Below ZeRO stage 3 every rank has all parameters, and a second copy would be one too many.',
+    expected: 'stage 3 beside redundancy.type "secondary"',
+    got: `stage ${stage}`,
+    cure: 'Set zero_optimization.stage to 3, or remove redundancy.',
   };
 }
 
@@ -58,7 +84,7 @@ function checkStage(config: CheckedConfig): ConfigIssue | undefined {
 }
 
 function checkSize(config: CheckedConfig, surroundings: Surroundings): ConfigIssue | undefined {
-  const [size, ranks] = [groupSize(config), dataParallelSize(config, surroundings)];
+  const [size, ranks] = [sizeOf(config), dataParallelSize(config, surroundings)];
   if (size === undefined || ranks === undefined || ranks % size === 0) return undefined;
   return {
     code: 'CONFIG_CONFLICT',

@@ -26,6 +26,7 @@ import {
   completionsOf,
   contribution,
   contributionsTo,
+  copied,
   errors,
   errorsBefore,
   gradients,
@@ -36,6 +37,7 @@ import {
   parameters,
   reduced,
   scattered,
+  secondary,
   shards,
   summed,
   wholeMomentum,
@@ -51,7 +53,7 @@ const FLOAT64_BYTES = 8;
 /** What instructions do in which ranks exchange parameters and gradients, and with the memory of messages. */
 export const exchangeEffects: Pick<
   EffectTable,
-  'complete' | 'reduce' | 'gather' | 'prepare' | 'scatter' | 'sum' | 'release' | 'agree' | 'wait'
+  'complete' | 'reduce' | 'gather' | 'copy' | 'prepare' | 'scatter' | 'sum' | 'release' | 'agree' | 'wait'
 > = {
   complete: (instruction, program) => {
     const { block, axis } = instruction;
@@ -112,12 +114,12 @@ export const exchangeEffects: Pick<
     const elements = program.sharding === undefined ? 0 : rangeElements(program.sharding, block);
     const bytes = elements * parameterBytes(program);
     const isKept = program.sharding?.parameters === 'kept';
-    const { compression } = instruction;
+    const { compression, from } = instruction;
     const slice = elements / program.groups.data.length;
     const compressed = compression && compressedAllGather(slice, compression, program);
     const messages = compressed ? [messagesOf(instruction, compressed.memoryBytes)] : [];
     return {
-      reads: [shards],
+      reads: [from === undefined ? shards : copied(block)],
       makes: [
         isKept
           ? { value: parameters(block) }
@@ -128,7 +130,7 @@ export const exchangeEffects: Pick<
       starts: startName(instruction),
       collective: {
         kind: 'all-gather',
-        group: 'data',
+        group: from ?? 'data',
         subject: `block.${block}`,
         elements,
         bytes,
@@ -136,6 +138,12 @@ export const exchangeEffects: Pick<
       },
     };
   },
+
+  copy: ({ block }) => ({
+    reads: [parameters(block), secondary],
+    makes: [{ value: copied(block) }],
+    frees: [],
+  }),
 
   prepare: ({ block, micro }, program) => {
     const elements = program.sharding === undefined ? 0 : rangeElements(program.sharding, block);

@@ -12,6 +12,8 @@ export const gradientNorm = 'gradient norm';
 export const optimizerStates = 'optimizer states';
 export const update = 'updated parameters';
 export const shards = 'own slices of the parameters';
+export const secondary = 'memory of the second copy';
+export const copied = (block: number) => `second copy of block.${block}`;
 export const computed = 'memory of the parameters to compute with';
 export const errors = 'errors of messages';
 export const errorsBefore = 'errors before the step';

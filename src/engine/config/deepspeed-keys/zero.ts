@@ -7,7 +7,6 @@ const OFFLOAD_OPTIMIZER = 'offloading of the optimizer comes later';
 const OFFLOAD_PARAM = 'offloading of parameters comes later';
 const ZENFLOW = 'ZenFlow is not here yet';
 const ZERO_PLUS_PLUS = 'of ZeRO++ only quantized weights and gradients are here so far';
-const SECONDARY = 'a second copy of the parameters inside each host is not here yet';
 
 const stage3Keys: KeyTable = {
   gather_16bit_weights_on_model_save: foreign(
@@ -92,7 +91,6 @@ export const zeroKeys: KeyTable = {
       pt_reserved_cores_perc: later(0.5, ZENFLOW),
       steps_per_epoch: later(null, ZENFLOW),
     }),
-    zero_hpz_partition_size: off(1, SECONDARY),
     zero_quantized_nontrainable_weights: off(false, ZERO_PLUS_PLUS),
     zeropp_loco_param: off(null, ZERO_PLUS_PLUS),
     mics_hierarchical_params_gather: foreign(
