@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { axisRanks, MESH_AXES, meshOf, placeOf, rankAt } from './mesh.js';
+import { axisRanks, MESH_AXES, meshOf, neighbourhoodOf, placeOf, rankAt } from './mesh.js';
 
 const sizes = fc.record({
   pipeline: fc.integer({ min: 1, max: 5 }),
@@ -42,4 +42,27 @@ test('tensor ranks are nearest, stages farthest', () => {
   assert.deepEqual(axisRanks(mesh, 5, 'tensor'), [4, 5]);
   assert.deepEqual(axisRanks(mesh, 5, 'data'), [5, 7]);
   assert.deepEqual(axisRanks(mesh, 5, 'pipeline'), [1, 5]);
+});
+
+test('runs of neighbours cover the ranks, and counterparts are at one place of each', () => {
+  const natural = fc.integer({ min: 1, max: 6 });
+  fc.assert(
+    fc.property(natural, natural, natural, (size, runs, stride) => {
+      const ranks = Array.from({ length: size * runs }, (_, index) => 3 + index * stride);
+      for (const [index, rank] of ranks.entries()) {
+        const { neighbours, counterparts } = neighbourhoodOf(ranks, rank, size);
+        assert.deepEqual([neighbours.length, counterparts.length], [size, runs]);
+        assert.equal(neighbours[index % size], rank);
+        assert.equal(counterparts[Math.floor(index / size)], rank);
+        assert.deepEqual(
+          neighbours.filter((other) => counterparts.includes(other)),
+          [rank],
+        );
+        for (const other of neighbours)
+          assert.deepEqual(neighbourhoodOf(ranks, other, size).neighbours, neighbours);
+        for (const other of counterparts)
+          assert.deepEqual(neighbourhoodOf(ranks, other, size).counterparts, counterparts);
+      }
+    }),
+  );
 });

@@ -115,7 +115,8 @@ export interface World {
  * @throws TrainyardError RENDEZVOUS_FAILED, or CONFIG_CONFLICT without a device for this rank.
  */
 export function joinWorld(
-  config: Pick<ResolvedConfig, 'communication' | 'device'> & Partial<Pick<ResolvedConfig, 'output' | 'mesh'>>,
+  config: Pick<ResolvedConfig, 'communication' | 'device'> &
+    Partial<Pick<ResolvedConfig, 'output' | 'mesh' | 'redundancy'>>,
   place: RankEnvironment,
 ): World {
   const { cores, threadsPerRank } = threadBudget(place.localWorldSize, env.variables);
@@ -139,7 +140,7 @@ export function joinWorld(
   const { world: group } = ranks;
   const mesh = meshOf(config.mesh ?? { pipeline: 1, tensor: 1 }, place.worldSize);
   const hosts = hostsOfRanks(group, place, topology);
-  const axes = connectMesh(ranks, mesh, hosts);
+  const axes = connectMesh(ranks, mesh, config.redundancy, hosts);
   const regular = severalEqualHosts(hostsAmong(hosts, axisRanks(mesh, place.rank, 'data')));
   const among = (name: string, members: readonly number[]) => ranks.among(name, members, hosts);
   return { group, mesh, axes, among, flight, device, ...(regular && { hosts: regular }), notes };
@@ -189,7 +190,7 @@ export function buildEngine({ config, source, world, sequenceLength, data }: Eng
     stages,
     exchanges: exchangesOf(source, config, dtype),
     goal: 'update',
-    readsInPlace: axes.data.readsInPlace,
+    readsInPlace: axes.shard.readsInPlace,
     stagesOf: axes.data.stagesOf,
     ...(world.hosts && { hosts: world.hosts }),
     sequenceLength: length,
@@ -216,7 +217,7 @@ export function buildEngine({ config, source, world, sequenceLength, data }: Eng
   const lossScaling = lossScalingOf(config, length);
   const links = linkPrograms({ world, model, stages, dtype });
   const parts = { config, source, model, links, programs, memory, optimizer, schedule, lossScaling };
-  const neverMeets = config.redundancy !== undefined && synchronization === undefined;
+  const neverMeets = config.redundancy?.type === 'local' && synchronization === undefined;
   const reunion = neverMeets ? group.withDeadline(LONGEST_TRAINING_MS) : undefined;
   const kept = { ...(errors && { errors }), ...(outer && { outer }) };
   return new Engine({ ...parts, ...kept, group, axes, reunion, flight, device, identity });

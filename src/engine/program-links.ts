@@ -10,7 +10,7 @@ import type { StagePlan } from './stage-plan.js';
 
 /** How a rank's programs reach the other ranks. */
 export interface ProgramLinks {
-  readonly resources: Pick<StepResources, 'group' | 'tensor' | 'stages' | 'tied'>;
+  readonly resources: Pick<StepResources, 'group' | 'replicate' | 'tensor' | 'stages' | 'tied'>;
   /** Leaves the groups that are the programs' alone. */
   close(): void;
 }
@@ -29,7 +29,8 @@ export interface LinkedModel {
 /** Connects the stages with tied parameters, beside the axes of the mesh. Every rank must call it. */
 export function linkPrograms({ world, model, stages, dtype }: LinkedModel): ProgramLinks {
   const { axes } = world;
-  const resources = { group: axes.data, tensor: axes.tensor };
+  const { shard, replicate, tensor } = axes;
+  const resources = { group: shard, tensor, ...(replicate && { replicate }) };
   if (stages === undefined) return { resources, close: () => {} };
   const tied = connectTied(world, stages);
   return {

@@ -3,10 +3,11 @@ import { completeCompression } from '../../comm/config.js';
 import { completeBatchSizes, isBatchConflict } from './batch-sizes.js';
 import { communicationRules } from './communication-rules.js';
 import { compressionRules } from './compression-rules.js';
+import { groupRules } from './group-rules.js';
 import { idleKeyRules } from './idle-keys.js';
 import type { ConfigIssue } from './issue.js';
 import { meshRules } from './mesh-rules.js';
-import { meshSetting } from './mesh-setting.js';
+import { dataParallelSize, meshSetting } from './mesh-setting.js';
 import type { ConfigOrigin } from './origin.js';
 import { redundancyRules } from './redundancy-rules.js';
 import type { CheckedConfig } from './schema.js';
@@ -56,6 +57,7 @@ export const configRules: readonly ConfigRule[] = [
   ...meshRules,
   ...compressionRules,
   ...redundancyRules,
+  ...groupRules,
   ...idleKeyRules,
   { keys: ['adapter'], check: checkAdapter },
 ];
@@ -71,13 +73,6 @@ export function missingKeys(config: CheckedConfig, { requires }: Surroundings): 
       what: `${key} is missing.`,
       ...(EXAMPLES[key] === undefined ? {} : { cure: `Add ${EXAMPLES[key]}, for example.` }),
     }));
-}
-
-/** World size / (pipeline × tensor), or undefined where that is no whole number. */
-export function dataParallelSize(config: CheckedConfig, { worldSize }: Surroundings): number | undefined {
-  const { pipeline, tensor } = meshSetting(config);
-  const size = worldSize / (pipeline * tensor);
-  return Number.isInteger(size) ? size : undefined;
 }
 
 const EXAMPLES: Partial<Record<keyof CheckedConfig, string>> = {
