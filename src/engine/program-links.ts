@@ -6,11 +6,12 @@ import { tiedRanks } from './compile-program.js';
 import type { World } from './initialize.js';
 import { positionsDivisor } from './measure-blocks.js';
 import { emptyOutputs } from './output-shapes.js';
+import { groupSequenceAxis } from './sequence-axes.js';
 import type { StagePlan } from './stage-plan.js';
 
 /** How a rank's programs reach the other ranks. */
 export interface ProgramLinks {
-  readonly resources: Pick<StepResources, 'group' | 'tensor' | 'stages' | 'tied'>;
+  readonly resources: Pick<StepResources, 'group' | 'tensor' | 'sequenceAxis' | 'stages' | 'tied'>;
   /** Leaves the groups that are the programs' alone. */
   close(): void;
 }
@@ -29,7 +30,11 @@ export interface LinkedModel {
 /** Connects the stages with tied parameters, beside the axes of the mesh. Every rank must call it. */
 export function linkPrograms({ world, model, stages, dtype }: LinkedModel): ProgramLinks {
   const { axes } = world;
-  const resources = { group: axes.data, tensor: axes.tensor };
+  const resources = {
+    group: axes.data,
+    tensor: axes.tensor,
+    ...(axes.sequence && { sequenceAxis: groupSequenceAxis(axes.sequence) }),
+  };
   if (stages === undefined) return { resources, close: () => {} };
   const tied = connectTied(world, stages);
   return {
