@@ -33,7 +33,7 @@ function checkSequenceLength(config: CheckedConfig): ConfigIssue | undefined {
 
 /** Ranks that share a sequence have to sum their gradients in every step. */
 function checkReplicas({ sequence_parallel_size: size, redundancy }: CheckedConfig): ConfigIssue | undefined {
-  if (size === 1 || redundancy === undefined) return undefined;
+  if (size === 1 || redundancy?.type !== 'local') return undefined;
   return {
     code: 'CONFIG_CONFLICT',
     path: ['redundancy'],
