@@ -258,7 +258,11 @@ export function run(
       const codec = createCodec(scheme);
       const reductions = new CompressedReductions(group);
       const sent = sentDuring(() => reductions.allReduce(valuesOf(rank, elements), codec).wait());
-      const reduced = compressedAllReduce({ start: 0, end: elements, carriesTally: false }, scheme, program);
+      const reduced = compressedAllReduce(
+        { start: 0, end: elements, carriesTally: false },
+        scheme,
+        worldSize,
+      );
       assert.equal(sent, reduced.sentBytes, `all-reduce of ${elements}, ${scheme.type}`);
 
       const matrix = valuesOf(rank, worldSize * elements).view([worldSize, elements]);

@@ -95,38 +95,48 @@ const training: Observer = (config) => {
   return JSON.stringify(steps);
 };
 
-/** The programs of two ranks, each on a host of its own, with what they need and send. */
-const programs: Observer = (written) => {
-  const config = resolveConfig(written, { worldSize: RANKS, requires: ['model'] });
-  const { tensor, sequence_parallel: sequence } = config.mesh;
-  const model = localModel(openModel(config), config, tensor === 1 ? undefined : loneAxis(tensor, sequence));
-  const layout = planFlatLayout(model.blocks, undefined, dataRanks(config));
-  const shape = { rows: config.train_micro_batch_size_per_gpu, length: LENGTH };
-  // Times that make no block a better choice than another, so that this depends on nothing else.
-  const measured = measureBlocks(model, shape).map((costs) => ({ ...costs, forwardMs: 1 }));
-  const hosts = Array.from({ length: RANKS }, (_, rank) => [rank]);
-  const stages = planStages({ config, model });
-  const step = {
-    config,
-    model,
-    layout,
-    stages,
-    goal: 'update',
-    sequenceLength: LENGTH,
-    measured,
-    hosts,
-  } as const;
-  const compiled = compileStep(step);
-  return compiled.programs
-    .map((program, rank) => {
-      const report = compiled.reports[rank];
-      assert.ok(report);
-      return (
-        JSON.stringify(program.instructions) + JSON.stringify(program.buckets) + printReport(program, report)
-      );
-    })
-    .join('\n');
-};
+/** The programs of ranks that are each on a host of its own, with what they need and send. */
+const programsOn =
+  (ranks: number): Observer =>
+  (written) => {
+    const config = resolveConfig(written, { worldSize: ranks, requires: ['model'] });
+    const { tensor, sequence_parallel: sequence } = config.mesh;
+    const model = localModel(
+      openModel(config),
+      config,
+      tensor === 1 ? undefined : loneAxis(tensor, sequence),
+    );
+    const layout = planFlatLayout(model.blocks, undefined, dataRanks(config));
+    const shape = { rows: config.train_micro_batch_size_per_gpu, length: LENGTH };
+    // Times that make no block a better choice than another, so that this depends on nothing else.
+    const measured = measureBlocks(model, shape).map((costs) => ({ ...costs, forwardMs: 1 }));
+    const hosts = Array.from({ length: ranks }, (_, rank) => [rank]);
+    const stages = planStages({ config, model });
+    const step = {
+      config,
+      model,
+      layout,
+      stages,
+      goal: 'update',
+      sequenceLength: LENGTH,
+      measured,
+      hosts,
+    } as const;
+    const compiled = compileStep(step);
+    return compiled.programs
+      .map((program, rank) => {
+        const report = compiled.reports[rank];
+        assert.ok(report);
+        return (
+          JSON.stringify(program.instructions) +
+          JSON.stringify(program.buckets) +
+          printReport(program, report)
+        );
+      })
+      .join('\n');
+  };
+
+const programs = programsOn(RANKS);
 
 const data: Observer = async (written) => {
   const config = resolveConfig(written, { requires: ['model', 'data'] });
@@ -441,6 +451,18 @@ function rows(): readonly Row[] {
     }),
     zero('zero_quantized_weights', [true, false], { stage: 3 }),
     zero('zero_quantized_gradients', [true, false], { stage: 3 }),
+    row('zero_optimization.mics_shard_size', [-1, 2], programsOn(4), { zero_optimization: { stage: 2 } }),
+    row('zero_optimization.zero_hpz_partition_size', [1, 2], programsOn(4), {
+      zero_optimization: { stage: 3, stage3_param_persistence_threshold: 0 },
+    }),
+    row('redundancy[secondary].size', [2, 4], programsOn(4), {
+      zero_optimization: { stage: 3, stage3_param_persistence_threshold: 0 },
+      redundancy: { type: 'secondary' },
+    }),
+    row('redundancy[groups].size', [2, 4], programsOn(4), {
+      zero_optimization: { stage: 2 },
+      redundancy: { type: 'groups' },
+    }),
     row('redundancy[local].sync_every', [1, 2], training, { redundancy: { type: 'local' } }),
     outer('lr', [0.7, 0.5]),
     outer('momentum', [0, 0.9]),

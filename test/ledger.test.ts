@@ -163,6 +163,20 @@ test('it is for GPT-2 with dropout', async () => {
   }
 });
 
+test('it is on stages whose backwards come in halves', async () => {
+  const pipelined = {
+    mesh: { pipeline: 2 },
+    pipeline: { schedule: 'zero-bubble' },
+    gradient_accumulation_steps: 3,
+  } as const;
+  const results = await measure(2, pipelined);
+  matches(results);
+  matches(await measure(2, { ...pipelined, recompute: { policy: 'always' } }));
+  matches(await measure(2, { ...pipelined, model: GPT2, bf16: { enabled: true } }));
+  const whole = await measure(2, { ...pipelined, pipeline: { schedule: '1f1b' } });
+  assert.ok((results[1]?.measured ?? 0) > (whole[1]?.measured ?? 0), 'what waits takes memory');
+});
+
 test('optimizer states, gradients and parameters are divided one after the other', async () => {
   const ledgers = [];
   for (const stage of [0, 1, 2, 3] as const) {

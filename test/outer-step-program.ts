@@ -17,7 +17,7 @@ export function run(place: RankPlace, [configText = '{}']: readonly string[]): r
   const { rank, worldSize } = place;
   const config = resolveConfig(JSON.parse(configText) as UserConfig, { worldSize, requires: ['model'] });
   const { redundancy } = config;
-  assert.ok(redundancy);
+  assert.ok(redundancy?.type === 'local');
   const { outer } = redundancy;
   const { lr, momentum } = outer.type === 'nesterov' ? outer : { lr: 1, momentum: 0 };
   const source = openModel(config);

@@ -7,7 +7,7 @@ export type Settings = Readonly<Record<string, unknown>>;
 
 /** What one rank of `precision-program.ts` tells at its end. */
 export interface Outcome {
-  readonly results: readonly Omit<StepResult, 'milliseconds' | 'exposedCommunicationMs'>[];
+  readonly results: readonly Omit<StepResult, 'milliseconds' | 'exposedCommunicationMs' | 'exchangedBytes'>[];
   readonly sent: readonly number[];
   readonly collectives: readonly { readonly kind: string; readonly sentBytes: number }[];
   readonly ledger: Readonly<Record<Account, number>>;

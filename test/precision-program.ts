@@ -84,7 +84,7 @@ export function run(place: RankPlace, [configText = '{}', taskText = '{}']: read
   if (task.load !== undefined) assert.ok(engine.load(task.load));
 
   const rows = config.train_batch_size / worldSize;
-  const results: Omit<StepResult, 'milliseconds' | 'exposedCommunicationMs'>[] = [];
+  const results: Omit<StepResult, 'milliseconds' | 'exposedCommunicationMs' | 'exchangedBytes'>[] = [];
   const sent: number[] = [];
   const handles: number[] = [];
   // Sound steps take one batch after the other, as if those that overflow had not been.
@@ -93,7 +93,12 @@ export function run(place: RankPlace, [configText = '{}', taskText = '{}']: read
     isPoisoned = letter === 'x';
     const before = isPoisoned ? fingerprint() : '';
     const sentBefore = world.group.exchangedBytes;
-    const { milliseconds: _, exposedCommunicationMs: __, ...result } = engine.trainBatch(batch(sound));
+    const {
+      milliseconds: _,
+      exposedCommunicationMs: __,
+      exchangedBytes: ___,
+      ...result
+    } = engine.trainBatch(batch(sound));
     sent.push(world.group.exchangedBytes - sentBefore);
     handles.push(liveTensors());
     results.push(result);

@@ -17,7 +17,7 @@ export interface RankPlace {
  * @param ranksPerHost left out: all are on one host
  */
 export function joinAsRank(
-  config: Pick<ResolvedConfig, 'communication' | 'device'>,
+  config: Pick<ResolvedConfig, 'communication' | 'device'> & Partial<Pick<ResolvedConfig, 'redundancy'>>,
   place: RankPlace,
   ranksPerHost = place.worldSize,
 ): World {
@@ -26,7 +26,7 @@ export function joinAsRank(
 
 /** A world in which every rank has the whole model. */
 export function worldOf(group: ProcessGroup): World {
-  const axes = { pipeline: new SingleGroup(), data: group, tensor: new SingleGroup() };
+  const axes = { pipeline: new SingleGroup(), data: group, tensor: new SingleGroup(), shard: group };
   const among = (): ProcessGroup => new SingleGroup();
   return { group, among, mesh: { pipeline: 1, data: group.worldSize, tensor: 1 }, axes, device: 'cpu' };
 }

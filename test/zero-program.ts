@@ -51,12 +51,13 @@ export function run(place: RankPlace, [configText = '{}', taskText = '{}']: read
   });
   const loaded = task.load === undefined ? undefined : engine.load(task.load);
   const atStart = fingerprint();
-  let [handles, sent] = [0, 0];
+  let [handles, sent, sentFromCopy] = [0, 0, 0];
   for (let step = engine.steps; step < 3; step += 1) {
-    const sentBefore = world.group.exchangedBytes;
-    engine.trainBatch(batch(step));
+    const copyBefore = world.axes.secondary?.exchangedBytes ?? 0;
+    const { exchangedBytes } = engine.trainBatch(batch(step));
     if (step === 1) {
-      sent = world.group.exchangedBytes - sentBefore;
+      sent = exchangedBytes;
+      sentFromCopy = (world.axes.secondary?.exchangedBytes ?? 0) - copyBefore;
       handles = liveTensors();
       if (task.save !== undefined) engine.save(task.save);
     }
@@ -122,6 +123,7 @@ export function run(place: RankPlace, [configText = '{}', taskText = '{}']: read
   engine.close();
   return {
     sent,
+    sentFromCopy,
     predicted,
     optimizerBytes,
     lengths: layout.ranges.map(({ start, end }) => end - start),

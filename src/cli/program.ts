@@ -170,6 +170,19 @@ function addBench(program: Command): void {
       await benchComms(options);
     });
   bench
+    .command('schedules')
+    .description(
+      'What a step takes by each schedule of a pipeline, beside its simulation from what blocks took.',
+    )
+    .option('--ranks <n>', 'stages, of one rank each', positiveInteger, 2)
+    .option('--micro-batches <n>', 'of a step; a divisor of 16', positiveInteger, 8)
+    .option('--rounds <n>', 'turns of each schedule', positiveInteger, 3)
+    .option('--json', JSON_HELP)
+    .action(async (options: BenchSchedulesOptions) => {
+      const { benchSchedules } = await import('./commands/bench-schedules.js');
+      await benchSchedules(options);
+    });
+  bench
     .command('compression')
     .description('What each compression of gradients costs in accuracy, on a small run on 2 ranks.')
     .option('--steps <n>', 'optimizer steps of each run', positiveInteger, 100)
@@ -320,6 +333,13 @@ export interface BenchCommsOptions extends JsonOption {
   readonly rounds: number;
   readonly ranksPerHost?: number;
   readonly bytes?: readonly number[];
+}
+
+export interface BenchSchedulesOptions {
+  readonly ranks: number;
+  readonly microBatches: number;
+  readonly rounds: number;
+  readonly json?: boolean;
 }
 
 export interface BenchCompressionOptions extends JsonOption {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { axisRanks, MESH_AXES, meshOf, placeOf, rankAt, sequenceRanks } from './mesh.js';
+import { axisRanks, MESH_AXES, meshOf, neighbourhoodOf, placeOf, rankAt, sequenceRanks } from './mesh.js';
 
 const sizes = fc.record({
   pipeline: fc.integer({ min: 1, max: 5 }),
@@ -53,6 +53,29 @@ test('ranks that share sequences are neighbours along the data axis', () => {
         assert.equal(ranks.length, sharing);
         assert.equal(ranks[placeOf(whole, rank).data % sharing], rank);
         for (const other of ranks) assert.deepEqual(sequenceRanks(whole, other, sharing), ranks);
+      }
+    }),
+  );
+});
+
+test('runs of neighbours cover the ranks, and counterparts are at one place of each', () => {
+  const natural = fc.integer({ min: 1, max: 6 });
+  fc.assert(
+    fc.property(natural, natural, natural, (size, runs, stride) => {
+      const ranks = Array.from({ length: size * runs }, (_, index) => 3 + index * stride);
+      for (const [index, rank] of ranks.entries()) {
+        const { neighbours, counterparts } = neighbourhoodOf(ranks, rank, size);
+        assert.deepEqual([neighbours.length, counterparts.length], [size, runs]);
+        assert.equal(neighbours[index % size], rank);
+        assert.equal(counterparts[Math.floor(index / size)], rank);
+        assert.deepEqual(
+          neighbours.filter((other) => counterparts.includes(other)),
+          [rank],
+        );
+        for (const other of neighbours)
+          assert.deepEqual(neighbourhoodOf(ranks, other, size).neighbours, neighbours);
+        for (const other of counterparts)
+          assert.deepEqual(neighbourhoodOf(ranks, other, size).counterparts, counterparts);
       }
     }),
   );

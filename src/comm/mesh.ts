@@ -32,6 +32,22 @@ export function rankAt({ data, tensor }: Mesh, place: Mesh): number {
   return (place.pipeline * data + place.data) * tensor + place.tensor;
 }
 
+/** Of ranks in runs of equally many neighbours, those of this rank's run, and those at its place in every run. */
+export interface Neighbourhood {
+  readonly neighbours: readonly number[];
+  readonly counterparts: readonly number[];
+}
+
+/** Cuts ranks into runs of `size` that follow one another. */
+export function neighbourhoodOf(ranks: readonly number[], rank: number, size: number): Neighbourhood {
+  const index = ranks.indexOf(rank);
+  const run = Math.floor(index / size);
+  return {
+    neighbours: ranks.slice(run * size, (run + 1) * size),
+    counterparts: ranks.filter((_, other) => other % size === index % size),
+  };
+}
+
 /** The ranks that differ from this one along one axis alone, itself included, in the order of the axis. */
 export function axisRanks(mesh: Mesh, rank: number, axis: MeshAxis): readonly number[] {
   const place = placeOf(mesh, rank);

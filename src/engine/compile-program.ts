@@ -10,7 +10,10 @@ import type { Precision } from '../precision/config.js';
 import { mixedPrecision } from '../precision/mixed-precision.js';
 import { offloadKeptInputs } from '../recompute/offload-kept-inputs.js';
 import { recomputeBlocks } from '../recompute/recompute-blocks.js';
+import { divideInGroups } from '../redundancy/divide-in-groups.js';
 import { type ReplicaMeeting, separateReplicas, synchronizeReplicas } from '../redundancy/local-replicas.js';
+import { secondaryCopies } from '../redundancy/secondary-copies.js';
+import { sumOverGroups } from '../redundancy/sum-over-groups.js';
 import { type ScheduleOptions, schedule } from '../step/passes/schedule.js';
 import { shareSequences } from '../step/passes/share-sequences.js';
 import type { Groups, Pass, PipelineStage, Program, ProgramBlock } from '../step/program.js';
@@ -62,6 +65,10 @@ export interface ProgramInputs {
   readonly gradients: ReduceGradientsOptions;
   /** Absent: every rank has all of the training state. */
   readonly zero?: ZeroOptions;
+  /** Ranks of a group that has all of the training state; absent: all data-parallel ranks together have it. */
+  readonly groupSize?: number;
+  /** Ranks that divide a second copy of the parameters; absent: there is none. */
+  readonly secondarySize?: number;
   /** Absent: gradients travel as they are. */
   readonly compression?: CompressReductionsOptions;
   /** How parameters travel where they are divided; absent: as blocks compute with them. */
@@ -147,18 +154,22 @@ function momentumPasses(
 
 function gradientPasses(inputs: ProgramInputs): readonly Pass[] {
   const { zero, layout, gradients, compression, quantizedGradients, quantizedWeights, stagesOf } = inputs;
+  const { groupSize, secondarySize } = inputs;
   const compress = compression === undefined ? [] : [compressReductions(compression)];
   const limit = limitInFlight(mostInFlight(inputs));
   return zero === undefined
     ? [reduceGradients(gradients), ...compress, ...(stagesOf ? [nameAlgorithms(stagesOf)] : []), limit]
     : [
+        ...(groupSize === undefined ? [] : [divideInGroups(groupSize)]),
         shardState({ ...zero, ranges: layout.ranges }),
         scatterGradients,
+        limit,
+        sumOverGroups(gradients.overlap),
         ...compress,
         ...(quantizedGradients ? [quantizeScatters(quantizedGradients)] : []),
-        limit,
         gatherParameters(zero),
         ...(quantizedWeights ? [quantizeGathers(quantizedWeights)] : []),
+        ...(secondarySize === undefined ? [] : [secondaryCopies(secondarySize)]),
       ];
 }
 

@@ -190,7 +190,7 @@ function compileForRank(
   rank: number,
 ): Program {
   const { rows, length } = ownShape(config, sequenceLength);
-  const { zero_optimization: zero, gradient_clipping: clipping, optimizer } = config;
+  const { zero_optimization: zero, gradient_clipping: clipping, optimizer, redundancy } = config;
   const compression = completeCompression(config.communication.compression);
   const mesh = meshOfConfig(config);
   const part = stages?.stages[placeOf(mesh, rank).pipeline];
@@ -228,6 +228,8 @@ function compileForRank(
       ordered: config.communication.deterministic,
     },
     ...(zero.stage !== 0 && { zero: zeroOptions(config, zero.stage) }),
+    ...(redundancy?.type === 'groups' && { groupSize: redundancy.size }),
+    ...(redundancy?.type === 'secondary' && { secondarySize: redundancy.size }),
     ...(compression.type !== 'none' && { compression: { compression, sequenceLength } }),
     ...(zero.zero_quantized_weights && { quantizedWeights: QUANTIZED_WEIGHTS }),
     ...(zero.zero_quantized_gradients && { quantizedGradients: QUANTIZED_GRADIENTS }),
@@ -240,7 +242,8 @@ function compileForRank(
       },
     }),
     // Gradients alone are those of the whole batch, whoever would have used them.
-    ...(goal === 'update' && config.redundancy && { replicas: replicaOptions(config, synchronizes) }),
+    ...(goal === 'update' &&
+      redundancy?.type === 'local' && { replicas: replicaOptions(config, synchronizes) }),
     ...(hosts && { hosts }),
     precision: precisionOf(config),
   });

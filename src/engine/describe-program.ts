@@ -7,7 +7,13 @@ import { planFlatLayout } from '../nn/flat-layout.js';
 import { precisionOf } from '../precision/config.js';
 import { printProgram, printReport, programToJson } from '../step/print.js';
 import { exchangesOf } from './block-exchanges.js';
-import { compileStep, defaultSequenceLength, type StepToCompile, tryBlocks } from './compile-step.js';
+import {
+  type CompiledStep,
+  compileStep,
+  defaultSequenceLength,
+  type StepToCompile,
+  tryBlocks,
+} from './compile-step.js';
 import { loadConfig, type ResolvedConfig } from './config.js';
 import { dataRanks } from './data-ranks.js';
 import { loneAxis } from './group-axis.js';
@@ -40,12 +46,33 @@ export interface ProgramDescription {
  *
  * @throws TrainyardError for a wrong configuration or model, PROGRAM_INVALID for a program that cannot run.
  */
-export function describeProgram({
+export function describeProgram(options: DescribeOptions): ProgramDescription {
+  const { rank } = options;
+  const compiled = compileDescribed(options);
+  const programs = compiled.flatMap((each) => each.programs);
+  const reports = compiled.flatMap((each) => each.reports);
+  const described = programs.flatMap((program, index) => {
+    const report = reports[index];
+    if (report === undefined || (rank !== undefined && rank !== program.rank)) return [];
+    return [
+      {
+        text: `${printProgram(program)}\n\n${printReport(program, report)}`,
+        json: { ...programToJson(program), check: report },
+      },
+    ];
+  });
+  return {
+    text: described.map(({ text }) => text).join('\n\n'),
+    json: described.map(({ json }) => json),
+  };
+}
+
+/** The programs of every kind of step of a run, checked. */
+export function compileDescribed({
   configPath,
   overrides,
   worldSize,
-  rank,
-}: DescribeOptions): ProgramDescription {
+}: DescribeOptions): readonly CompiledStep[] {
   const { config } = loadConfig(configPath, overrides, { worldSize, requires: ['model'] });
   const { tensor, sequence_parallel: sequence } = config.mesh;
   const source = openModel(config);
@@ -71,23 +98,7 @@ export function describeProgram({
     sequenceLength,
   };
   const tried = tryBlocks(step);
-  const compiled = knownTurns(config).map((turn) => compileStep({ ...step, ...turn, tried }));
-  const programs = compiled.flatMap((each) => each.programs);
-  const reports = compiled.flatMap((each) => each.reports);
-  const described = programs.flatMap((program, index) => {
-    const report = reports[index];
-    if (report === undefined || (rank !== undefined && rank !== program.rank)) return [];
-    return [
-      {
-        text: `${printProgram(program)}\n\n${printReport(program, report)}`,
-        json: { ...programToJson(program), check: report },
-      },
-    ];
-  });
-  return {
-    text: described.map(({ text }) => text).join('\n\n'),
-    json: described.map(({ json }) => json),
-  };
+  return knownTurns(config).map((turn) => compileStep({ ...step, ...turn, tried }));
 }
 
 /** How sums are made where the algorithm is named; which one "auto" takes between hosts, only ranks can find out. */

@@ -418,7 +418,9 @@ export class Engine {
       batchSize,
       extra,
       ...(errors && { errors: { errors, programs: programs.programs, group: axes.data } }),
-      ...(config.redundancy && { replicas: { memory, optimizer, group, ...(outer && { outer }) } }),
+      ...(config.redundancy?.type === 'local' && {
+        replicas: { memory, optimizer, group, ...(outer && { outer }) },
+      }),
     };
   }
 

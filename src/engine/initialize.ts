@@ -117,7 +117,7 @@ export interface World {
  */
 export function joinWorld(
   config: Pick<ResolvedConfig, 'communication' | 'device'> &
-    Partial<Pick<ResolvedConfig, 'output' | 'mesh' | 'sequence_parallel_size'>>,
+    Partial<Pick<ResolvedConfig, 'output' | 'mesh' | 'redundancy' | 'sequence_parallel_size'>>,
   place: RankEnvironment,
 ): World {
   const { cores, threadsPerRank } = threadBudget(place.localWorldSize, env.variables);
@@ -141,7 +141,7 @@ export function joinWorld(
   const { world: group } = ranks;
   const mesh = meshOf(config.mesh ?? { pipeline: 1, tensor: 1 }, place.worldSize);
   const hosts = hostsOfRanks(group, place, topology);
-  const axes = connectMesh(ranks, mesh, hosts, config.sequence_parallel_size);
+  const axes = connectMesh(ranks, mesh, config, hosts);
   const regular = severalEqualHosts(hostsAmong(hosts, axisRanks(mesh, place.rank, 'data')));
   const among = (name: string, members: readonly number[]) => ranks.among(name, members, hosts);
   return { group, mesh, axes, among, flight, device, ...(regular && { hosts: regular }), notes };
@@ -190,7 +190,7 @@ export function buildEngine({ config, source, world, sequenceLength, data }: Eng
     stages,
     exchanges: exchangesOf(source, config, dtype),
     goal: 'update',
-    readsInPlace: axes.data.readsInPlace,
+    readsInPlace: axes.shard.readsInPlace,
     stagesOf: axes.data.stagesOf,
     ...(world.hosts && { hosts: world.hosts }),
     sequenceLength: length,
@@ -217,7 +217,7 @@ export function buildEngine({ config, source, world, sequenceLength, data }: Eng
   const lossScaling = lossScalingOf(config, length);
   const links = linkPrograms({ world, model, stages, dtype });
   const parts = { config, source, model, links, programs, memory, optimizer, schedule, lossScaling };
-  const neverMeets = config.redundancy !== undefined && synchronization === undefined;
+  const neverMeets = config.redundancy?.type === 'local' && synchronization === undefined;
   const reunion = neverMeets ? group.withDeadline(LONGEST_TRAINING_MS) : undefined;
   const kept = { ...(errors && { errors }), ...(outer && { outer }) };
   return new Engine({ ...parts, ...kept, group, axes, reunion, flight, device, identity });

@@ -80,7 +80,7 @@ export async function inspectModel({
     layout,
     stages,
     goal: 'gradients',
-    readsInPlace: axes.data.readsInPlace,
+    readsInPlace: axes.shard.readsInPlace,
     stagesOf: axes.data.stagesOf,
     ...(world.hosts && { hosts: world.hosts }),
     sequenceLength,
@@ -188,7 +188,7 @@ function gradientNorms(
   const { partition, owned } = memory;
   const trained = memory.slots.filter(({ trainable }) => trainable);
   const ownSlots = new Map(memory.ownSlots.map((slot) => [slot.name, slot]));
-  const own = partition.ranks === 1 ? 0 : axes.data.rank;
+  const own = partition.ranks === 1 ? 0 : axes.shard.rank;
   const squares = trained.map((slot) =>
     countedPieces(partition, ownSlots.get(slot.name))
       .filter(({ rank }) => rank === own)
@@ -198,7 +198,7 @@ function gradientNorms(
         return sum + scope(() => normSquared(slice.narrow(0, sliceOffset, elements)).item());
       }, 0),
   );
-  const ofData = partition.ranks === 1 ? squares : sumsOverRanks(axes.data, squares);
+  const ofData = partition.ranks === 1 ? squares : sumsOverRanks(axes.shard, squares);
   const totals = sumsOverRanks(axes.pipeline, sumsOverRanks(axes.tensor, ofData));
   return Object.fromEntries(
     trained.map(({ name }, index) => [name, Math.sqrt(totals[index] ?? 0) * metrics.meanScale]),

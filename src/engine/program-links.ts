@@ -11,7 +11,10 @@ import type { StagePlan } from './stage-plan.js';
 
 /** How a rank's programs reach the other ranks. */
 export interface ProgramLinks {
-  readonly resources: Pick<StepResources, 'group' | 'tensor' | 'sequenceAxis' | 'stages' | 'tied'>;
+  readonly resources: Pick<
+    StepResources,
+    'group' | 'replicate' | 'tensor' | 'sequenceAxis' | 'stages' | 'tied'
+  >;
   /** Leaves the groups that are the programs' alone. */
   close(): void;
 }
@@ -30,10 +33,12 @@ export interface LinkedModel {
 /** Connects the stages with tied parameters, beside the axes of the mesh. Every rank must call it. */
 export function linkPrograms({ world, model, stages, dtype }: LinkedModel): ProgramLinks {
   const { axes } = world;
+  const { shard, replicate, tensor, sequence } = axes;
   const resources = {
-    group: axes.data,
-    tensor: axes.tensor,
-    ...(axes.sequence && { sequenceAxis: groupSequenceAxis(axes.sequence) }),
+    group: shard,
+    tensor,
+    ...(replicate && { replicate }),
+    ...(sequence && { sequenceAxis: groupSequenceAxis(sequence) }),
   };
   if (stages === undefined) return { resources, close: () => {} };
   const tied = connectTied(world, stages);

@@ -191,6 +191,9 @@ class SymbolicRank {
         if (this.#whole.has(instruction.block)) throw new Fault('cast twice');
         this.#whole.set(instruction.block, 'whole');
         return;
+      case 'sum':
+      case 'copy':
+        throw new Fault('there are no groups here');
       case 'complete':
         throw new Fault('no tensor axis is here');
       case 'send':

@@ -15,6 +15,7 @@ import { type Partition, piecesOf, planPartition, sliceOf } from '../zero/partit
 import { joinParts, partOf } from './divided-parameter.js';
 import type { ParameterSource } from './fill-parameters.js';
 import type { MeshGroups } from './mesh-groups.js';
+import { SecondarySlices } from './secondary-slices.js';
 
 export interface TrainingMemoryOptions {
   /** Of what this rank has of the model. */
@@ -62,6 +63,8 @@ export class TrainingMemory {
   /** What of them this rank has. */
   readonly ownSlots: readonly FlatSlot[];
   readonly #axes: MeshGroups;
+  /** Absent where parameters have no second copy. */
+  readonly #secondary: SecondarySlices | undefined;
   readonly #homeOf: ((name: string) => number) | undefined;
   /** The tensors that are disposed with this: views, or slices with memory of their own. */
   readonly #slices: readonly Tensor[];
@@ -69,6 +72,7 @@ export class TrainingMemory {
   constructor(options: TrainingMemoryOptions) {
     const { layout, sharding, axes, dtype, device, frozen } = options;
     this.#axes = axes;
+    this.#secondary = axes.secondary && new SecondarySlices(axes.secondary, dtype, device);
     this.#homeOf = options.homeOf;
     this.ownSlots = ownersIn(layout);
     this.slots = options.parameters ?? this.ownSlots;
@@ -78,7 +82,7 @@ export class TrainingMemory {
       gradients: sharding?.gradients !== 'released',
     };
     const allocate = (elements: number, of: DType): Tensor =>
-      device === 'cpu' ? axes.data.allocate(elements, of) : zeros([elements], { dtype: of, device });
+      device === 'cpu' ? axes.shard.allocate(elements, of) : zeros([elements], { dtype: of, device });
     const byBlock = { values: !isWhole.values, gradients: !isWhole.gradients };
     this.parameters = new FlatParameters(layout, {
       dtype,
@@ -89,7 +93,7 @@ export class TrainingMemory {
       byBlock,
       ...(frozen && { frozen }),
     });
-    this.partition = planPartition(layout, sharding === undefined ? 1 : axes.data.worldSize);
+    this.partition = planPartition(layout, sharding === undefined ? 1 : axes.shard.worldSize);
     const slicesOf = (kind: 'values' | 'gradients'): readonly Tensor[] =>
       this.partition.ranges.map((_, index) => {
         const { start, end } = sliceOf(this.partition, index, this.#rank);
@@ -106,10 +110,11 @@ export class TrainingMemory {
   }
 
   /** What the programs of this rank run on. */
-  get resources(): Pick<StepResources, 'parameters' | 'shards' | 'masters'> {
+  get resources(): Pick<StepResources, 'parameters' | 'shards' | 'masters' | 'secondary'> {
     const [masters] = this.owned.values;
     return {
       parameters: this.parameters,
+      ...(this.#secondary && { secondary: this.#secondary }),
       ...(this.shards ? { shards: this.shards } : this.hasMasters && masters && { masters }),
     };
   }
@@ -175,7 +180,7 @@ export class TrainingMemory {
     for (const { rank, range, sliceOffset, offset, elements } of piecesOf(this.partition, slot)) {
       const part = whole.narrow(0, offset, elements);
       if (rank === this.#rank) part.copy_(pieceOf(slices, range, sliceOffset, elements));
-      if (this.partition.ranks > 1) this.#axes.data.broadcast(part, rank).wait();
+      if (this.partition.ranks > 1) this.#axes.shard.broadcast(part, rank).wait();
     }
     return whole.view(slot.shape);
   }
@@ -240,12 +245,13 @@ export class TrainingMemory {
   /** Frees all memory. */
   dispose(): void {
     for (const slice of this.#slices) slice.dispose();
+    this.#secondary?.dispose();
     this.parameters.dispose();
   }
 
   /** The place of this rank among those that slices belong to. */
   get #rank(): number {
-    return this.partition.ranks === 1 ? 0 : this.#axes.data.rank;
+    return this.partition.ranks === 1 ? 0 : this.#axes.shard.rank;
   }
 }
 

@@ -41,9 +41,38 @@ const localSchema = z
     'Every rank trains a whole model on its own part of the data, and they are brought together now and then.',
   );
 
+const groupsSchema = z
+  .strictObject({
+    type: z.literal('groups'),
+    size: positiveInteger()
+      .min(2)
+      .describe(
+        'Ranks of a group, which follow one another along the data axis: the number of data-parallel ranks is a multiple of it.',
+      ),
+  })
+  .describe(
+    'What ZeRO divides is divided inside groups of ranks, and every group has all of it (MiCS): what is gathered never ' +
+      'leaves a group, and once per step the groups sum their gradients.',
+  );
+
+const secondarySchema = z
+  .strictObject({
+    type: z.literal('secondary'),
+    size: positiveInteger()
+      .min(2)
+      .describe(
+        'Ranks that divide the second copy, which follow one another along the data axis, as those of a host do: the ' +
+          'number of data-parallel ranks is a multiple of it.',
+      ),
+  })
+  .describe(
+    'ZeRO stage 3 with a second copy of the parameters, divided over the ranks of a host (ZeRO++ hpZ): only the first gather ' +
+      'of a block in a step leaves the host.',
+  );
+
 /** The `redundancy` key: what ranks have more than once, to send less. Its defaults are DiLoCo's (arXiv 2311.08105). */
 export const redundancySchema = z
-  .discriminatedUnion('type', [localSchema])
+  .discriminatedUnion('type', [localSchema, groupsSchema, secondarySchema])
   .optional()
   .describe('What the ranks have more than once, so that less must travel. See docs/redundancy.md.');
 
@@ -60,6 +89,6 @@ export interface Synchronization {
 
 /** Whether ranks train replicas, and how these meet; undefined where they do not, or never. */
 export function synchronizationOf(redundancy: Redundancy): Synchronization | undefined {
-  if (redundancy === undefined || redundancy.sync_every === 'never') return undefined;
+  if (redundancy?.type !== 'local' || redundancy.sync_every === 'never') return undefined;
   return { every: redundancy.sync_every, outer: redundancy.outer };
 }

@@ -75,6 +75,7 @@ test('reports the peak of memory and the bytes of collectives', () => {
     parameters: 48 * 4,
     masters: 0,
     gathered: 0,
+    secondary: 0,
     gradients: 51 * 4,
     optimizer: 384,
     buckets: 0,

@@ -21,9 +21,8 @@ const EXACT_BYTES = 4;
 export function compressedAllReduce(
   { start, end, carriesTally }: Pick<Bucket, 'start' | 'end' | 'carriesTally'>,
   compression: ActiveCompression,
-  { groups }: Pick<Program, 'groups'>,
+  ranks: number,
 ): CompressedMessages {
-  const ranks = groups.data.length;
   const peers = ranks - 1;
   // Chunks are as equal as can be, and all travel as the largest does.
   const chunk = messageBytes(Math.ceil((end - start) / ranks), compression);

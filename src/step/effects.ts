@@ -59,6 +59,7 @@ export type Account =
   | 'parameters'
   | 'masters'
   | 'gathered'
+  | 'secondary'
   | 'gradients'
   | 'optimizer'
   | 'buckets'

@@ -7,6 +7,7 @@ const GOES_BETWEEN_RANKS = {
   reduce: true,
   gather: true,
   scatter: true,
+  sum: true,
   agree: true,
   complete: true,
   send: true,

@@ -8,6 +8,7 @@ import { clear } from './handlers/clear.js';
 import { clip } from './handlers/clip.js';
 import { compare } from './handlers/compare.js';
 import { complete } from './handlers/complete.js';
+import { copy } from './handlers/copy.js';
 import { evict } from './handlers/evict.js';
 import { exchange } from './handlers/exchange.js';
 import { fetch } from './handlers/fetch.js';
@@ -27,6 +28,7 @@ import { scatter } from './handlers/scatter.js';
 import { send } from './handlers/send.js';
 import { step } from './handlers/step.js';
 import type { StepState } from './handlers/step-state.js';
+import { sum } from './handlers/sum.js';
 import { wait } from './handlers/wait.js';
 import type { Program } from './program.js';
 
@@ -45,8 +47,10 @@ export function createHandlers(program: Program, state: StepState): Handlers {
     reduce: reduce(program, state),
     cast: cast(state),
     gather: gather(program, state),
+    copy: copy(state),
     prepare: prepare(state),
     scatter: scatter(program, state),
+    sum: sum(state),
     release: release(state),
     agree: agree(program, state),
     evict: evict(state),

@@ -57,7 +57,11 @@ export interface InstructionTable {
     readonly compression?: ActiveCompression;
     /** Left out: parameters. */
     readonly of?: 'momentum';
+    /** From the second copy, which fewer ranks divide; left out: from the slices that ranks own. */
+    readonly from?: 'secondary';
   };
+  /** Makes this rank's slice of the second copy of a block's parameters, from the whole block. */
+  readonly copy: { readonly block: number };
   /** Allocates a block's gradients, of one micro-batch or of all, and sets them to zero. */
   readonly prepare: { readonly block: number; readonly micro?: number };
   /**
@@ -71,6 +75,11 @@ export interface InstructionTable {
     readonly compression?: ActiveCompression;
     readonly betweenHosts?: true;
   };
+  /**
+   * Starts the sum of this rank's slice of a block's gradients over the ranks that own the same, once its scatters are
+   * done; a `wait` must follow.
+   */
+  readonly sum: { readonly block: number; readonly compression?: ActiveCompression };
   /** Frees a block's parameters or gradients; the slice that this rank owns stays. */
   readonly release:
     | { readonly block: number; readonly memory: 'parameters' }
@@ -81,8 +90,11 @@ export interface InstructionTable {
    */
   readonly agree: {
     readonly gradients?: 'own';
-    /** With ranks that have other parts of the model, of what is known along the axes before; left out: along the data axis. */
-    readonly over?: 'tensor' | 'pipeline';
+    /**
+     * With ranks that own the same slices or have other parts of the model, of what is known to the ranks before; left
+     * out: with those over which the state is divided.
+     */
+    readonly over?: 'replicate' | 'tensor' | 'pipeline';
   };
   /**
    * Starts moving what a block made to host memory; the `wait` that must follow frees it on the device, where
@@ -146,6 +158,7 @@ export type AsynchronousOperation =
   | 'reduce'
   | 'gather'
   | 'scatter'
+  | 'sum'
   | 'agree'
   | 'evict'
   | 'fetch'
@@ -174,9 +187,14 @@ const WORDS: { readonly [Op in Operation]: (instruction: Instruction<Op>) => rea
   receive: (handed) => [movedName(handed), 'start', `from rank ${handed.peer}`],
   reduce: ({ bucket, of }) => [`${of === undefined ? 'bucket' : of}.${bucket}`, 'start'],
   cast: ({ block }) => [`block.${block}`, 'parameters'],
-  gather: ({ block, of }) => [`${of === undefined ? 'block' : of}.${block}`, 'start'],
+  gather: ({ block, of, from }) => [
+    `${of === undefined ? 'block' : of}.${block}`,
+    from === undefined ? 'start' : `start (${from})`,
+  ],
+  copy: ({ block }) => [`block.${block}`, 'parameters (secondary)'],
   prepare: ({ block, micro }) => [`block.${block}`, `gradients${ofMicro(micro)}`],
   scatter: ({ part, micro }) => [`part.${part}${ofMicro(micro)}`, 'start'],
+  sum: ({ block }) => [`slice.${block}`, 'start'],
   release: (freed) => [
     `block.${freed.block}`,
     freed.memory === 'parameters' ? freed.memory : `${freed.memory}${ofMicro(freed.micro)}`,

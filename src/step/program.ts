@@ -150,9 +150,10 @@ export interface PipelineStage {
 /**
  * A set of ranks that communicate: along an axis of the mesh; `sequence`: those of the data axis that share sequences;
  * `tied`: stages with the same parameter; `replicas`: those that train a whole model each and bring these together now and
- * then.
+ * then; `replicate`: those that own the same slices, where training state is divided inside groups of the data axis, and
+ * `data` is this rank's group; `secondary`: those that divide a second copy of the parameters.
  */
-export type GroupName = MeshAxis | 'sequence' | 'tied' | 'replicas';
+export type GroupName = MeshAxis | 'sequence' | 'tied' | 'replicas' | 'replicate' | 'secondary';
 
 /** The world ranks of this rank's groups (`axisRanks`); an axis of one rank needs none but `data`. */
 export type Groups = { readonly data: readonly number[] } & {
@@ -212,6 +213,8 @@ export interface Program {
   readonly errorFeedback?: ErrorFeedbackLayout;
   /** Absent: every rank has all of the training state. */
   readonly sharding?: Sharding;
+  /** The blocks of whose parameters there is a second copy, as blocks compute with them; left out: none. */
+  readonly copiedBlocks?: readonly number[];
   readonly instructions: readonly Instruction[];
 }
 

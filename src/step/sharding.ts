@@ -57,6 +57,18 @@ export function requiredScatters(program: Program): readonly Instruction<'scatte
   );
 }
 
+/** Whether other ranks own the same slices, and have their part of the gradients. */
+export function isReplicated({ groups }: Pick<Program, 'groups'>): boolean {
+  return (groups.replicate?.length ?? 1) > 1;
+}
+
+/** The sums over groups that a step must have: of every slice that has gradients. */
+export function requiredSums(program: Program): readonly Instruction<'sum'>[] {
+  if (!isReplicated(program)) return [];
+  const blocks = new Set(program.sharding?.parts.map(({ block }) => block));
+  return [...blocks].map((block) => ({ op: 'sum', block }));
+}
+
 /** Whether the parameters that blocks use are made in every step, from weights that are kept apart. */
 export function hasMasters({ sharding, precision }: Program): boolean {
   return sharding !== undefined || precision !== undefined;

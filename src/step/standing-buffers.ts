@@ -1,6 +1,6 @@
 import { BETWEEN_HOSTS } from './effects/exchange-effects.js';
 import { type Account, type Allocation, effectsOf, type Made } from './effects.js';
-import type { Program } from './program.js';
+import { membersOf, type Program } from './program.js';
 
 /**
  * The buffers that a rank keeps to use them again and again (see `Made.memory`), as many and as long as they
@@ -28,14 +28,14 @@ const INLINE_BYTES_OF_ALL = 1 << 20;
 /** Where ranks read each other, the copy that they can see of compressed messages, which lie in memory of their own. */
 function copiedBytes(program: Program): number {
   if (program.readsInPlace !== true) return 0;
-  const ranks = program.groups.data.length;
   const shown = program.instructions.map((instruction) => {
     const { collective } = effectsOf(instruction, program);
     if (collective?.codec === undefined || collective.codec.endsWith(BETWEEN_HOSTS)) return 0;
-    return collective.kind === 'all-gather' ? collective.bytes / ranks : collective.bytes;
+    const ranks = membersOf(program, collective.group).length;
+    const bytes = collective.kind === 'all-gather' ? collective.bytes / ranks : collective.bytes;
+    return bytes <= INLINE_BYTES && bytes * ranks <= INLINE_BYTES_OF_ALL ? 0 : bytes;
   });
-  const isInline = (bytes: number) => bytes <= INLINE_BYTES && bytes * ranks <= INLINE_BYTES_OF_ALL;
-  return Math.max(0, ...shown.filter((bytes) => !isInline(bytes)));
+  return Math.max(0, ...shown);
 }
 
 function standing(account: Account, bytes: number): Made {

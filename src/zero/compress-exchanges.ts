@@ -2,7 +2,7 @@ import type { ActiveCompression } from '../comm/config.js';
 import type { Instruction } from '../step/instruction.js';
 import type { Pass, Program } from '../step/program.js';
 
-type Exchange = Instruction<'reduce' | 'scatter' | 'gather'>;
+type Exchange = Instruction<'reduce' | 'scatter' | 'sum' | 'gather'>;
 
 /** How exchanges of some kinds travel. */
 export interface CompressedExchanges {

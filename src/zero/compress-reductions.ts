@@ -12,13 +12,13 @@ export interface CompressReductionsOptions {
 }
 
 /**
- * Gradients travel in fewer bits (DeepSpeed: communication_data_type): every `reduce` and every `scatter` that the
+ * Gradients travel in fewer bits (DeepSpeed: communication_data_type): every `reduce`, `scatter` and `sum` that the
  * program has by now. A program of one rank stays as it is.
  */
 export function compressReductions({ compression, sequenceLength }: CompressReductionsOptions): Pass {
   const inMemory = scaledForMemory(compression, sequenceLength);
   const compress = compressExchanges(
-    { kinds: ['reduce', 'scatter'], compression: inMemory },
+    { kinds: ['reduce', 'scatter', 'sum'], compression: inMemory },
     `gradients in ${compressionName(inMemory)}`,
   );
   return (program) => {

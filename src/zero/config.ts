@@ -65,6 +65,17 @@ export const zeroSchema = z
         'Stage 3: the ranks of one host sum gradients in fp32, and the sums travel to other hosts as `int4` in blocks ' +
           'of 128 (ZeRO++). On one host there is nothing to quantize, and a note says so.',
       ),
+    zero_hpz_partition_size: positiveInteger()
+      .default(1)
+      .describe(
+        'DeepSpeed\'s name of `redundancy: {"type": "secondary", "size": n}`; 1 means that there is no second copy.',
+      ),
+    mics_shard_size: z
+      .union([z.literal(-1), positiveInteger()])
+      .default(-1)
+      .describe(
+        'DeepSpeed\'s name of `redundancy: {"type": "groups", "size": n}`; -1 and 1 mean that the state is divided over all ranks.',
+      ),
   })
   .prefault({})
   .describe('Division of the training state over the data-parallel ranks (ZeRO).');

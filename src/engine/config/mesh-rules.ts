@@ -91,9 +91,13 @@ function checkHierarchy(config: CheckedConfig): ConfigIssue | undefined {
   };
 }
 
+/** What the keys say where nothing is said: a configuration that was resolved says so. */
+const USUAL = { schedule: '1f1b', chunks: 1, partition: 'parameters' } as const;
+
 function checkStagesKey(key: 'schedule' | 'chunks' | 'partition'): ConfigRule['check'] {
   return (config, _surroundings, given) => {
-    if (given(['pipeline', key]) === undefined || config.mesh.pipeline > 1) return undefined;
+    const value = given(['pipeline', key]);
+    if (value === undefined || value === USUAL[key] || config.mesh.pipeline > 1) return undefined;
     return {
       code: 'CONFIG_CONFLICT',
       path: ['pipeline', key],

@@ -102,5 +102,5 @@ test('wrong values and names are named', () => {
     'redundancy.outer.momentum',
     /< 1/,
   );
-  refuses(written({ type: 'groups' }), 'CONFIG_UNSUPPORTED', 'redundancy.type', /not supported yet/);
+  refuses(written({ type: 'everything' }), 'CONFIG_INVALID', 'redundancy.type', /./);
 });

@@ -30,7 +30,7 @@ export const redundancyRules: readonly ConfigRule[] = [
 
 /** What is accepted and may surprise: a run that ends while its replicas are apart. */
 export function redundancyNotes({ redundancy, steps, output }: CheckedConfig): readonly string[] {
-  if (redundancy === undefined || steps === undefined || output === undefined) return [];
+  if (redundancy?.type !== 'local' || steps === undefined || output === undefined) return [];
   const { sync_every: every } = redundancy;
   if (every !== 'never' && steps % every === 0) return [];
   const reason =
@@ -41,39 +41,39 @@ export function redundancyNotes({ redundancy, steps, output }: CheckedConfig): r
 }
 
 function checkStage({ redundancy, zero_optimization: zero }: CheckedConfig): ConfigIssue | undefined {
-  if (redundancy === undefined || zero.stage === 0) return undefined;
+  if (redundancy?.type !== 'local' || zero.stage === 0) return undefined;
   return {
     code: 'CONFIG_CONFLICT',
     path: ['zero_optimization', 'stage'],
     part: 'value',
     what: 'Where each rank trains a replica of its own, it needs all of the training state in every step.',
-    expected: 'stage 0 beside redundancy',
+    expected: 'stage 0 beside redundancy.type "local"',
     got: `stage ${zero.stage}`,
     cure: 'Set zero_optimization.stage to 0, or remove redundancy.',
   };
 }
 
 function checkMesh({ redundancy, mesh }: CheckedConfig): ConfigIssue | undefined {
-  if (redundancy === undefined || (mesh.tensor === 1 && mesh.pipeline === 1)) return undefined;
+  if (redundancy?.type !== 'local' || (mesh.tensor === 1 && mesh.pipeline === 1)) return undefined;
   return {
     code: 'CONFIG_CONFLICT',
     path: ['mesh'],
     part: 'value',
     what: 'Each replica is one rank: replicas that are divided over a mesh are not here yet.',
-    expected: 'pipeline 1 and tensor 1 beside redundancy',
+    expected: 'pipeline 1 and tensor 1 beside redundancy.type "local"',
     got: `pipeline ${mesh.pipeline}, tensor ${mesh.tensor}`,
     cure: 'Remove mesh or redundancy.',
   };
 }
 
 function checkOptimizer({ redundancy, optimizer }: CheckedConfig): ConfigIssue | undefined {
-  if (redundancy === undefined || optimizer.type !== 'OneBitAdam') return undefined;
+  if (redundancy?.type !== 'local' || optimizer.type !== 'OneBitAdam') return undefined;
   return {
     code: 'CONFIG_CONFLICT',
     path: ['optimizer', 'type'],
     part: 'value',
     what: 'OneBitAdam compresses what ranks sum in every step; replicas of their own sum nothing.',
-    expected: 'Adam, AdamW, SGD or Lion beside redundancy',
+    expected: 'Adam, AdamW, SGD or Lion beside redundancy.type "local"',
     got: optimizer.type,
     cure: 'Set the optimizer to AdamW, which it is until it freezes.',
   };
@@ -85,7 +85,8 @@ function checkIdleOuter(
   given: GivenValue,
 ): ConfigIssue | undefined {
   const path = ['redundancy', 'outer'];
-  if (redundancy?.sync_every !== 'never' || given(path) === undefined) return undefined;
+  if (redundancy?.type !== 'local' || redundancy.sync_every !== 'never' || given(path) === undefined)
+    return undefined;
   return {
     code: 'CONFIG_CONFLICT',
     path,
@@ -102,7 +103,7 @@ function checkTraffic({ path, inert }: StepTraffic): ConfigRule {
     keys: ['redundancy', section],
     check({ redundancy }, _surroundings, given) {
       const value = given(path);
-      if (redundancy === undefined || value === undefined || value === inert) return undefined;
+      if (redundancy?.type !== 'local' || value === undefined || value === inert) return undefined;
       return {
         code: 'CONFIG_CONFLICT',
         path,

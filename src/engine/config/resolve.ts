@@ -5,13 +5,15 @@ import { hasMomentum } from '../../optim/config.js';
 import { precisionName, precisionOf } from '../../precision/config.js';
 import { type BatchSizes, completeBatchSizes, isBatchConflict } from './batch-sizes.js';
 import { checkSchema, related, withCanonicalNames } from './check.js';
+import { groupNotes } from './group-rules.js';
 import { idleKeyNotes } from './idle-keys.js';
 import { type ConfigIssue, errorOf } from './issue.js';
 import { knownKeys } from './known-keys.js';
-import { meshSetting } from './mesh-setting.js';
+import { dataParallelSize, meshSetting } from './mesh-setting.js';
 import { recomputePolicy } from './recompute-policy.js';
 import { redundancyNotes } from './redundancy-rules.js';
-import { configRules, dataParallelSize, type GivenValue, missingKeys, type Surroundings } from './rules.js';
+import { redundancySetting } from './redundancy-setting.js';
+import { configRules, type GivenValue, missingKeys, type Surroundings } from './rules.js';
 import type { CheckedConfig } from './schema.js';
 import { judge } from './verdicts.js';
 
@@ -84,10 +86,15 @@ export function resolve(written: JsonValue, surroundings: Surroundings): Resolut
     communication: { ...communication, compression: compressionOf({ ...communication, dtype }) },
     scheduler: settledSchedule(config),
     mesh: meshSetting(config),
+    redundancy: redundancySetting(config),
     recompute: recomputePolicy(config),
     ...sizes,
   };
-  const notes = [...idleKeyNotes(config, given), ...redundancyNotes(config)];
+  const notes = [
+    ...idleKeyNotes(config, given),
+    ...redundancyNotes(config),
+    ...groupNotes(config, surroundings),
+  ];
   return { config: deepFreeze(resolved), notes };
 }
 

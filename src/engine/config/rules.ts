@@ -3,10 +3,11 @@ import { completeCompression } from '../../comm/config.js';
 import { completeBatchSizes, isBatchConflict } from './batch-sizes.js';
 import { communicationRules } from './communication-rules.js';
 import { compressionRules } from './compression-rules.js';
+import { groupRules } from './group-rules.js';
 import { idleKeyRules } from './idle-keys.js';
 import type { ConfigIssue } from './issue.js';
 import { meshRules } from './mesh-rules.js';
-import { meshSetting } from './mesh-setting.js';
+import { dataParallelSize, meshSetting } from './mesh-setting.js';
 import type { ConfigOrigin } from './origin.js';
 import { redundancyRules } from './redundancy-rules.js';
 import type { CheckedConfig } from './schema.js';
@@ -58,6 +59,7 @@ export const configRules: readonly ConfigRule[] = [
   ...sequenceRules,
   ...compressionRules,
   ...redundancyRules,
+  ...groupRules,
   ...idleKeyRules,
   { keys: ['adapter'], check: checkAdapter },
 ];
@@ -73,13 +75,6 @@ export function missingKeys(config: CheckedConfig, { requires }: Surroundings): 
       what: `${key} is missing.`,
       ...(EXAMPLES[key] === undefined ? {} : { cure: `Add ${EXAMPLES[key]}, for example.` }),
     }));
-}
-
-/** World size / (pipeline × tensor × sequence_parallel_size), or undefined where that is no whole number. */
-export function dataParallelSize(config: CheckedConfig, { worldSize }: Surroundings): number | undefined {
-  const { pipeline, tensor } = meshSetting(config);
-  const size = worldSize / (pipeline * tensor * config.sequence_parallel_size);
-  return Number.isInteger(size) ? size : undefined;
 }
 
 const EXAMPLES: Partial<Record<keyof CheckedConfig, string>> = {

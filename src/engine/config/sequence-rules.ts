@@ -31,14 +31,14 @@ function checkSequenceLength(config: CheckedConfig): ConfigIssue | undefined {
   };
 }
 
-/** Ranks that share a sequence have to sum their gradients in every step. */
+/** Redundancy counts data-parallel ranks, of which those that share sequences are several at one place. */
 function checkReplicas({ sequence_parallel_size: size, redundancy }: CheckedConfig): ConfigIssue | undefined {
-  if (size === 1 || redundancy?.type !== 'local') return undefined;
+  if (size === 1 || redundancy === undefined) return undefined;
   return {
     code: 'CONFIG_CONFLICT',
     path: ['redundancy'],
     part: 'value',
-    what: 'Replicas train by themselves, and ranks that share sequences cannot.',
+    what: 'redundancy and ranks that share sequences each group the data-parallel ranks in their own way.',
     expected: 'sequence_parallel_size 1 beside redundancy',
     got: `sequence_parallel_size ${size}`,
     cure: 'Remove one of the two.',

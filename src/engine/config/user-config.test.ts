@@ -90,5 +90,7 @@ test("DeepSpeed's defaults are ours, but for the two that docs/config.md names",
     stage3_model_persistence_threshold: Number.MAX_SAFE_INTEGER,
     zero_quantized_weights: false,
     zero_quantized_gradients: false,
+    zero_hpz_partition_size: 1,
+    mics_shard_size: -1,
   });
 });

@@ -466,6 +466,16 @@ export interface UserConfig {
          * `false`.
          */
         readonly zero_quantized_gradients?: boolean | undefined;
+        /**
+         * DeepSpeed's name of `redundancy: {"type": "secondary", "size": n}`; 1 means that there is no second
+         * copy. Default: `1`.
+         */
+        readonly zero_hpz_partition_size?: number | undefined;
+        /**
+         * DeepSpeed's name of `redundancy: {"type": "groups", "size": n}`; -1 and 1 mean that the state is
+         * divided over all ranks. Default: `-1`.
+         */
+        readonly mics_shard_size?: -1 | number | undefined;
       }
     | undefined;
   /** What the ranks have more than once, so that less must travel. See docs/redundancy.md. */
@@ -497,6 +507,22 @@ export interface UserConfig {
               readonly momentum?: number | undefined;
             }
           | undefined;
+      }
+    | {
+        readonly type: 'groups';
+        /**
+         * Ranks of a group, which follow one another along the data axis: the number of data-parallel ranks is
+         * a multiple of it.
+         */
+        readonly size: number;
+      }
+    | {
+        readonly type: 'secondary';
+        /**
+         * Ranks that divide the second copy, which follow one another along the data axis, as those of a host
+         * do: the number of data-parallel ranks is a multiple of it.
+         */
+        readonly size: number;
       }
     | undefined;
   /** Mixed precision in bf16. */

@@ -103,6 +103,7 @@ class LiveValues {
     parameters: 0,
     masters: 0,
     gathered: 0,
+    secondary: 0,
     gradients: 0,
     optimizer: 0,
     buckets: 0,

@@ -12,10 +12,10 @@ import {
 import type { Collective, Effects, EffectTable, Made } from '../effects.js';
 import type { Instruction } from '../instruction.js';
 import { startName } from '../instruction.js';
-import { bucketElements, type Program } from '../program.js';
-import { contributorsTo, rangeElements, requiredScatters } from '../sharding.js';
+import { bucketElements, membersOf, type Program } from '../program.js';
+import { contributorsTo, rangeElements, requiredScatters, requiredSums } from '../sharding.js';
 import { stageBlocks } from '../stage-blocks.js';
-import { gradientsOfData, gradientsOfStage } from './finished-gradients.js';
+import { gradientsOfData, gradientsOfGroup, gradientsOfStage } from './finished-gradients.js';
 import {
   agreed,
   agreedOver,
@@ -26,6 +26,7 @@ import {
   completionsOf,
   contribution,
   contributionsTo,
+  copied,
   errors,
   errorsBefore,
   gradients,
@@ -36,7 +37,9 @@ import {
   parameters,
   reduced,
   scattered,
+  secondary,
   shards,
+  summed,
   wholeMomentum,
 } from './value-names.js';
 
@@ -50,7 +53,7 @@ const FLOAT64_BYTES = 8;
 /** What instructions do in which ranks exchange parameters and gradients, and with the memory of messages. */
 export const exchangeEffects: Pick<
   EffectTable,
-  'complete' | 'reduce' | 'gather' | 'prepare' | 'scatter' | 'release' | 'agree' | 'wait'
+  'complete' | 'reduce' | 'gather' | 'copy' | 'prepare' | 'scatter' | 'sum' | 'release' | 'agree' | 'wait'
 > = {
   complete: (instruction, program) => {
     const { block, axis } = instruction;
@@ -80,7 +83,8 @@ export const exchangeEffects: Pick<
     const bucket = program.buckets[instruction.bucket];
     const { compression, stages } = instruction;
     const elements = bucket === undefined ? 0 : bucketElements(bucket);
-    const compressed = bucket && compression && compressedAllReduce(bucket, compression, program);
+    const compressed =
+      bucket && compression && compressedAllReduce(bucket, compression, program.groups.data.length);
     const messages = summedMessages(instruction, elements, program, compressed);
     return {
       reads:
@@ -110,12 +114,12 @@ export const exchangeEffects: Pick<
     const elements = program.sharding === undefined ? 0 : rangeElements(program.sharding, block);
     const bytes = elements * parameterBytes(program);
     const isKept = program.sharding?.parameters === 'kept';
-    const { compression } = instruction;
+    const { compression, from } = instruction;
     const slice = elements / program.groups.data.length;
     const compressed = compression && compressedAllGather(slice, compression, program);
     const messages = compressed ? [messagesOf(instruction, compressed.memoryBytes)] : [];
     return {
-      reads: [shards],
+      reads: [from === undefined ? shards : copied(block)],
       makes: [
         isKept
           ? { value: parameters(block) }
@@ -126,7 +130,7 @@ export const exchangeEffects: Pick<
       starts: startName(instruction),
       collective: {
         kind: 'all-gather',
-        group: 'data',
+        group: from ?? 'data',
         subject: `block.${block}`,
         elements,
         bytes,
@@ -134,6 +138,12 @@ export const exchangeEffects: Pick<
       },
     };
   },
+
+  copy: ({ block }) => ({
+    reads: [parameters(block), secondary],
+    makes: [{ value: copied(block) }],
+    frees: [],
+  }),
 
   prepare: ({ block, micro }, program) => {
     const elements = program.sharding === undefined ? 0 : rangeElements(program.sharding, block);
@@ -187,6 +197,30 @@ export const exchangeEffects: Pick<
     };
   },
 
+  sum: (instruction, program) => {
+    const { block, compression } = instruction;
+    const { sharding, groups, bytesPerElement } = program;
+    const ranks = membersOf(program, 'replicate').length;
+    const elements = sharding === undefined ? 0 : rangeElements(sharding, block) / groups.data.length;
+    const slice = { start: 0, end: elements, carriesTally: false };
+    const compressed = compression && compressedAllReduce(slice, compression, ranks);
+    const messages = compressed ? [messagesOf(instruction, compressed.memoryBytes)] : [];
+    return {
+      reads: [gradients, ...scattersOf(block, program).map(scattered)],
+      makes: [{ value: summed(block) }, ...messages],
+      frees: messages.map(({ value }) => value),
+      starts: startName(instruction),
+      collective: {
+        kind: 'all-reduce',
+        group: 'replicate',
+        subject: `slice.${block}`,
+        elements,
+        bytes: elements * bytesPerElement,
+        ...(compression && compressed && onTheWire(compression, compressed)),
+      },
+    };
+  },
+
   release: (freed) => ({
     reads: [],
     makes: [],
@@ -224,7 +258,13 @@ function knownBefore({ gradients: of, over }: Instruction<'agree'>, program: Pro
     case undefined:
       return of === 'own'
         ? contributionsTo({ blocks: stageBlocks(program), carriesTally: true }, program)
-        : [...requiredScatters(program).map(scattered), ...lossesOf(program)];
+        : [
+            ...requiredScatters(program).map(scattered),
+            ...requiredSums(program).map(({ block }) => summed(block)),
+            ...lossesOf(program),
+          ];
+    case 'replicate':
+      return gradientsOfGroup(program);
     case 'tensor':
       return gradientsOfData(program);
     case 'pipeline':
@@ -232,6 +272,11 @@ function knownBefore({ gradients: of, over }: Instruction<'agree'>, program: Pro
     default:
       return over satisfies never;
   }
+}
+
+/** Those that bring a block's gradients to their slices. */
+function scattersOf(block: number, program: Program): readonly Instruction<'scatter'>[] {
+  return requiredScatters(program).filter(({ part }) => program.sharding?.parts[part]?.block === block);
 }
 
 /** The slices of the momentum, which all ranks have as one. */
@@ -290,7 +335,7 @@ function arrivingMessages(
 
 /** Memory of an exchange that is under way. */
 function messagesOf(
-  instruction: Instruction<'complete' | 'reduce' | 'scatter' | 'gather'>,
+  instruction: Instruction<'complete' | 'reduce' | 'scatter' | 'sum' | 'gather'>,
   bytes: number,
   pool?: 'messages',
 ): Made {

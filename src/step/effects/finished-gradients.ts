@@ -1,4 +1,5 @@
 import type { Program } from '../program.js';
+import { isReplicated } from '../sharding.js';
 import { isDividedIntoStages, stageBlocks } from '../stage-blocks.js';
 import { agreed, agreedOver, contributionsTo, reduced } from './value-names.js';
 
@@ -14,6 +15,11 @@ export function gradientsOfStage(program: Program): readonly string[] {
 
 /** Those of this rank's part of the model: summed along the data axis, or as they are where there is no one to sum with. */
 export function gradientsOfData(program: Program): readonly string[] {
+  return isReplicated(program) ? [agreedOver('replicate')] : gradientsOfGroup(program);
+}
+
+/** Those that the ranks know over which training state is divided. */
+export function gradientsOfGroup(program: Program): readonly string[] {
   if (program.sharding !== undefined || isUnsummed(program)) return [agreed];
   if (program.buckets.length > 0) return program.buckets.map((_, index) => reduced(index));
   return contributionsTo({ blocks: stageBlocks(program), carriesTally: true }, program);

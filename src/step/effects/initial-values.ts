@@ -2,7 +2,7 @@ import { TALLY_ELEMENTS } from '../../nn/flat-layout.js';
 import type { Made } from '../effects.js';
 import { serverElements } from '../message-errors.js';
 import type { MixedPrecision, Program, ProgramBlock, Sharding } from '../program.js';
-import { remadeBlocks } from '../sharding.js';
+import { rangeElements, remadeBlocks } from '../sharding.js';
 import {
   computed,
   constants,
@@ -10,12 +10,33 @@ import {
   gradients,
   optimizerStates,
   parameters,
+  secondary,
   shards,
 } from './value-names.js';
 
 /** What is there before the first instruction, and must be there after the last. */
 export function initialValues(program: Program): readonly Made[] {
-  return [...initialState(program), ...initialErrors(program), ...initialConstants(program)];
+  return [
+    ...initialState(program),
+    ...initialCopies(program),
+    ...initialErrors(program),
+    ...initialConstants(program),
+  ];
+}
+
+/** A second copy of parameters, as blocks compute with them. */
+function initialCopies({
+  copiedBlocks,
+  sharding,
+  groups,
+  precision,
+  bytesPerElement,
+}: Program): readonly Made[] {
+  if (copiedBlocks === undefined || sharding === undefined) return [];
+  const elements = copiedBlocks.reduce((sum, block) => sum + rangeElements(sharding, block), 0);
+  const bytes =
+    (elements / (groups.secondary?.length ?? 1)) * (precision?.bytesPerElement ?? bytesPerElement);
+  return [{ value: secondary, memory: { account: 'secondary', bytes } }];
 }
 
 function initialErrors(program: Program): readonly Made[] {

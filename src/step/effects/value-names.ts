@@ -12,6 +12,8 @@ export const gradientNorm = 'gradient norm';
 export const optimizerStates = 'optimizer states';
 export const update = 'updated parameters';
 export const shards = 'own slices of the parameters';
+export const secondary = 'memory of the second copy';
+export const copied = (block: number) => `second copy of block.${block}`;
 export const computed = 'memory of the parameters to compute with';
 export const errors = 'errors of messages';
 export const errorsBefore = 'errors before the step';
@@ -24,7 +26,7 @@ export const merged = 'common weights in every replica';
 export const compared = 'comparison of replicas';
 export const checked = 'check for overflow';
 export const agreed = 'agreed tally';
-export const agreedOver = (axis: 'tensor' | 'pipeline') => `tally agreed on over the ${axis} axis`;
+export const agreedOver = (group: 'replicate' | 'tensor' | 'pipeline') => `tally agreed on over ${group}`;
 export const parameters = (block: number) => `parameters of block.${block}`;
 export const batch = (micro: number) => `batch of micro ${micro}`;
 export const output = (block: number, micro: number) => `output of block.${block} micro ${micro}`;
@@ -42,6 +44,7 @@ export const blockMemory = (block: number) => `gradient memory of block.${block}
 export const blockGradients = (block: number, micro: number | undefined) =>
   micro === undefined ? `gradients of block.${block}` : `gradients of block.${block} micro ${micro}`;
 export const scattered = (instruction: Instruction<'scatter'>) => `result of ${startName(instruction)}`;
+export const summed = (block: number) => `sum of slice.${block} over all groups`;
 export const reduced = (bucket: number) => `reduced bucket.${bucket}`;
 export const scratchName = 'workspace';
 

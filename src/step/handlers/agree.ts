@@ -1,5 +1,4 @@
 import { invariant } from '../../base/errors.js';
-import type { MeshAxis } from '../../comm/mesh.js';
 import type { ProcessGroup } from '../../comm/process-group.js';
 import { tensor as makeTensor } from '../../tensor/create.js';
 import { normSquared, zeros } from '../../tensor/generated/functions.js';
@@ -15,8 +14,9 @@ import type { StepState } from './step-state.js';
 /**
  * `agree`: every rank learns of the others' tally and sum of squared gradients, and adds them up in the order
  * of ranks, so that all come to the same numbers. Where gradients stay with their ranks it is the norm of each: their sum
- * is what the norm of the summed gradients is at most, and stands for it. Ranks with other parts of the same layers then
- * tell each other what those agreed on that have the same parts, and at last the stages what each of them knows.
+ * is what the norm of the summed gradients is at most, and stands for it. Where the state is divided inside groups, these
+ * tell each other what each agreed on. Ranks with other parts of the same layers then tell each other what those agreed
+ * on that have the same parts, and at last the stages what each of them knows.
  */
 export function agree(program: Program, state: StepState): Handlers['agree'] {
   return (instruction) => {
@@ -37,7 +37,7 @@ export function agree(program: Program, state: StepState): Handlers['agree'] {
 }
 
 interface Said {
-  readonly group?: 'tensor' | 'pipeline';
+  readonly group?: 'replicate' | 'tensor' | 'pipeline';
   /** Sum of losses, tokens, votes, and the measure of the gradients. */
   readonly known: Float64Array;
   readonly isOwn: boolean;
@@ -46,9 +46,12 @@ interface Said {
 function said({ gradients, over }: Instruction<'agree'>, program: Program, state: StepState): Said {
   if (over !== undefined) {
     const { lossSum, tokens, stopVotes, squares } = state.agreed ?? localAgreement(program, state);
+    const { tensor, replicate } = state.resources;
     // Every rank of a tensor axis has the same losses and tokens; of the stages the last has them alone.
-    const counts = over === 'pipeline' || state.resources.tensor?.rank === 0 ? 1 : 0;
-    const known = Float64Array.of(counts * lossSum, counts * tokens, stopVotes, squares);
+    const counts = over !== 'tensor' || tensor?.rank === 0 ? 1 : 0;
+    // Every group has the same sums of gradients.
+    const isCopy = over === 'replicate' && replicate?.rank !== 0;
+    const known = Float64Array.of(counts * lossSum, counts * tokens, stopVotes, isCopy ? 0 : squares);
     return { group: over, known, isOwn: false };
   }
   const isOwn = gradients === 'own';
@@ -56,9 +59,12 @@ function said({ gradients, over }: Instruction<'agree'>, program: Program, state
   return { known: Float64Array.of(...state.gradients.tally.toArray(), measure), isOwn };
 }
 
-function groupOf(name: MeshAxis, { resources }: StepState): Pick<ProcessGroup, 'allGather'> {
-  const { group: data, tensor, stages } = resources;
-  const group = { data, tensor, pipeline: stages?.group }[name];
+function groupOf(
+  name: 'data' | NonNullable<Said['group']>,
+  { resources }: StepState,
+): Pick<ProcessGroup, 'allGather'> {
+  const { group: data, replicate, tensor, stages } = resources;
+  const group = { data, replicate, tensor, pipeline: stages?.group }[name];
   invariant(group, 'a program of one rank has nobody to agree with');
   return group;
 }

@@ -16,7 +16,7 @@ import type { StepState } from './step-state.js';
  * ranks alike, their owner included.
  */
 export function gather(program: Program, state: StepState): Handlers['gather'] {
-  const { group, parameters, momentum } = state.resources;
+  const { group, parameters, momentum, secondary } = state.resources;
   return (instruction) => {
     const { block } = instruction;
     const name = startName(instruction);
@@ -28,6 +28,16 @@ export function gather(program: Program, state: StepState): Handlers['gather'] {
       const tensor = momentum.narrow(0, range.start, range.end - range.start);
       const own = tensor.narrow(0, dataPlace(program) * slice.elements, slice.elements);
       state.started.put({ tensors: [keep(tensor)], work: group.allGather(tensor, own) }, name);
+      return;
+    }
+    if (instruction.from === 'secondary') {
+      invariant(secondary, 'a block is gathered from a second copy where there is one');
+      const tensor = sameMemory(parameters.allocateValues(block));
+      const elements = tensor.elements / secondary.group.worldSize;
+      const own = tensor.narrow(0, secondary.group.rank * elements, elements);
+      noGrad(() => own.copy_(secondary.sliceOf(block, elements)));
+      const work = secondary.group.allGather(tensor, own);
+      state.started.put({ tensors: [keep(tensor)], work }, name);
       return;
     }
     const isKept = program.sharding?.parameters === 'kept';

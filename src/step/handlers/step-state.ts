@@ -18,6 +18,10 @@ export interface StepResources {
   readonly parameters: FlatParameters;
   /** Absent in a world of one that brings no replicas together. */
   readonly group?: Pick<ProcessGroup, 'allReduce' | 'allGather' | 'reduceScatter'> & CompressedTransport;
+  /** The ranks that own the same slices; absent where the training state is divided over all of the data axis. */
+  readonly replicate?: Pick<ProcessGroup, 'rank' | 'allReduce'> & CompressedTransport;
+  /** Absent where parameters have no second copy. */
+  readonly secondary?: SecondaryMemory;
   /** The ranks that have other parts of the same blocks; absent where there is no such axis. */
   readonly tensor?: Pick<ProcessGroup, 'rank' | 'allReduce' | 'allGather'>;
   /** The ranks that have the other positions of the same sequences; absent where sequences are whole. */
@@ -41,6 +45,13 @@ export interface StepResources {
   readonly outer?: OuterMemory;
   /** Absent where programs have no update. */
   readonly optimizer?: Pick<Optimizer, 'step'>;
+}
+
+/** A second copy of parameters and the ranks that divide it. */
+export interface SecondaryMemory {
+  readonly group: Pick<ProcessGroup, 'rank' | 'worldSize' | 'allGather'>;
+  /** This rank's slice of a block's, of so many elements: as blocks compute with them. */
+  sliceOf(block: number, elements: number): Tensor;
 }
 
 /** How a stage of a pipeline reaches the others. */

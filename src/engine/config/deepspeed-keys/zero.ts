@@ -7,7 +7,6 @@ const OFFLOAD_OPTIMIZER = 'offloading of the optimizer comes later';
 const OFFLOAD_PARAM = 'offloading of parameters comes later';
 const ZENFLOW = 'ZenFlow is not here yet';
 const ZERO_PLUS_PLUS = 'of ZeRO++ only quantized weights and gradients are here so far';
-const GROUPS = 'sharding inside groups comes with redundancy';
 
 const stage3Keys: KeyTable = {
   gather_16bit_weights_on_model_save: foreign(
@@ -92,11 +91,12 @@ export const zeroKeys: KeyTable = {
       pt_reserved_cores_perc: later(0.5, ZENFLOW),
       steps_per_epoch: later(null, ZENFLOW),
     }),
-    zero_hpz_partition_size: off(1, GROUPS),
     zero_quantized_nontrainable_weights: off(false, ZERO_PLUS_PLUS),
     zeropp_loco_param: off(null, ZERO_PLUS_PLUS),
-    mics_shard_size: off(-1, GROUPS),
-    mics_hierarchical_params_gather: off(false, GROUPS),
+    mics_hierarchical_params_gather: foreign(
+      false,
+      'a group gathers by communication.algorithm, which may go by hosts as well',
+    ),
     cpu_offload: removed('use offload_optimizer: {"device": "cpu"}'),
     cpu_offload_param: removed('use offload_param: {"device": "cpu"}'),
     cpu_offload_use_pin_memory: removed('use pin_memory in offload_param and offload_optimizer'),
