@@ -12,6 +12,7 @@ import { PlainDisplay } from '../src/cli/progress/plain-display.js';
 import { compileStep } from '../src/engine/compile-step.js';
 import { knownKeys } from '../src/engine/config/known-keys.js';
 import { resolveConfig } from '../src/engine/config.js';
+import { dataRanks } from '../src/engine/data-ranks.js';
 import { deviceOf } from '../src/engine/device.js';
 import { loneAxis } from '../src/engine/group-axis.js';
 import { localModel } from '../src/engine/local-model.js';
@@ -105,7 +106,7 @@ const programsOn =
       config,
       tensor === 1 ? undefined : loneAxis(tensor, sequence),
     );
-    const layout = planFlatLayout(model.blocks, undefined, config.data_parallel_size);
+    const layout = planFlatLayout(model.blocks, undefined, dataRanks(config));
     const shape = { rows: config.train_micro_batch_size_per_gpu, length: LENGTH };
     // Times that make no block a better choice than another, so that this depends on nothing else.
     const measured = measureBlocks(model, shape).map((costs) => ({ ...costs, forwardMs: 1 }));
@@ -372,6 +373,7 @@ function rows(): readonly Row[] {
     row('mesh.tensor', [1, 2], programs),
     row('mesh.sequence_parallel', [true, false], programs, { mesh: { tensor: 2 } }),
     row('tensor_parallel.autotp_size', [0, 2], programs),
+    row('sequence_parallel_size', [1, 2], programs),
     row('communication.timeout_seconds', [0.2, 0.4], meeting),
     row('communication.algorithm', ['shared-memory', 'backend'], transport),
     row('communication.topology', [[[0, 1]], [[0], [1]]], transport),

@@ -57,6 +57,9 @@ const LAYOUTS: readonly (readonly [number, Settings])[] = [
       gradient_accumulation_steps: 4,
     },
   ],
+  [2, { sequence_parallel_size: 2, zero_optimization: zero(1) }],
+  [4, { sequence_parallel_size: 4, zero_optimization: zero(3), recompute: { policy: 'always' } }],
+  [4, { sequence_parallel_size: 2, mesh: { tensor: 2, sequence_parallel: true } }],
   [4, { mesh: { pipeline: 4 }, pipeline: { partition: 'uniform' } }],
   [4, { mesh: { pipeline: 2, tensor: 2 }, gradient_accumulation_steps: 2, recompute: { policy: 'always' } }],
 ];
@@ -103,6 +106,6 @@ function near(actual: readonly number[], expected: readonly number[] | undefined
 
 function rounded(bytes: Readonly<Record<string, number>>): Readonly<Record<string, number>> {
   return Object.fromEntries(
-    ['pipeline', 'data', 'tensor'].map((axis) => [axis, Math.round(bytes[axis] ?? 0)]),
+    ['pipeline', 'data', 'tensor', 'sequence'].map((axis) => [axis, Math.round(bytes[axis] ?? 0)]),
   );
 }

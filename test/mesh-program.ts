@@ -33,8 +33,8 @@ export function run(place: RankPlace, [configText = '{}', taskText = '{}']: read
   const source = openModel(config);
   const world = joinAsRank(config, place);
   const engine = buildEngine({ config, source, world, sequenceLength: LENGTH });
-  const { pipeline, data, tensor } = world.axes;
-  const groups = { pipeline, data, tensor };
+  const { pipeline, data, tensor, sequence } = world.axes;
+  const groups = { pipeline, data, tensor, ...(sequence && { sequence }) };
   const counts = (): readonly (readonly [string, number])[] =>
     Object.entries(groups).map(([axis, { exchangedBytes }]) => [axis, exchangedBytes]);
 
@@ -66,7 +66,7 @@ export function run(place: RankPlace, [configText = '{}', taskText = '{}']: read
 
   function rowsOf(step: number): readonly (readonly number[])[] {
     const rows = config.train_micro_batch_size_per_gpu * config.gradient_accumulation_steps;
-    const first = data.rank * rows;
+    const first = Math.floor(data.rank / config.sequence_parallel_size) * rows;
     return Array.from({ length: rows }, (_, row) =>
       Array.from({ length: LENGTH }, (__, i) => ((first + row) * 11 + i * 5 + step) % VOCABULARY),
     );

@@ -9,6 +9,8 @@ const FIXTURES = join(import.meta.dirname, '../../test/fixtures/models');
 interface Case {
   readonly model: string;
   readonly ranks: number;
+  /** Ranks that share sequences; left out: 1. */
+  readonly sequence?: number;
   readonly mesh: {
     readonly tensor?: number;
     readonly pipeline?: number;
@@ -50,11 +52,20 @@ const CASES: readonly Case[] = [
     stage: 3,
     accumulation: 2,
   },
+  { model: 'llama-gqa-tied', ranks: 2, sequence: 2, mesh: {}, stage: 0 },
+  // Two heads of keys and values for four ranks.
+  { model: 'llama-gqa-tied', ranks: 4, sequence: 4, mesh: {}, stage: 3 },
+  { model: 'gpt2-relu', ranks: 2, sequence: 2, mesh: {}, stage: 2, accumulation: 2 },
+  { model: 'qwen3', ranks: 4, sequence: 2, mesh: {}, stage: 1, settings: { 'recompute.policy': 'always' } },
+  { model: 'gpt2-relu', ranks: 4, sequence: 2, mesh: { tensor: 2, sequence_parallel: true }, stage: 3 },
+  { model: 'llama-gqa-tied', ranks: 4, sequence: 2, mesh: { pipeline: 2 }, stage: 0, accumulation: 4 },
 ];
 
 describe('PyTorch’s losses and gradient norms on a mesh', { concurrency: 1 }, () => {
-  for (const { model, ranks, mesh, stage, accumulation = 1, settings } of CASES) {
-    const words = Object.entries(mesh).map(([key, value]) => `${key} ${value}`);
+  for (const { model, ranks, sequence = 1, mesh, stage, accumulation = 1, settings } of CASES) {
+    const words = Object.entries({ ...mesh, ...(sequence > 1 && { sequence }) }).map(
+      ([key, value]) => `${key} ${value}`,
+    );
     test(`${model} on ${ranks}, ${words.join(', ')}, stage ${stage}`, async () => {
       const folder = join(FIXTURES, model);
       const { batch_size, train: expected } = readJson<Expected>(folder, 'expected.json');
@@ -62,6 +73,7 @@ describe('PyTorch’s losses and gradient norms on a mesh', { concurrency: 1 }, 
       const { steps } = await trainRanks(ranks, {
         model: folder,
         mesh,
+        sequence_parallel_size: sequence,
         'data.path': join(folder, 'batches.jsonl'),
         steps: expected.losses.length,
         train_batch_size: batch_size,

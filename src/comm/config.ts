@@ -28,6 +28,14 @@ export const tensorParallelSchema = z
   .prefault({})
   .describe('Tensor parallelism, as DeepSpeed writes it.');
 
+/** The `sequence_parallel_size` key, which DeepSpeed has at the top as well. */
+export const sequenceParallelSizeSchema = positiveInteger()
+  .default(1)
+  .describe(
+    'Of the data-parallel ranks, how many neighbours share each sequence: between attentions every one of them has its ' +
+      'part of the positions, in attention its part of the heads (context parallelism, DeepSpeed-Ulysses).',
+  );
+
 /** Of which there is nothing more to say. */
 const PLAIN_TYPES = ['none', 'fp16', 'fp16-dynamic', 'bf16', 'one-bit'] as const;
 

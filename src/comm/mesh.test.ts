@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { axisRanks, MESH_AXES, meshOf, neighbourhoodOf, placeOf, rankAt } from './mesh.js';
+import { axisRanks, MESH_AXES, meshOf, neighbourhoodOf, placeOf, rankAt, sequenceRanks } from './mesh.js';
 
 const sizes = fc.record({
   pipeline: fc.integer({ min: 1, max: 5 }),
@@ -42,6 +42,20 @@ test('tensor ranks are nearest, stages farthest', () => {
   assert.deepEqual(axisRanks(mesh, 5, 'tensor'), [4, 5]);
   assert.deepEqual(axisRanks(mesh, 5, 'data'), [5, 7]);
   assert.deepEqual(axisRanks(mesh, 5, 'pipeline'), [1, 5]);
+});
+
+test('ranks that share sequences are neighbours along the data axis', () => {
+  fc.assert(
+    fc.property(sizes, fc.integer({ min: 1, max: 4 }), (mesh, sharing) => {
+      const whole = { ...mesh, data: mesh.data * sharing };
+      for (let rank = 0; rank < whole.pipeline * whole.data * whole.tensor; rank += 1) {
+        const ranks = sequenceRanks(whole, rank, sharing);
+        assert.equal(ranks.length, sharing);
+        assert.equal(ranks[placeOf(whole, rank).data % sharing], rank);
+        for (const other of ranks) assert.deepEqual(sequenceRanks(whole, other, sharing), ranks);
+      }
+    }),
+  );
 });
 
 test('runs of neighbours cover the ranks, and counterparts are at one place of each', () => {

@@ -53,3 +53,12 @@ export function axisRanks(mesh: Mesh, rank: number, axis: MeshAxis): readonly nu
   const place = placeOf(mesh, rank);
   return Array.from({ length: mesh[axis] }, (_, index) => rankAt(mesh, { ...place, [axis]: index }));
 }
+
+/**
+ * Of the ranks along the data axis those that work on the same sequences as this one: every `size` of them that follow
+ * one another, itself included.
+ */
+export function sequenceRanks(mesh: Mesh, rank: number, size: number): readonly number[] {
+  const first = Math.floor(placeOf(mesh, rank).data / size) * size;
+  return axisRanks(mesh, rank, 'data').slice(first, first + size);
+}

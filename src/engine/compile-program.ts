@@ -1,5 +1,5 @@
 import type { ActiveCompression } from '../comm/config.js';
-import { axisRanks, type Mesh } from '../comm/mesh.js';
+import { axisRanks, type Mesh, sequenceRanks } from '../comm/mesh.js';
 import type { StagesOf } from '../comm/reduction-stages.js';
 import type { FlatLayout } from '../nn/flat-layout.js';
 import { agreeOverStages } from '../pipeline/agree-over-stages.js';
@@ -15,6 +15,7 @@ import { type ReplicaMeeting, separateReplicas, synchronizeReplicas } from '../r
 import { secondaryCopies } from '../redundancy/secondary-copies.js';
 import { sumOverGroups } from '../redundancy/sum-over-groups.js';
 import { type ScheduleOptions, schedule } from '../step/passes/schedule.js';
+import { shareSequences } from '../step/passes/share-sequences.js';
 import type { Groups, Pass, PipelineStage, Program, ProgramBlock } from '../step/program.js';
 import { completeGradients } from '../tensor-parallel/complete-gradients.js';
 import { type CompressReductionsOptions, compressReductions } from '../zero/compress-reductions.js';
@@ -53,6 +54,8 @@ export interface ProgramInputs {
   readonly readsInPlace?: boolean;
   /** Absent: sums over all ranks take no messages of ours. */
   readonly stagesOf?: StagesOf;
+  /** How many ranks of the data axis share each sequence; left out: 1. */
+  readonly sequenceSize?: number;
   readonly hostIsApart?: boolean;
   readonly schedule: ScheduleOptions;
   /** Blocks that run their forward again in backward. */
@@ -117,6 +120,7 @@ export function compileProgram(inputs: ProgramInputs): Program {
     completeGradients(inputs.layout),
     completeTied(inputs.layout),
     ...dataParallelPasses(inputs),
+    shareSequences,
     agreeOverStages,
     mixedPrecision(inputs.precision),
     keepErrors(),
@@ -207,9 +211,10 @@ function emptyProgram(inputs: ProgramInputs): Program {
 
 /** Of the axes, those that have more than one rank. */
 function groupsOf(inputs: ProgramInputs): Groups {
-  const { mesh, rank } = inputs;
+  const { mesh, rank, sequenceSize = 1 } = inputs;
   return {
     data: axisRanks(mesh, rank, 'data'),
+    ...(sequenceSize > 1 && { sequence: sequenceRanks(mesh, rank, sequenceSize) }),
     ...(mesh.pipeline > 1 && { pipeline: axisRanks(mesh, rank, 'pipeline') }),
     ...tiedGroup(inputs),
     ...(mesh.tensor > 1 && { tensor: axisRanks(mesh, rank, 'tensor') }),

@@ -14,10 +14,13 @@ import { checkPrograms, type ProgramReport } from '../step/checker.js';
 import type { AxisExchange, BlockExchanges, Program } from '../step/program.js';
 import { compileProgram, type ReplicaOptions, type ZeroOptions } from './compile-program.js';
 import type { ResolvedConfig } from './config.js';
+import { dataRanks } from './data-ranks.js';
 import { constantBytes } from './frozen-memory.js';
 import { measureBlocks } from './measure-blocks.js';
 import type { OptimizerPhase } from './optimizer-phase.js';
 import { outerTensorCount } from './outer-state.js';
+import { ownShape } from './own-positions.js';
+import { loneSequenceAxis } from './sequence-axes.js';
 import type { StagePlan } from './stage-plan.js';
 
 /** What a step is compiled from. */
@@ -28,7 +31,7 @@ export interface StepToCompile {
   readonly layout: FlatLayout;
   /** Absent: every rank runs all blocks. */
   readonly stages?: StagePlan | undefined;
-  /** What blocks exchange along the tensor axis for each token; absent: nothing. */
+  /** What blocks exchange within themselves for each token of this rank; absent: nothing. */
   readonly exchanges?: readonly BlockExchanges[] | undefined;
   readonly goal: Program['goal'];
   readonly sequenceLength: number;
@@ -109,9 +112,12 @@ export function tryBlocks({
   model,
   sequenceLength,
 }: Pick<StepToCompile, 'config' | 'model' | 'sequenceLength'>): readonly BlockCosts[] {
-  const shape = { rows: config.train_micro_batch_size_per_gpu, length: sequenceLength };
-  const inHalves = config.mesh.pipeline > 1 && config.pipeline.schedule === 'zero-bubble';
-  return measureBlocks(model, shape, { dtype: precisionOf(config).dtype, inHalves });
+  const { mesh, pipeline, sequence_parallel_size: sharing } = config;
+  return measureBlocks(model, ownShape(config, sequenceLength), {
+    dtype: precisionOf(config).dtype,
+    inHalves: mesh.pipeline > 1 && pipeline.schedule === 'zero-bubble',
+    sequenceAxis: loneSequenceAxis(sharing),
+  });
 }
 
 function lessened(policy: ResolvedConfig['recompute'], bytes: number): ResolvedConfig['recompute'] {
@@ -183,7 +189,7 @@ function compileForRank(
   recomputed: ReadonlySet<number>,
   rank: number,
 ): Program {
-  const tokens = config.train_micro_batch_size_per_gpu * sequenceLength;
+  const { rows, length } = ownShape(config, sequenceLength);
   const { zero_optimization: zero, gradient_clipping: clipping, optimizer, redundancy } = config;
   const compression = completeCompression(config.communication.compression);
   const mesh = meshOfConfig(config);
@@ -202,14 +208,15 @@ function compileForRank(
       invariant(cost, `block ${index} was not measured`);
       const { forwardMs: _, ...bytes } = cost;
       const perToken = exchanges?.[index];
-      return { name, ...bytes, ...(perToken && { exchanges: exchangesOf(perToken, tokens) }) };
+      return { name, ...bytes, ...(perToken && { exchanges: exchangesOf(perToken, rows * length) }) };
     }),
     layout,
     bytesPerElement: FLOAT32_BYTES,
-    batchBytes: 2 * tokens * INT64_BYTES,
+    batchBytes: 2 * rows * length * INT64_BYTES,
     optimizerBytes: optimizerStateCount(optimizer) * layout.trainableElements * FLOAT32_BYTES,
     readsInPlace,
     ...(stagesOf && { stagesOf }),
+    sequenceSize: config.sequence_parallel_size,
     hostIsApart: config.device !== 'cpu',
     constantBytes: constantBytes(model, layout, sequenceLength, precisionOf(config).dtype),
     schedule: clipping === 0 ? {} : { maximumNorm: clipping },
@@ -243,8 +250,9 @@ function compileForRank(
 }
 
 /** The ranks along each axis. */
-function meshOfConfig({ mesh, data_parallel_size: data }: ResolvedConfig): Mesh {
-  return { pipeline: mesh.pipeline, data, tensor: mesh.tensor };
+function meshOfConfig(config: ResolvedConfig): Mesh {
+  const { pipeline, tensor } = config.mesh;
+  return { pipeline, data: dataRanks(config), tensor };
 }
 
 function replicaOptions({ redundancy }: ResolvedConfig, synchronizes: boolean): ReplicaOptions {
@@ -256,10 +264,10 @@ function replicaOptions({ redundancy }: ResolvedConfig, synchronizes: boolean): 
 /** Of so many tokens. */
 function exchangesOf({ forward, backward }: BlockExchanges, tokens: number): BlockExchanges {
   const times = (exchanges: readonly AxisExchange[]): readonly AxisExchange[] =>
-    exchanges.map(({ kind, elements, bytes }) => ({
-      kind,
-      elements: elements * tokens,
-      bytes: bytes * tokens,
+    exchanges.map((each) => ({
+      ...each,
+      elements: each.elements * tokens,
+      bytes: each.bytes * tokens,
     }));
   return { forward: times(forward), backward: times(backward) };
 }

@@ -6,6 +6,7 @@ import { hostsAmong, hostsOf, hostsOfSize } from '../comm/topology.js';
 import { planFlatLayout } from '../nn/flat-layout.js';
 import { precisionOf } from '../precision/config.js';
 import { printProgram, printReport, programToJson } from '../step/print.js';
+import { exchangesOf } from './block-exchanges.js';
 import {
   type CompiledStep,
   compileStep,
@@ -14,6 +15,7 @@ import {
   tryBlocks,
 } from './compile-step.js';
 import { loadConfig, type ResolvedConfig } from './config.js';
+import { dataRanks } from './data-ranks.js';
 import { loneAxis } from './group-axis.js';
 import { severalEqualHosts } from './hosts.js';
 import { localModel } from './local-model.js';
@@ -21,7 +23,6 @@ import { openModel } from './model-source.js';
 import { stageCosts } from './stage-costs.js';
 import { planStages } from './stage-plan.js';
 import { knownTurns } from './step-turn.js';
-import { exchangesOf } from './tensor-exchanges.js';
 
 export interface DescribeOptions {
   readonly configPath: string;
@@ -86,7 +87,7 @@ export function compileDescribed({
   const step: StepToCompile = {
     config,
     model,
-    layout: planFlatLayout(model.blocks, undefined, config.data_parallel_size),
+    layout: planFlatLayout(model.blocks, undefined, dataRanks(config)),
     stages,
     exchanges: exchangesOf(source, config, precisionOf(config).dtype),
     goal: 'update',

@@ -39,10 +39,12 @@ import type { RunLossScaling } from './loss-scaling.js';
 import { closeMesh, exchangedBytes, type MeshGroups } from './mesh-groups.js';
 import type { ModelSource } from './model-source.js';
 import type { OuterState } from './outer-state.js';
+import { ownPositions } from './own-positions.js';
 import type { ProgramLinks } from './program-links.js';
 import type { RunIdentity } from './run-identity.js';
 import { saveModel } from './save-model.js';
 import type { StepPrograms } from './step-programs.js';
+import { batchPlace } from './training-data.js';
 import type { LogicalParameter, TrainingMemory } from './training-memory.js';
 import { TrainingProgress } from './training-progress.js';
 
@@ -204,12 +206,12 @@ export class Engine {
    */
   openData(): Promise<EngineData> {
     const { config, source, axes } = this.#parts;
-    return openEngineData(config, source, axes.data);
+    return openEngineData(config, source, batchPlace(config, axes.data));
   }
 
   /**
    * One optimizer step on this rank's share of the global batch: micro-batch size × accumulation steps rows.
-   * Every rank must call it.
+   * Every rank must call it; those that share sequences (`sequence_parallel_size`) with the same whole ones.
    *
    * @throws TrainyardError DATA_INVALID when the batch does not fit the configuration, LOSS_SCALE_EXHAUSTED when
    * fp16 overflows at the smallest loss scale.
@@ -258,7 +260,8 @@ export class Engine {
       ...(optimizer.momentum && { momentum: optimizer.momentum }),
     };
     const inputs = {
-      nextBatch: (micro: number) => toDevice(microBatch(micro), device),
+      nextBatch: (micro: number) =>
+        toDevice(ownPositions(microBatch(micro), links.resources.sequenceAxis), device),
       lossScale: lossScaling.factor * lossScale,
       training: true,
       votesToStop: options.votesToStop ?? false,

@@ -20,8 +20,10 @@ import type { Program, Sharding } from '../step/program.js';
 import type { Device, DType } from '../tensor/dtype.js';
 import { manualSeed } from '../tensor/random.js';
 import { setThreads } from '../tensor/threads.js';
+import { exchangesOf } from './block-exchanges.js';
 import { defaultSequenceLength } from './compile-step.js';
 import { type ResolvedConfig, resolveObject, type UserConfig } from './config.js';
+import { dataRanks } from './data-ranks.js';
 import { demandSameConfiguration } from './demand-same-configuration.js';
 import { deviceOf } from './device.js';
 import { Engine } from './engine.js';
@@ -42,7 +44,6 @@ import { runIdentity } from './run-identity.js';
 import { stageCosts } from './stage-costs.js';
 import { planStages, type StagePlan } from './stage-plan.js';
 import { StepPrograms } from './step-programs.js';
-import { exchangesOf } from './tensor-exchanges.js';
 import { ownersIn, TrainingMemory } from './training-memory.js';
 
 export interface InitializeOptions {
@@ -116,7 +117,7 @@ export interface World {
  */
 export function joinWorld(
   config: Pick<ResolvedConfig, 'communication' | 'device'> &
-    Partial<Pick<ResolvedConfig, 'output' | 'mesh' | 'redundancy'>>,
+    Partial<Pick<ResolvedConfig, 'output' | 'mesh' | 'redundancy' | 'sequence_parallel_size'>>,
   place: RankEnvironment,
 ): World {
   const { cores, threadsPerRank } = threadBudget(place.localWorldSize, env.variables);
@@ -140,7 +141,7 @@ export function joinWorld(
   const { world: group } = ranks;
   const mesh = meshOf(config.mesh ?? { pipeline: 1, tensor: 1 }, place.worldSize);
   const hosts = hostsOfRanks(group, place, topology);
-  const axes = connectMesh(ranks, mesh, config.redundancy, hosts);
+  const axes = connectMesh(ranks, mesh, config, hosts);
   const regular = severalEqualHosts(hostsAmong(hosts, axisRanks(mesh, place.rank, 'data')));
   const among = (name: string, members: readonly number[]) => ranks.among(name, members, hosts);
   return { group, mesh, axes, among, flight, device, ...(regular && { hosts: regular }), notes };
@@ -180,8 +181,7 @@ export function buildEngine({ config, source, world, sequenceLength, data }: Eng
     costs: stageCosts(group, { config, model, sequenceLength: length }),
   });
   const layout =
-    stages?.stages[axes.pipeline.rank]?.layout ??
-    planFlatLayout(model.blocks, undefined, config.data_parallel_size);
+    stages?.stages[axes.pipeline.rank]?.layout ?? planFlatLayout(model.blocks, undefined, dataRanks(config));
   const { dtype } = precisionOf(config);
   const programs = new StepPrograms(group, {
     config,

@@ -17,6 +17,7 @@ import { type Partition, type Piece, piecesOf } from '../zero/partition.js';
 import { toDevice } from './batch.js';
 import { compileStep } from './compile-step.js';
 import { loadConfig, type ResolvedConfig } from './config.js';
+import { dataRanks } from './data-ranks.js';
 import { TrainingErrors } from './error-memory.js';
 import { gatherText } from './gather-bytes.js';
 import { joinWorld, openMemory, tensorAxis, type World } from './initialize.js';
@@ -24,6 +25,7 @@ import { localModel } from './local-model.js';
 import { lossScalingOf } from './loss-scaling.js';
 import { closeMesh, type MeshGroups } from './mesh-groups.js';
 import { openModel } from './model-source.js';
+import { ownPositions } from './own-positions.js';
 import { linkPrograms, type ProgramLinks } from './program-links.js';
 import { stageCosts } from './stage-costs.js';
 import { planStages } from './stage-plan.js';
@@ -71,8 +73,7 @@ export async function inspectModel({
   const { group, axes } = world;
   const stages = planStages({ config, model, costs: stageCosts(group, { config, model, sequenceLength }) });
   const layout =
-    stages?.stages[axes.pipeline.rank]?.layout ??
-    planFlatLayout(model.blocks, undefined, config.data_parallel_size);
+    stages?.stages[axes.pipeline.rank]?.layout ?? planFlatLayout(model.blocks, undefined, dataRanks(config));
   const program = compileStep({
     config,
     model,
@@ -130,7 +131,8 @@ function runOnce({ config, model, program, links, memory, batches, world }: Subj
       ...(errors && { errors }),
     },
     {
-      nextBatch: (micro) => toDevice(batches.microBatch(0, micro), device),
+      nextBatch: (micro) =>
+        toDevice(ownPositions(batches.microBatch(0, micro), links.resources.sequenceAxis), device),
       lossScale: factor * initialLossScale(scaling).scale,
       // Dropout would make the answer depend on chance.
       training: false,
@@ -161,10 +163,11 @@ class LogitsProbe {
   }
 }
 
-/** Those of the first rank that computes logits, which the last stage does. */
-function firstLogits({ group, mesh }: World, own: readonly number[]): readonly number[] {
-  if (mesh.pipeline === 1) return own;
-  const rank = rankAt(mesh, { pipeline: mesh.pipeline - 1, data: 0, tensor: 0 });
+/** Those of the first rank that computes logits of last positions, which the last stage does. */
+function firstLogits({ group, mesh, axes }: World, own: readonly number[]): readonly number[] {
+  const data = (axes.sequence?.worldSize ?? 1) - 1;
+  const rank = rankAt(mesh, { pipeline: mesh.pipeline - 1, data, tensor: 0 });
+  if (rank === 0) return own;
   return JSON.parse(gatherText(group, JSON.stringify(own))[rank] ?? '[]') as number[];
 }
 

@@ -2,6 +2,7 @@ import { AdaptedBlock } from '../nn/adapted-block.js';
 import type { Activations, Block, MicroBatch, Model } from '../nn/block.js';
 import { type FlatLayout, planFlatLayout } from '../nn/flat-layout.js';
 import { FlatParameters, type FrozenMemory } from '../nn/flat-parameters.js';
+import type { SequenceAxis } from '../nn/sequence-axis.js';
 import { type BlockCosts, BlockMeter } from '../step/block-meter.js';
 import type { StepInputs } from '../step/handlers/step-state.js';
 import type { Instruction } from '../step/instruction.js';
@@ -29,6 +30,8 @@ export interface MeasureOptions {
   readonly mostWork?: number;
   /** Whether backwards in halves are measured too. */
   readonly inHalves?: boolean;
+  /** Of a micro-batch that has only the first of several parts of its sequences. */
+  readonly sequenceAxis?: SequenceAxis | undefined;
 }
 
 /** Elements of parameters times tokens up to which a micro-batch is run as it is: a few hundred milliseconds. */
@@ -95,15 +98,11 @@ function codeOf(block: Block): readonly Block['forward'][] {
   return [block.forward, ...(block.halves ?? []).flatMap(codeOf)];
 }
 
-function costsOfKinds(
-  sample: Model,
-  shape: MicroBatchShape,
-  { dtype = 'float32', mostWork = MOST_WORK, inHalves = false }: MeasureOptions,
-): readonly BlockCosts[] {
+function costsOfKinds(sample: Model, shape: MicroBatchShape, options: MeasureOptions): readonly BlockCosts[] {
   const layout = planFlatLayout(sample.blocks);
   const elements = layout.trainableElements + layout.frozenElements;
-  const shapes = sampleShapes(shape, elements, mostWork, positionsDivisor(sample));
-  const costs = runSamples(sample, layout, { dtype, inHalves }, shapes);
+  const shapes = sampleShapes(shape, elements, options.mostWork ?? MOST_WORK, positionsDivisor(sample));
+  const costs = runSamples(sample, layout, options, shapes);
   const samples = shapes.map((each, index) => ({ ...each, costs: costs[index] ?? [] }));
   return shapes.length === 1 ? (costs[0] ?? []) : extrapolateCosts(samples, shape);
 }
@@ -132,15 +131,15 @@ function sampleShapes(
  */
 export function recordSample(
   model: Model,
-  dtype: DType,
   shape: MicroBatchShape,
+  options: MeasureOptions,
   see: (op: string, kind: number) => void,
 ): (block: Block) => number {
   const kinds = kindsOf(model.blocks);
   const sample: Model = { ...model, blocks: kinds.map(({ first }) => first) };
   const layout = planFlatLayout(sample.blocks);
   const { instructions } = sampleProgram(sample, layout, false);
-  runSamples(sample, layout, { dtype }, [shape], {
+  runSamples(sample, layout, options, [shape], {
     record: (position) => {
       const instruction = instructions[position];
       if (instruction !== undefined) see(instruction.op, 'block' in instruction ? instruction.block : -1);
@@ -179,7 +178,7 @@ interface SampleWatch {
 function runSamples(
   model: Model,
   layout: FlatLayout,
-  { dtype, inHalves = false }: Pick<MeasureOptions, 'inHalves'> & { readonly dtype: DType },
+  { dtype = 'float32', inHalves = false, sequenceAxis }: MeasureOptions,
   shapes: readonly MicroBatchShape[],
   { see, record }: SampleWatch = {},
 ): readonly (readonly BlockCosts[])[] {
@@ -194,7 +193,7 @@ function runSamples(
   const run = (shape: MicroBatchShape, record?: BlockMeter['record'], onOutput?: StepInputs['onOutput']) =>
     runStep(
       program,
-      { blocks: model.blocks, parameters },
+      { blocks: model.blocks, parameters, ...(sequenceAxis && { sequenceAxis }) },
       { nextBatch: () => emptyBatch(shape), lossScale: 1, training: true, ...(onOutput && { onOutput }) },
       { step: 0, ...(record && { record }) },
     );

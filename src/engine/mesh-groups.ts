@@ -1,4 +1,11 @@
-import { axisRanks, MESH_AXES, type Mesh, type MeshAxis, neighbourhoodOf } from '../comm/mesh.js';
+import {
+  axisRanks,
+  MESH_AXES,
+  type Mesh,
+  type MeshAxis,
+  neighbourhoodOf,
+  sequenceRanks,
+} from '../comm/mesh.js';
 import type { ProcessGroup } from '../comm/process-group.js';
 import type { Ranks } from '../comm/rendezvous.js';
 import type { Hosts } from '../comm/topology.js';
@@ -12,6 +19,8 @@ export type MeshGroups = Readonly<Record<MeshAxis, ProcessGroup>> & {
   readonly replicate?: ProcessGroup;
   /** The neighbours that divide a second copy of the parameters; absent where there is none. */
   readonly secondary?: ProcessGroup;
+  /** Of those along the data axis the ones that work on the same sequences; absent where sequences are whole. */
+  readonly sequence?: ProcessGroup;
 };
 
 /**
@@ -21,18 +30,23 @@ export type MeshGroups = Readonly<Record<MeshAxis, ProcessGroup>> & {
 export function connectMesh(
   ranks: Ranks,
   mesh: Mesh,
-  redundancy: ResolvedConfig['redundancy'],
+  config: Partial<Pick<ResolvedConfig, 'redundancy' | 'sequence_parallel_size'>>,
   hosts: Hosts | undefined,
 ): MeshGroups {
   const { world, among } = ranks;
+  const { redundancy, sequence_parallel_size: sharing = 1 } = config;
   const connect = (axis: MeshAxis): ProcessGroup => {
     const members = axisRanks(mesh, world.rank, axis);
     return members.length === world.worldSize ? world : among(axis, members, hosts);
   };
+  // A group of their own even where it has all ranks: attention does not wait for sums of gradients that are under way.
+  const sequence =
+    sharing === 1 ? undefined : among('sequence', sequenceRanks(mesh, world.rank, sharing), hosts);
   const axes = {
     pipeline: connect('pipeline'),
     data: connect('data'),
     tensor: connect('tensor'),
+    ...(sequence && { sequence }),
   };
   const isWhole = redundancy === undefined || redundancy.type === 'local' || redundancy.size >= mesh.data;
   if (isWhole) return { ...axes, shard: axes.data };
@@ -50,8 +64,8 @@ export function connectMesh(
 
 /** Each once, whatever it is for. */
 function distinctGroups(group: ProcessGroup, axes: MeshGroups): ReadonlySet<ProcessGroup> {
-  const { shard, replicate, secondary } = axes;
-  const more = [replicate, secondary].flatMap((each) => each ?? []);
+  const { shard, replicate, secondary, sequence } = axes;
+  const more = [replicate, secondary, sequence].flatMap((each) => each ?? []);
   return new Set([...MESH_AXES.map((axis) => axes[axis]), shard, ...more, group]);
 }
 

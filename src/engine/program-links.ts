@@ -6,11 +6,15 @@ import { tiedRanks } from './compile-program.js';
 import type { World } from './initialize.js';
 import { positionsDivisor } from './measure-blocks.js';
 import { emptyOutputs } from './output-shapes.js';
+import { groupSequenceAxis } from './sequence-axes.js';
 import type { StagePlan } from './stage-plan.js';
 
 /** How a rank's programs reach the other ranks. */
 export interface ProgramLinks {
-  readonly resources: Pick<StepResources, 'group' | 'replicate' | 'tensor' | 'stages' | 'tied'>;
+  readonly resources: Pick<
+    StepResources,
+    'group' | 'replicate' | 'tensor' | 'sequenceAxis' | 'stages' | 'tied'
+  >;
   /** Leaves the groups that are the programs' alone. */
   close(): void;
 }
@@ -29,8 +33,13 @@ export interface LinkedModel {
 /** Connects the stages with tied parameters, beside the axes of the mesh. Every rank must call it. */
 export function linkPrograms({ world, model, stages, dtype }: LinkedModel): ProgramLinks {
   const { axes } = world;
-  const { shard, replicate, tensor } = axes;
-  const resources = { group: shard, tensor, ...(replicate && { replicate }) };
+  const { shard, replicate, tensor, sequence } = axes;
+  const resources = {
+    group: shard,
+    tensor,
+    ...(replicate && { replicate }),
+    ...(sequence && { sequenceAxis: groupSequenceAxis(sequence) }),
+  };
   if (stages === undefined) return { resources, close: () => {} };
   const tied = connectTied(world, stages);
   return {

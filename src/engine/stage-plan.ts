@@ -7,6 +7,7 @@ import { chunksOfStage, type PartitionMethod, partitionBlocks } from '../pipelin
 import type { BlockCosts } from '../step/block-meter.js';
 import type { PipelineStage } from '../step/program.js';
 import type { ResolvedConfig } from './config.js';
+import { dataRanks } from './data-ranks.js';
 
 /** What every stage of a pipeline has of a model. */
 export interface StagePlan {
@@ -26,7 +27,10 @@ export interface StagePart {
 
 /** What a plan is made from. */
 export interface StagesToPlan {
-  readonly config: Pick<ResolvedConfig, 'mesh' | 'pipeline' | 'communication' | 'data_parallel_size'>;
+  readonly config: Pick<
+    ResolvedConfig,
+    'mesh' | 'pipeline' | 'communication' | 'data_parallel_size' | 'sequence_parallel_size'
+  >;
   /** With this rank's part of every matrix. */
   readonly model: Model;
   /** Alike on all ranks; only the partition "profile" needs them. */
@@ -39,7 +43,7 @@ export interface StagesToPlan {
  * @throws TrainyardError CONFIG_CONFLICT as `partitionBlocks`, and for more than one set of stages with tied parameters
  */
 export function planStages({ config, model, costs }: StagesToPlan): StagePlan | undefined {
-  const { mesh, pipeline, data_parallel_size: divisor } = config;
+  const { mesh, pipeline } = config;
   const { pipeline: stages } = mesh;
   if (stages === 1) return undefined;
   const { blocks } = model;
@@ -65,7 +69,7 @@ export function planStages({ config, model, costs }: StagesToPlan): StagePlan | 
           stageOf(index) === stage ? ownBlock(block, stage, ties) : { ...named(block), parameters: [] },
         ),
         undefined,
-        divisor,
+        dataRanks(config),
       ),
     })),
     tied: tiedStages(ties),

@@ -21,7 +21,7 @@ export interface TrainingData {
 export async function openTrainingData(
   config: ConfigWith<'data'>,
   source: ModelSource,
-  place: Pick<RankEnvironment, 'rank' | 'worldSize'>,
+  place: Place,
 ): Promise<TrainingData> {
   const data = await openDataset(config.data, {
     baseDirectory: process.cwd(),
@@ -41,10 +41,22 @@ export async function openTrainingData(
   return { data, batches };
 }
 
-/** Which part of every batch a rank takes, and of how many: ranks that differ along the data axis take their own. */
+/** A rank of the world, or a place among so many. */
+type Place = Pick<RankEnvironment, 'rank' | 'worldSize'>;
+
+/** Which part of every batch a rank of the world takes, and of how many. */
 export function dataPlace(
-  { mesh, data_parallel_size: worldSize }: Pick<ConfigWith<never>, 'mesh' | 'data_parallel_size'>,
-  environment: Pick<RankEnvironment, 'rank' | 'worldSize'>,
-): Pick<RankEnvironment, 'rank' | 'worldSize'> {
-  return { rank: placeOf(meshOf(mesh, environment.worldSize), environment.rank).data, worldSize };
+  config: Pick<ConfigWith<never>, 'mesh' | 'sequence_parallel_size'>,
+  { rank, worldSize }: Place,
+): Place {
+  const mesh = meshOf(config.mesh, worldSize);
+  return batchPlace(config, { rank: placeOf(mesh, rank).data, worldSize: mesh.data });
+}
+
+/** The same of a rank along the data axis: those that share sequences take the same part. */
+export function batchPlace(
+  { sequence_parallel_size: sharing }: Pick<ConfigWith<never>, 'sequence_parallel_size'>,
+  { rank, worldSize }: Place,
+): Place {
+  return { rank: Math.floor(rank / sharing), worldSize: worldSize / sharing };
 }

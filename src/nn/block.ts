@@ -1,6 +1,8 @@
 import type { Tensor } from '../tensor/tensor.js';
+import type { HeadCounts } from './head-counts.js';
 import type { KeyValueCache } from './key-value-cache.js';
 import type { Parameter, ParameterDeclaration } from './parameter.js';
+import type { SequenceAxis } from './sequence-axis.js';
 import type { TensorAxis } from './tensor-axis.js';
 
 /** The named tensors that flow from one block to the next ("hidden", and from the last block "loss"). */
@@ -27,6 +29,11 @@ export interface BlockContext {
    * block then computes the logits of the last position only.
    */
   readonly cache?: KeyValueCache;
+  /**
+   * The ranks whose batches are the other parts of these sequences, this one's being the positions from rank × length
+   * on: attention has to reach over them (`sharedAttention`). Absent: the sequences are whole.
+   */
+  readonly sequenceAxis?: SequenceAxis;
 }
 
 /** A block's parameters by the names of its declarations. */
@@ -71,6 +78,11 @@ export interface Model {
   readonly blocks: readonly Block[];
   /** What the blocks were made from, to be written as `config.json` beside saved weights. */
   readonly config?: Readonly<Record<string, unknown>>;
+  /**
+   * The heads of this rank's attentions, where its blocks heed `BlockContext.sequenceAxis`. Absent: they work on whole
+   * sequences alone.
+   */
+  readonly attentionHeads?: HeadCounts;
   /** Frees what the blocks have made and share beside their parameters (tables). They make it again when they run. */
   dispose?(): void;
   /** Tables that its blocks share. */

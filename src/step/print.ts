@@ -96,9 +96,15 @@ function collectiveText({ kind, elements, algorithm, codec }: Collective): strin
   return [kind, `${count(elements)} elements`, ...ways].join(', ');
 }
 
-/** "tensor: all-reduce, all-gather, 8,192 elements" */
+/** "tensor: 4 × all-reduce, all-gather, 8,192 elements", and the same of other groups */
 function insideText(collectives: readonly Collective[]): string {
-  const kinds = [...new Set(collectives.map(({ kind }) => kind))];
-  const elements = collectives.reduce((sum, each) => sum + each.elements, 0);
-  return `${collectives[0]?.group}: ${collectives.length} × ${kinds.join(', ')}, ${count(elements)} elements`;
+  const groups = [...new Set(collectives.map(({ group }) => group))];
+  return groups
+    .map((group) => {
+      const ofGroup = collectives.filter((each) => each.group === group);
+      const kinds = [...new Set(ofGroup.map(({ kind }) => kind))];
+      const elements = ofGroup.reduce((sum, each) => sum + each.elements, 0);
+      return `${group}: ${ofGroup.length} × ${kinds.join(', ')}, ${count(elements)} elements`;
+    })
+    .join('; ');
 }

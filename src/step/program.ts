@@ -19,11 +19,11 @@ export interface ProgramBlock {
   readonly deferredBytes?: number;
   /** What its instructions take on their way and give back before they end; nothing where it is unknown. */
   readonly workspace?: Workspace;
-  /** What it exchanges along the tensor axis for one micro-batch; absent: nothing. */
+  /** What it exchanges within itself for one micro-batch; absent: nothing. */
   readonly exchanges?: BlockExchanges;
 }
 
-/** Collectives of a block along the tensor axis, in their order. A forward that runs again exchanges the same again. */
+/** Collectives of a block, in their order. A forward that runs again exchanges the same again. */
 export interface BlockExchanges {
   readonly forward: readonly AxisExchange[];
   readonly backward: readonly AxisExchange[];
@@ -31,7 +31,9 @@ export interface BlockExchanges {
 
 /** One of them, with the elements that it makes or takes over all ranks. */
 export interface AxisExchange {
-  readonly kind: 'all-reduce' | 'reduce-scatter' | 'all-gather';
+  /** Those that have other parts of its matrices, or other positions of the same sequences. */
+  readonly group: 'tensor' | 'sequence';
+  readonly kind: 'all-reduce' | 'reduce-scatter' | 'all-gather' | 'all-to-all';
   readonly elements: number;
   readonly bytes: number;
 }
@@ -146,12 +148,12 @@ export interface PipelineStage {
 }
 
 /**
- * A set of ranks that communicate: along an axis of the mesh; `tied`: stages with the same parameter; `replicas`: those
- * that train a whole model each and bring these together now and then; `replicate`: those that own the same slices, where
- * training state is divided inside groups of the data axis, and `data` is this rank's group; `secondary`: those that
- * divide a second copy of the parameters.
+ * A set of ranks that communicate: along an axis of the mesh; `sequence`: those of the data axis that share sequences;
+ * `tied`: stages with the same parameter; `replicas`: those that train a whole model each and bring these together now and
+ * then; `replicate`: those that own the same slices, where training state is divided inside groups of the data axis, and
+ * `data` is this rank's group; `secondary`: those that divide a second copy of the parameters.
  */
-export type GroupName = MeshAxis | 'tied' | 'replicas' | 'replicate' | 'secondary';
+export type GroupName = MeshAxis | 'sequence' | 'tied' | 'replicas' | 'replicate' | 'secondary';
 
 /** The world ranks of this rank's groups (`axisRanks`); an axis of one rank needs none but `data`. */
 export type Groups = { readonly data: readonly number[] } & {

@@ -6,7 +6,7 @@ export interface BatchSizes {
   readonly train_micro_batch_size_per_gpu: number;
   /** Micro-batches per optimizer step. */
   readonly gradient_accumulation_steps: number;
-  /** Ranks that each take their own part of the batch: world size / (pipeline × tensor). */
+  /** Ranks, or groups that share sequences, that each take their own part of the batch: world size / (pipeline × tensor × sequence_parallel_size). */
   readonly data_parallel_size: number;
 }
 

@@ -17,7 +17,7 @@ const DERIVED: Readonly<Record<string, string>> = {
   train_batch_size: 'from the other batch sizes',
   train_micro_batch_size_per_gpu: 'from the other batch sizes',
   gradient_accumulation_steps: 'from the other batch sizes',
-  data_parallel_size: 'from the number of ranks and mesh',
+  data_parallel_size: 'from the number of ranks, mesh and sequence_parallel_size',
   'scheduler.params.total_num_steps': 'from steps',
   'scheduler.params.cycle_momentum': 'from the optimizer',
 };

@@ -8,7 +8,6 @@ import type { CheckedConfig } from './schema.js';
 export const meshRules: readonly ConfigRule[] = [
   { keys: ['mesh', 'tensor_parallel'], check: checkTensorTwice },
   { keys: ['mesh', 'tensor_parallel'], check: checkSequenceParallel },
-  { keys: ['mesh', 'tensor_parallel', 'data'], check: checkSequenceLength },
   { keys: ['mesh', 'tensor_parallel', 'adapter'], check: checkAdapter },
   { keys: ['mesh', 'tensor_parallel', 'optimizer', 'communication'], check: checkErrorFeedback },
   { keys: ['mesh', 'tensor_parallel', 'zero_optimization'], check: checkHierarchy },
@@ -43,22 +42,6 @@ function checkSequenceParallel(config: CheckedConfig): ConfigIssue | undefined {
     what: 'mesh.sequence_parallel has no effect while no ranks share a layer.',
     got: 'mesh.tensor 1',
     cure: 'Remove it, or set mesh.tensor.',
-  };
-}
-
-function checkSequenceLength(config: CheckedConfig): ConfigIssue | undefined {
-  const { data } = config;
-  const { tensor, sequence_parallel: divides } = meshSetting(config);
-  if (!divides || data?.sequence_length === undefined || data.sequence_length % tensor === 0)
-    return undefined;
-  return {
-    code: 'CONFIG_CONFLICT',
-    path: ['data', 'sequence_length'],
-    part: 'value',
-    what: 'The positions of a sequence cannot be divided over the ranks of a layer, as mesh.sequence_parallel asks.',
-    expected: `a multiple of ${tensor}`,
-    got: String(data.sequence_length),
-    cure: `Set data.sequence_length to a multiple of ${tensor}, or mesh.sequence_parallel to false.`,
   };
 }
 

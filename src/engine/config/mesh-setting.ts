@@ -12,6 +12,6 @@ export function meshSetting({
 /** World size / (pipeline × tensor), or undefined where that is no whole number. */
 export function dataParallelSize(config: CheckedConfig, { worldSize }: Surroundings): number | undefined {
   const { pipeline, tensor } = meshSetting(config);
-  const size = worldSize / (pipeline * tensor);
+  const size = worldSize / (pipeline * tensor * config.sequence_parallel_size);
   return Number.isInteger(size) ? size : undefined;
 }

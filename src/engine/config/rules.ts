@@ -11,6 +11,7 @@ import { dataParallelSize, meshSetting } from './mesh-setting.js';
 import type { ConfigOrigin } from './origin.js';
 import { redundancyRules } from './redundancy-rules.js';
 import type { CheckedConfig } from './schema.js';
+import { sequenceRules } from './sequence-rules.js';
 
 /** What the rules may know beside the configuration. */
 export interface Surroundings {
@@ -39,9 +40,9 @@ const BATCH_KEYS = [
 
 /** The rules that no single key's schema can express. */
 export const configRules: readonly ConfigRule[] = [
-  { keys: ['mesh', 'tensor_parallel'], check: checkMesh },
+  { keys: ['mesh', 'tensor_parallel', 'sequence_parallel_size'], check: checkMesh },
   {
-    keys: ['mesh', 'tensor_parallel', ...BATCH_KEYS],
+    keys: ['mesh', 'tensor_parallel', 'sequence_parallel_size', ...BATCH_KEYS],
     check: checkBatchSizes,
   },
   { keys: ['scheduler', 'steps'], check: checkTotalSteps },
@@ -55,6 +56,7 @@ export const configRules: readonly ConfigRule[] = [
   { keys: ['communication', 'communication_data_type'], check: checkCompression },
   ...communicationRules,
   ...meshRules,
+  ...sequenceRules,
   ...compressionRules,
   ...redundancyRules,
   ...groupRules,
@@ -83,14 +85,27 @@ const EXAMPLES: Partial<Record<keyof CheckedConfig, string>> = {
 
 function checkMesh(config: CheckedConfig, surroundings: Surroundings): ConfigIssue | undefined {
   if (dataParallelSize(config, surroundings) !== undefined) return undefined;
+  const { worldSize } = surroundings;
   const { pipeline, tensor } = meshSetting(config);
+  const ranks = pipeline * tensor;
+  const { sequence_parallel_size: sharing } = config;
+  if (worldSize % ranks === 0) {
+    return {
+      code: 'CONFIG_CONFLICT',
+      path: ['sequence_parallel_size'],
+      part: 'value',
+      what: `The data-parallel ranks cannot share sequences in groups of ${sharing}.`,
+      expected: `a divisor of ${worldSize / ranks}`,
+      got: `${sharing}`,
+    };
+  }
   return {
     code: 'CONFIG_CONFLICT',
     path: ['mesh'],
     part: 'value',
-    what: `The mesh does not fit ${surroundings.worldSize} ranks.`,
-    expected: `a multiple of pipeline ${pipeline} × tensor ${tensor} = ${pipeline * tensor} ranks`,
-    got: `${surroundings.worldSize} ranks`,
+    what: `The mesh does not fit ${worldSize} ranks.`,
+    expected: `a multiple of pipeline ${pipeline} × tensor ${tensor} = ${ranks} ranks`,
+    got: `${worldSize} ranks`,
   };
 }
 
@@ -115,8 +130,10 @@ function batchSources(config: CheckedConfig, { worldSize, origin }: Surroundings
     config[key] === undefined ? [] : `${key} ${config[key]} (${origin.describe([key], 'value')})`,
   );
   const { pipeline, tensor } = meshSetting(config);
+  const sharing = config.sequence_parallel_size;
   const model = pipeline * tensor === 1 ? '' : ` / (pipeline ${pipeline} × tensor ${tensor})`;
-  return [...given, `${worldSize} ${worldSize === 1 ? 'rank' : 'ranks'}${model}`].join(', ');
+  const sequences = sharing === 1 ? '' : ` / sequence_parallel_size ${sharing}`;
+  return [...given, `${worldSize} ${worldSize === 1 ? 'rank' : 'ranks'}${model}${sequences}`].join(', ');
 }
 
 function checkTotalSteps(config: CheckedConfig): ConfigIssue | undefined {

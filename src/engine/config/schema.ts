@@ -4,6 +4,7 @@ import {
   communicationDataTypeSchema,
   communicationSchema,
   meshSchema,
+  sequenceParallelSizeSchema,
   tensorParallelSchema,
 } from '../../comm/config.js';
 import { dataSchema } from '../../data/config.js';
@@ -44,12 +45,13 @@ export const configSchema = z.strictObject({
     ),
   mesh: meshSchema,
   tensor_parallel: tensorParallelSchema,
+  sequence_parallel_size: sequenceParallelSizeSchema,
   communication: communicationSchema,
   communication_data_type: communicationDataTypeSchema,
   train_batch_size: positiveInteger()
     .optional()
     .describe(
-      'Sequences per optimizer step, over all ranks: micro-batch × accumulation × data-parallel ranks.',
+      'Sequences per optimizer step, over all ranks: micro-batch × accumulation × data-parallel ranks, of which those that share sequences count once.',
     ),
   train_micro_batch_size_per_gpu: positiveInteger()
     .optional()

@@ -114,6 +114,12 @@ export interface UserConfig {
         readonly autotp_size?: number | undefined;
       }
     | undefined;
+  /**
+   * Of the data-parallel ranks, how many neighbours share each sequence: between attentions every one of
+   * them has its part of the positions, in attention its part of the heads (context parallelism,
+   * DeepSpeed-Ulysses). Default: `1`.
+   */
+  readonly sequence_parallel_size?: number | undefined;
   /** Communication between ranks. */
   readonly communication?:
     | {
@@ -200,7 +206,8 @@ export interface UserConfig {
    */
   readonly communication_data_type?: 'fp32' | 'fp16' | 'bf16' | undefined;
   /**
-   * Sequences per optimizer step, over all ranks: micro-batch × accumulation × data-parallel ranks.
+   * Sequences per optimizer step, over all ranks: micro-batch × accumulation × data-parallel ranks, of
+   * which those that share sequences count once.
    */
   readonly train_batch_size?: number | undefined;
   /** Sequences per forward pass of one rank. */

@@ -2,6 +2,7 @@ import type { Block, Model } from '../../nn/block.js';
 import { divideDeclarations } from '../../nn/divide.js';
 import { dropout } from '../../nn/dropout.js';
 import { embedding, positionEmbedding } from '../../nn/embedding.js';
+import { headsOfRank } from '../../nn/head-counts.js';
 import { layerNorm } from '../../nn/layer-norm.js';
 import type { TensorAxis } from '../../nn/tensor-axis.js';
 import { arange } from '../../tensor/generated/functions.js';
@@ -31,6 +32,7 @@ export function gpt2Model(config: Gpt2Config, axis?: TensorAxis): Model {
       ...Array.from({ length: config.layers }, (_, index) => gpt2Layer(index, config, axis)),
       headBlock(config, axis),
     ],
+    attentionHeads: headsOfRank({ query: config.heads, keyValue: config.heads }, axis?.size),
     divided: (ranks) => gpt2Model(config, ranks),
   };
 }
@@ -47,11 +49,11 @@ function embeddingBlock(config: Gpt2Config, axis: TensorAxis | undefined): Block
       gpt2Placements(config),
       axis,
     ),
-    forward(parameters, _input, { batch, training, cache }) {
+    forward(parameters, _input, { batch, training, cache, sequenceAxis }) {
       const { inputIds } = batch;
-      const first = cache?.length ?? 0;
-      const end = first + (inputIds.shape[1] ?? 0);
-      const indices = arange(first, end, { dtype: 'int64', device: inputIds.device });
+      const length = inputIds.shape[1] ?? 0;
+      const first = cache?.length ?? (sequenceAxis?.rank ?? 0) * length;
+      const indices = arange(first, first + length, { dtype: 'int64', device: inputIds.device });
       const tokens = embedding(parameters.get(EMBEDDING), inputIds);
       const sum = tokens.add(positionEmbedding(parameters.get(POSITIONS), indices));
       return { hidden: dropout(sum, config.dropout.embedding, training) };

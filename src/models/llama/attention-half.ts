@@ -1,11 +1,13 @@
 import { attention } from '../../nn/attention.js';
 import type { Activations, Block, BlockContext, BlockParameters } from '../../nn/block.js';
 import { divideDeclarations } from '../../nn/divide.js';
+import { type HeadCounts, headsOfRank } from '../../nn/head-counts.js';
 import { linear } from '../../nn/linear.js';
 import type { ParameterDeclaration } from '../../nn/parameter.js';
 import { forkRmsNorm, rmsNorm } from '../../nn/rms-norm.js';
 import { rotaryAttention, rotate } from '../../nn/rotary.js';
 import type { RotaryTable } from '../../nn/rotary-table.js';
+import { sharedAttention } from '../../nn/shared-attention.js';
 import { splitHeads } from '../../nn/split-heads.js';
 import type { Tensor } from '../../tensor/tensor.js';
 import { bias, biasOf, gain, projection, weightOf } from '../declare.js';
@@ -28,20 +30,17 @@ export class LlamaAttentionHalf implements Block {
   readonly #rotary: RotaryTable;
   readonly #window: number | undefined;
   /** Heads of this rank. */
-  readonly #queryHeads: number;
-  readonly #keyValueHeads: number;
+  readonly #heads: HeadCounts;
 
   /** @param parameterPrefix name of the layer */
   constructor(
     readonly parameterPrefix: string,
     { window, config, rotary, axis }: DecoderLayerOptions,
   ) {
-    const ranks = axis?.size ?? 1;
     this.name = `${parameterPrefix}.attention`;
     this.parameters = divideDeclarations(declareAttention(config), llamaPlacements(config), axis);
     this.#config = config;
-    this.#queryHeads = config.queryHeads / ranks;
-    this.#keyValueHeads = Math.max(1, config.keyValueHeads / ranks);
+    this.#heads = headsOfRank({ query: config.queryHeads, keyValue: config.keyValueHeads }, axis?.size);
     this.#rotary = rotary;
     this.#window = window;
   }
@@ -53,7 +52,9 @@ export class LlamaAttentionHalf implements Block {
     const projected = linear(normed, parameters.joined(WEIGHTS), {
       bias: queryKeyValueBias ? parameters.joined(BIASES) : undefined,
     });
-    const mixed = this.#mix(parameters, projected, context);
+    const mixed = sharedAttention(projected, this.#heads, context.sequenceAxis, (all, heads) =>
+      this.#mix(parameters, all, heads, context),
+    );
     const hidden = linear(mixed, parameters.get('self_attn.o_proj.weight'), {
       bias: outputBias ? parameters.get('self_attn.o_proj.bias') : undefined,
       residual,
@@ -62,9 +63,13 @@ export class LlamaAttentionHalf implements Block {
   }
 
   /** Attention over the projected queries, keys and values: [rows, length, query heads · head size]. */
-  #mix(parameters: BlockParameters, projected: Tensor, { training, cache }: BlockContext): Tensor {
+  #mix(
+    parameters: BlockParameters,
+    projected: Tensor,
+    { query: queryHeads, keyValue: keyValueHeads }: HeadCounts,
+    { training, cache }: BlockContext,
+  ): Tensor {
     const { headSize, queryKeyNorm, normEpsilon, attentionDropout } = this.#config;
-    const [queryHeads, keyValueHeads] = [this.#queryHeads, this.#keyValueHeads];
     const options = {
       scale: headSize ** -0.5,
       window: this.#window,

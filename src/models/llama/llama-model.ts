@@ -1,6 +1,7 @@
 import type { Block, Model } from '../../nn/block.js';
 import { divideDeclarations } from '../../nn/divide.js';
 import { embedding } from '../../nn/embedding.js';
+import { headsOfRank } from '../../nn/head-counts.js';
 import { rmsNorm } from '../../nn/rms-norm.js';
 import { RotaryTable } from '../../nn/rotary-table.js';
 import type { TensorAxis } from '../../nn/tensor-axis.js';
@@ -31,6 +32,7 @@ export function llamaModel(config: LlamaConfig, axis?: TensorAxis): Model {
       ...config.windows.map((window, index) => llamaDecoderLayer(index, { window, config, rotary, axis })),
       headBlock(config, axis),
     ],
+    attentionHeads: headsOfRank({ query: config.queryHeads, keyValue: config.keyValueHeads }, axis?.size),
     tables: [rotary],
     dispose: () => rotary.dispose(),
     divided: (ranks) => llamaModel(config, ranks),

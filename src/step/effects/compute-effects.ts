@@ -71,7 +71,7 @@ export const computeEffects: Pick<
         scratch(drop ? workspace?.drop : workspace?.forward),
       ],
       frees: [scratchName],
-      inside: alongTensorAxis('forward', block, program),
+      inside: withinBlock('forward', block, program),
     };
   },
 
@@ -86,7 +86,7 @@ export const computeEffects: Pick<
     ],
     makes: [madeGraph(block, micro, program), scratch(program.blocks[block]?.workspace?.forward)],
     frees: [scratchName],
-    inside: alongTensorAxis('forward', block, program),
+    inside: withinBlock('forward', block, program),
   }),
 
   backward: (instruction, program) =>
@@ -180,7 +180,7 @@ function backwardOf({ block, micro, half }: Instruction<'backward'>, program: Pr
       ...(block === stageBlocks(program)[0] ? [batch(micro)] : []),
       scratchName,
     ],
-    inside: alongTensorAxis('backward', block, program),
+    inside: withinBlock('backward', block, program),
     ...(half === 'input' && {
       becomes: { from: graph(block, micro), made: madeDeferred(block, micro, program) },
     }),
@@ -205,13 +205,13 @@ function weightsHalf({ block, micro }: Instruction<'backward'>, program: Program
 }
 
 /** What a block exchanges while it runs. */
-function alongTensorAxis(
+function withinBlock(
   direction: keyof BlockExchanges,
   block: number,
   { blocks }: Program,
 ): readonly Collective[] {
   const exchanges = blocks[block]?.exchanges?.[direction] ?? [];
-  return exchanges.map((exchange) => ({ ...exchange, group: 'tensor', subject: `block.${block}` }));
+  return exchanges.map((exchange) => ({ ...exchange, subject: `block.${block}` }));
 }
 
 /** What an instruction takes on its way; it frees it itself. */

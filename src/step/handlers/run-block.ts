@@ -34,8 +34,10 @@ export function runBlockWithoutGraph(state: StepState, index: number, micro: num
 function forwardOf(state: StepState, index: number, micro: number, input: Activations): Activations {
   const { block, parameters } = state.block(index);
   const { lossScale, training, wantLogits = false } = state.inputs;
+  const { sequenceAxis } = state.resources;
   const batch = state.batches.get(micro);
-  return block.forward(parameters, input, { batch, lossScale, training, wantLogits });
+  const context = { batch, lossScale, training, wantLogits };
+  return block.forward(parameters, input, { ...context, ...(sequenceAxis && { sequenceAxis }) });
 }
 
 function inputOf(state: StepState, index: number, micro: number): Activations {

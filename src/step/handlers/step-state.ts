@@ -4,6 +4,7 @@ import type { ProcessGroup } from '../../comm/process-group.js';
 import type { Work } from '../../comm/work.js';
 import type { Activations, Block, BlockParameters, MicroBatch } from '../../nn/block.js';
 import type { FlatParameters, GradientMemory } from '../../nn/flat-parameters.js';
+import type { SequenceAxis } from '../../nn/sequence-axis.js';
 import type { Optimizer, OptimizerUpdate } from '../../optim/optimizer.js';
 import type { DeferredProducts } from '../../tensor/deferred-products.js';
 import type { Tensor } from '../../tensor/tensor.js';
@@ -23,6 +24,8 @@ export interface StepResources {
   readonly secondary?: SecondaryMemory;
   /** The ranks that have other parts of the same blocks; absent where there is no such axis. */
   readonly tensor?: Pick<ProcessGroup, 'rank' | 'allReduce' | 'allGather'>;
+  /** The ranks that have the other positions of the same sequences; absent where sequences are whole. */
+  readonly sequenceAxis?: SequenceAxis;
   /** The stages that have the same parameter; absent where none is tied over stages. */
   readonly tied?: Pick<ProcessGroup, 'allReduce'>;
   /** Absent where every rank runs all blocks. */
