@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
@@ -41,6 +41,7 @@ const VOCABULARY = 256;
 let root = '';
 before(() => {
   root = mkdtempSync(join(tmpdir(), 'trainyard-keys-'));
+  mkdirSync(join(root, 'nvme'));
   for (const [name, field] of [
     ['left', 'text'],
     ['right', 'words'],
@@ -331,7 +332,33 @@ function rows(): readonly Row[] {
     });
 
   const stages = { mesh: { pipeline: 2 } };
+  const files = { device: 'nvme', nvme_path: join(root, 'nvme') };
+  const states = (name: string, values: Row['values']): Row =>
+    zero(`offload_optimizer.${name}`, values, { stage: 2, sub_group_size: 2048, offload_optimizer: files });
+  const weights = (name: string, values: Row['values'], beside: JsonObject = {}): Row =>
+    zero(`offload_param.${name}`, values, { stage: 3, offload_param: { ...files, ...beside } });
+  const offloading: readonly Row[] = [
+    zero('offload_optimizer.device', ['none', 'nvme'], { stage: 2, offload_optimizer: { nvme_path: root } }),
+    states('buffer_count', [1, 2]),
+    states('pipeline_read', [true, false]),
+    states('pipeline_write', [true, false]),
+    zero('sub_group_size', [2048, 4096], { stage: 2, offload_optimizer: files }),
+    zero('offload_param.device', ['none', 'nvme'], { stage: 3, offload_param: { nvme_path: root } }),
+    weights('buffer_count', [1, 2]),
+    weights('buffer_size', [1, 100_000]),
+    weights('max_in_cpu', [0, 1e6]),
+    ...['offload_optimizer', 'offload_param'].flatMap((section): readonly Row[] => [
+      refused(`zero_optimization.${section}.nvme_path`, [join(root, 'nvme'), join(root, 'none')], training, {
+        zero_optimization: { stage: 3, [section]: { device: 'nvme' } },
+      }),
+      refused(`zero_optimization.${section}.pin_memory`, [true, false], programs, {
+        zero_optimization: { stage: 3, [section]: { device: 'cpu' } },
+      }),
+    ]),
+    refused('memory_limit', [1e9, 1000], programs),
+  ];
   return [
+    ...offloading,
     adapter('targets', [['q_proj'], 'all-linear']),
     adapter('rank', [2, 4], programs),
     adapter('alpha', [1, 16]),

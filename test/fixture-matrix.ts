@@ -1,7 +1,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { allJobs, STAGES, slice, TRANSPORTS, WORLDS } from './matrix/jobs.js';
+import { allJobs, offloadJobs, plainJobs, STAGES, slice, TRANSPORTS, WORLDS } from './matrix/jobs.js';
 import { faultsOf, runJobs } from './matrix/run.js';
 
 /**
@@ -9,12 +9,13 @@ import { faultsOf, runJobs } from './matrix/run.js';
  *
  * Stages 0 to 3 × worlds of 1 to 4 × every recompute policy × accumulation 1, 2, 4 of the same global batch ×
  * buckets from one parameter to the whole model: losses of every step within 1e-4 and gradient norms within 1e-3; for
- * some buckets with layers in halves too. Then, in the deterministic mode, with overlap and without: the same final
+ * some buckets with layers in halves too; stages 1 to 3 with the optimizer, the parameters or both in files. Then, in the deterministic mode, with overlap and without: the same final
  * weights to the last bit at one world size.
  *
  *   FOLDER        models with `expected.json` and `batches.jsonl`; left out, those of test/fixtures/models
  *   --every N     only every N-th combination
  *   --worlds 1,2  only these world sizes
+ *   --offload     only those in files, and one without for each that must come to the same bits
  *   --transport backend  exchange over Gloo in place of shared memory
  */
 const { values, positionals } = parseArgs({
@@ -23,6 +24,7 @@ const { values, positionals } = parseArgs({
     every: { type: 'string', default: '1' },
     worlds: { type: 'string', default: WORLDS.join() },
     transport: { type: 'string', default: 'auto' },
+    offload: { type: 'boolean', default: false },
   },
 });
 const every = Number(values.every);
@@ -46,7 +48,8 @@ let faults = 0;
 let runs = 0;
 for (const folder of folders.filter((each) => existsSync(join(each, 'expected.json')))) {
   for (const world of worlds) {
-    const outcomes = await runJobs(world, slice(allJobs(folder), every, world), transport);
+    const jobs = values.offload ? [...plainJobs(folder), ...offloadJobs(folder)] : allJobs(folder);
+    const outcomes = await runJobs(world, slice(jobs, every, world), transport);
     const found = faultsOf(outcomes);
     runs += outcomes.length;
     faults += found.length;

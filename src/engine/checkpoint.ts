@@ -1,11 +1,11 @@
 import { TrainyardError } from '../base/errors.js';
 import type { JsonValue } from '../base/json-document.js';
 import type { ProcessGroup } from '../comm/process-group.js';
-import type { OptimizerGroup } from '../optim/optimizer-group.js';
+import type { TrainingOptimizer } from '../optim/optimizer-group.js';
 import { type LoadedCheckpoint, loadCheckpoint, saveCheckpoint } from '../store/checkpoint.js';
 import type { Device } from '../tensor/dtype.js';
+import type { FlatSlice } from '../tensor/flat-store.js';
 import { randomState, setRandomState } from '../tensor/random.js';
-import type { Tensor } from '../tensor/tensor.js';
 import { type CollectiveTensor, collectTensors } from './collect-tensors.js';
 import {
   type ErrorState,
@@ -30,7 +30,7 @@ import type { LogicalParameter, TrainingMemory } from './training-memory.js';
 /** What a checkpoint saves and restores on one rank. */
 export interface TrainingState {
   readonly memory: TrainingMemory;
-  readonly optimizer: OptimizerGroup;
+  readonly optimizer: TrainingOptimizer;
   readonly group: ProcessGroup;
   readonly device: Device;
   readonly seed: number;
@@ -163,7 +163,7 @@ interface LogicalTensor {
   readonly name: string;
   readonly slot: LogicalParameter;
   /** This rank's part of it and of all that is laid out with it. */
-  readonly slices: readonly Tensor[];
+  readonly slices: readonly FlatSlice[];
 }
 
 /**
@@ -173,7 +173,7 @@ interface LogicalTensor {
 function logicalTensors(state: TrainingState): readonly LogicalTensor[] {
   const { memory, optimizer } = state;
   const trained = trainedSlots(state);
-  const values = trained.map((slot) => ({ name: slot.name, slot, slices: memory.owned.values }));
+  const values = trained.map((slot) => ({ name: slot.name, slot, slices: memory.weights }));
   const moments = [...optimizer.states].flatMap(([state, slices]) =>
     trained.map((slot) => ({ name: `optimizer.${state}.${slot.name}`, slot, slices })),
   );

@@ -2,6 +2,7 @@ import type { ActiveCompression } from '../comm/config.js';
 import { axisRanks, type Mesh, sequenceRanks } from '../comm/mesh.js';
 import type { StagesOf } from '../comm/reduction-stages.js';
 import type { FlatLayout } from '../nn/flat-layout.js';
+import { type OffloadStateOptions, offloadState } from '../offload/offload-state.js';
 import { agreeOverStages } from '../pipeline/agree-over-stages.js';
 import { completeTied } from '../pipeline/complete-tied.js';
 import type { ScheduleName } from '../pipeline/schedule.js';
@@ -69,6 +70,8 @@ export interface ProgramInputs {
   readonly groupSize?: number;
   /** Ranks that divide a second copy of the parameters; absent: there is none. */
   readonly secondarySize?: number;
+  /** Absent: all of the training state is on the device. */
+  readonly offload?: OffloadStateOptions;
   /** Absent: gradients travel as they are. */
   readonly compression?: CompressReductionsOptions;
   /** How parameters travel where they are divided; absent: as blocks compute with them. */
@@ -157,20 +160,40 @@ function gradientPasses(inputs: ProgramInputs): readonly Pass[] {
   const { groupSize, secondarySize } = inputs;
   const compress = compression === undefined ? [] : [compressReductions(compression)];
   const limit = limitInFlight(mostInFlight(inputs));
-  return zero === undefined
-    ? [reduceGradients(gradients), ...compress, ...(stagesOf ? [nameAlgorithms(stagesOf)] : []), limit]
-    : [
-        ...(groupSize === undefined ? [] : [divideInGroups(groupSize)]),
-        shardState({ ...zero, ranges: layout.ranges }),
-        scatterGradients,
-        limit,
-        sumOverGroups(gradients.overlap),
-        ...compress,
-        ...(quantizedGradients ? [quantizeScatters(quantizedGradients)] : []),
-        gatherParameters(zero),
-        ...(quantizedWeights ? [quantizeGathers(quantizedWeights)] : []),
-        ...(secondarySize === undefined ? [] : [secondaryCopies(secondarySize)]),
-      ];
+  if (zero === undefined) {
+    return [reduceGradients(gradients), ...compress, ...(stagesOf ? [nameAlgorithms(stagesOf)] : []), limit];
+  }
+  if (inputs.offload !== undefined && inputs.mesh.data === 1)
+    return loneOffloadPasses(inputs, zero, inputs.offload);
+  return [
+    ...(groupSize === undefined ? [] : [divideInGroups(groupSize)]),
+    shardState({ ...zero, ranges: layout.ranges }),
+    scatterGradients,
+    limit,
+    sumOverGroups(gradients.overlap),
+    ...compress,
+    ...(quantizedGradients ? [quantizeScatters(quantizedGradients)] : []),
+    gatherParameters(zero),
+    ...(quantizedWeights ? [quantizeGathers(quantizedWeights)] : []),
+    ...(secondarySize === undefined ? [] : [secondaryCopies(secondarySize)]),
+    ...(inputs.offload === undefined ? [] : [offloadState(inputs.offload)]),
+  ];
+}
+
+/** A rank that divides with nobody has slices all the same, to have them elsewhere; nothing travels. */
+function loneOffloadPasses(
+  { layout }: ProgramInputs,
+  zero: ZeroOptions,
+  offload: OffloadStateOptions,
+): readonly Pass[] {
+  return [
+    shardState({ ...zero, ranges: layout.ranges, dividesAlone: true }),
+    scatterGradients,
+    limitInFlight(0),
+    // There is nothing to wait for: a block that is whole before it is used takes memory.
+    gatherParameters({ ...zero, overlap: false }),
+    offloadState(offload),
+  ];
 }
 
 /** One that travels and one that is ready to. */

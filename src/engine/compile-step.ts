@@ -17,6 +17,8 @@ import type { ResolvedConfig } from './config.js';
 import { dataRanks } from './data-ranks.js';
 import { constantBytes } from './frozen-memory.js';
 import { measureBlocks } from './measure-blocks.js';
+import { demandMemory } from './memory-limit.js';
+import { offloadOptions } from './offload-options.js';
 import type { OptimizerPhase } from './optimizer-phase.js';
 import { outerTensorCount } from './outer-state.js';
 import { ownShape } from './own-positions.js';
@@ -53,6 +55,8 @@ export interface StepToCompile {
   readonly unlistedBytes?: number;
   /** The blocks to recompute, whatever the policy says. */
   readonly recomputed?: ReadonlySet<number>;
+  /** Bytes that `memory_limit` must leave to what a process has beside the tensors of its program; 0 where left out. */
+  readonly processBytes?: number;
 }
 
 const FLOAT32_BYTES = 4;
@@ -95,6 +99,12 @@ export function compileStep(step: StepToCompile): CompiledStep {
   );
   const reports = checkPrograms(programs);
   checkLimit(config, reports);
+  demandMemory({
+    config,
+    peakBytes: highestPeak(reports),
+    processBytes: step.processBytes ?? 0,
+    peakWith: (changed) => peakWith(step, costs, changed),
+  });
   return {
     programs,
     reports,
@@ -104,6 +114,17 @@ export function compileStep(step: StepToCompile): CompiledStep {
       return program;
     },
   };
+}
+
+function highestPeak(reports: readonly ProgramReport[]): number {
+  return Math.max(...reports.map(({ peak }) => peak.bytes));
+}
+
+/** Of the first rank of a step with another configuration, which stands for all. */
+function peakWith(step: StepToCompile, costs: readonly BlockCosts[], config: ResolvedConfig): number {
+  const changed = { ...step, config };
+  const compile = (blocks: ReadonlySet<number>): Program => compileForRank(changed, costs, blocks, 0);
+  return followValues(compile(chooseBlocks(config.recompute, { compile }))).bytes;
 }
 
 /** Tries each block of the model alone. */
@@ -127,7 +148,7 @@ function lessened(policy: ResolvedConfig['recompute'], bytes: number): ResolvedC
 /** The choice went as low as its policy can: where that exceeds the limit, nothing fits. */
 function checkLimit({ recompute }: ResolvedConfig, reports: readonly ProgramReport[]): void {
   const limit = memoryLimit(recompute);
-  const least = Math.max(...reports.map(({ peak }) => peak.bytes));
+  const least = highestPeak(reports);
   if (limit === undefined || least <= limit.bytes) return;
   throw new TrainyardError('CONFIG_CONFLICT', {
     what: `A step does not fit its ${limit.noun}, whatever is recomputed.`,
@@ -192,6 +213,7 @@ function compileForRank(
   const { rows, length } = ownShape(config, sequenceLength);
   const { zero_optimization: zero, gradient_clipping: clipping, optimizer, redundancy } = config;
   const compression = completeCompression(config.communication.compression);
+  const offload = offloadOptions(config);
   const mesh = meshOfConfig(config);
   const part = stages?.stages[placeOf(mesh, rank).pipeline];
   const layout = part?.layout ?? ownLayout;
@@ -230,6 +252,8 @@ function compileForRank(
     ...(zero.stage !== 0 && { zero: zeroOptions(config, zero.stage) }),
     ...(redundancy?.type === 'groups' && { groupSize: redundancy.size }),
     ...(redundancy?.type === 'secondary' && { secondarySize: redundancy.size }),
+    // Gradients alone are for looking at, and where they are.
+    ...(offload && goal === 'update' && { offload }),
     ...(compression.type !== 'none' && { compression: { compression, sequenceLength } }),
     ...(zero.zero_quantized_weights && { quantizedWeights: QUANTIZED_WEIGHTS }),
     ...(zero.zero_quantized_gradients && { quantizedGradients: QUANTIZED_GRADIENTS }),

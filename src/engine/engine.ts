@@ -5,8 +5,9 @@ import type { ProcessGroup } from '../comm/process-group.js';
 import type { MicroBatchData } from '../data/batch-source.js';
 import type { Tokenizer } from '../data/tokenizer.js';
 import type { BlockParameters, Model } from '../nn/block.js';
+import type { TierTraffic } from '../offload/tier-traffic.js';
 import type { Schedule } from '../optim/lr-schedules.js';
-import type { OptimizerGroup } from '../optim/optimizer-group.js';
+import { OptimizerGroup, type TrainingOptimizer } from '../optim/optimizer-group.js';
 import type { MemoryPeak } from '../step/checker/data-flow.js';
 import { ExchangeTime } from '../step/exchange-time.js';
 import type { TimedInstruction } from '../step/executor.js';
@@ -96,7 +97,7 @@ export interface EngineParts {
   readonly links: ProgramLinks;
   readonly programs: StepPrograms;
   readonly memory: TrainingMemory;
-  readonly optimizer: OptimizerGroup;
+  readonly optimizer: TrainingOptimizer;
   /** Absent where messages lose nothing that must be made good. */
   readonly errors?: TrainingErrors;
   /** Absent where no replicas are brought together. */
@@ -418,9 +419,10 @@ export class Engine {
       batchSize,
       extra,
       ...(errors && { errors: { errors, programs: programs.programs, group: axes.data } }),
-      ...(config.redundancy?.type === 'local' && {
-        replicas: { memory, optimizer, group, ...(outer && { outer }) },
-      }),
+      ...(config.redundancy?.type === 'local' &&
+        optimizer instanceof OptimizerGroup && {
+          replicas: { memory, optimizer, group, ...(outer && { outer }) },
+        }),
     };
   }
 
@@ -450,6 +452,14 @@ export class Engine {
   measuredPeakBytes(): readonly number[] | undefined {
     const { group, device, programs } = this.#parts;
     return device === 'cpu' ? gatherNumbers(group, programs.measuredPeakBytes) : undefined;
+  }
+
+  /**
+   * What this rank has read from other tiers and written to them so far, first values and checkpoints included, and how
+   * long it stood still for that. Undefined where all of its training state is on the device.
+   */
+  get tierTraffic(): TierTraffic | undefined {
+    return this.#parts.memory.stores?.traffic;
   }
 
   /** What every rank did in a step, of which it has the program and the times. Every rank must call it. */

@@ -13,6 +13,7 @@ import { threadBudget } from '../launch/threads.js';
 import type { Model } from '../nn/block.js';
 import { type FlatLayout, planFlatLayout } from '../nn/flat-layout.js';
 import type { TensorAxis } from '../nn/tensor-axis.js';
+import type { TrainingStores } from '../offload/training-stores.js';
 import { createSchedule } from '../optim/lr-schedules.js';
 import { precisionOf } from '../precision/config.js';
 import { synchronizationOf } from '../redundancy/config.js';
@@ -37,7 +38,8 @@ import { localModel } from './local-model.js';
 import { lossScalingOf } from './loss-scaling.js';
 import { connectMesh, type MeshGroups } from './mesh-groups.js';
 import { inForm, type ModelSource, openModel } from './model-source.js';
-import { openOptimizer } from './open-optimizer.js';
+import { openOptimizer, tilesOf } from './open-optimizer.js';
+import { openTiers } from './open-tiers.js';
 import { OuterState } from './outer-state.js';
 import { linkPrograms } from './program-links.js';
 import { runIdentity } from './run-identity.js';
@@ -196,6 +198,7 @@ export function buildEngine({ config, source, world, sequenceLength, data }: Eng
     sequenceLength: length,
   });
   const { sharding, errorFeedback } = programs.program;
+  const tiles = tilesOf(programs.program, config, device);
   const memory = openMemory({
     source,
     model,
@@ -206,9 +209,10 @@ export function buildEngine({ config, source, world, sequenceLength, data }: Eng
     dtype,
     seed: config.seed,
     sequenceLength: length,
+    stores: openTiers(programs.program, config, group),
   });
   manualSeed(streamSeed(config.seed, `rank ${group.rank}`));
-  const optimizer = openOptimizer(config.optimizer, memory, axes.data);
+  const optimizer = openOptimizer(config.optimizer, memory, axes.data, tiles);
   const errors = errorFeedback && new TrainingErrors(errorFeedback, device);
   const synchronization = synchronizationOf(config.redundancy);
   const outer = synchronization && new OuterState(synchronization.outer, memory, group);
@@ -242,6 +246,8 @@ export interface MemorySources {
   readonly dtype: DType;
   readonly seed: number;
   readonly sequenceLength: number;
+  /** What of the training state lies in other tiers; left out: nothing. */
+  readonly stores?: TrainingStores | undefined;
 }
 
 /** Takes the memory that a program needs and fills it: constants once per host, the rest on each rank. */
@@ -256,6 +262,7 @@ export function openMemory(sources: MemorySources): TrainingMemory {
     sequenceLength,
     model = source.model,
     stages,
+    stores,
   } = sources;
   const { group, axes, device } = world;
   // What lies on a GPU, no other process can see.
@@ -271,6 +278,7 @@ export function openMemory(sources: MemorySources): TrainingMemory {
     dtype,
     device,
     ...(frozen && { frozen }),
+    stores,
   });
   fillParameters({
     source,

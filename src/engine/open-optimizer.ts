@@ -1,8 +1,13 @@
+import { invariant } from '../base/errors.js';
 import type { ProcessGroup } from '../comm/process-group.js';
-import { OptimizerGroup } from '../optim/optimizer-group.js';
+import { TiledOptimizer, type TiledOptimizerOptions, type TiledPiece } from '../offload/tiled-optimizer.js';
+import { optimizerStateNames } from '../optim/optimizer.js';
+import { OptimizerGroup, type TrainingOptimizer } from '../optim/optimizer-group.js';
+import type { Program } from '../step/program.js';
 import { noGrad } from '../tensor/autograd.js';
+import type { Device } from '../tensor/dtype.js';
 import { zeros } from '../tensor/generated/functions.js';
-import { keep } from '../tensor/tensor.js';
+import { keep, type Tensor } from '../tensor/tensor.js';
 import { sliceOf } from '../zero/partition.js';
 import type { ResolvedConfig } from './config.js';
 import type { TrainingMemory } from './training-memory.js';
@@ -15,7 +20,9 @@ export function openOptimizer(
   config: ResolvedConfig['optimizer'],
   memory: TrainingMemory,
   group: Pick<ProcessGroup, 'rank' | 'allocate'>,
-): OptimizerGroup {
+  tiles?: TiledOptimizerOptions,
+): TrainingOptimizer {
+  if (tiles !== undefined) return new TiledOptimizer(config, tiledPieces(config, memory), tiles);
   if (config.type !== 'OneBitAdam') return new OptimizerGroup(config, memory.pieces);
   const { partition, pieces, parameters } = memory;
   const { device } = parameters.values;
@@ -31,4 +38,42 @@ export function openOptimizer(
     });
     return new OptimizerGroup(config, placed, momentum);
   });
+}
+
+/** What a rank owns, wherever it lies; states that are in no other tier get memory of zeros. */
+function tiledPieces(config: ResolvedConfig['optimizer'], memory: TrainingMemory): readonly TiledPiece[] {
+  const { weights, owned, stores } = memory;
+  const names = optimizerStateNames(config);
+  const device = memory.parameters.values.device;
+  return weights.map((slice, index): TiledPiece => {
+    const inMemory = (): Tensor => keep(noGrad(() => zeros([slice.elements], { device })));
+    const gradients = stores?.gradients[index] ?? owned.gradients[index];
+    invariant(gradients, `slice ${index} has no gradients`);
+    const copy = stores?.masters && (stores.parameters[index] ?? owned.values[index]);
+    return {
+      weights: slice,
+      gradients,
+      states: new Map(names.map((name) => [name, stores?.states?.get(name)?.[index] ?? inMemory()])),
+      ...(copy && { copy }),
+    };
+  });
+}
+
+/** How the update of a program goes through what is offloaded; undefined where nothing is. */
+export function tilesOf(
+  { offload }: Program,
+  config: Pick<ResolvedConfig, 'zero_optimization'>,
+  device: Device,
+): TiledOptimizerOptions | undefined {
+  if (offload === undefined) return undefined;
+  const { pipeline_read, pipeline_write, pin_memory } = config.zero_optimization.offload_optimizer;
+  const updatedOn = offload.optimizer === undefined ? device : 'cpu';
+  return {
+    slots: offload.tiles.count,
+    elements: offload.tiles.elements,
+    readsAhead: pipeline_read,
+    writesBehind: pipeline_write,
+    device: updatedOn,
+    isPinned: pin_memory && device !== 'cpu',
+  };
 }

@@ -283,6 +283,8 @@ class SymbolicRank {
   }
 
   #copy(instruction: Instruction<'evict' | 'fetch'>, source: string, target: string): void {
+    if (instruction.memory !== 'output')
+      throw new Fault('training state in another tier is not for this machine');
     const { block, micro } = instruction;
     const [from, to] = [`${source} ${block} ${micro}`, `${target} ${block} ${micro}`];
     this.#need(from);

@@ -36,7 +36,9 @@ export class StepPrograms {
 
   constructor(group: ProcessGroup, step: StepToCompile) {
     this.#group = group;
-    this.#step = { ...step, tried: tryBlocks(step) };
+    const tried = tryBlocks(step);
+    const processBytes = process.memoryUsage.rss() - allocatedBytes();
+    this.#step = { ...step, tried, processBytes: Math.max(0, ...gatherNumbers(group, processBytes)) };
     this.#awaitsMeasurement = step.config.recompute.policy === 'budget';
     for (const turn of knownTurns(step.config)) this.#demand(turn);
   }
@@ -133,7 +135,10 @@ function peaksOf({ reports }: CompiledStep): readonly MemoryPeak[] {
   return reports.map(({ peak }) => peak);
 }
 
-/** What the program says is there before its first instruction. */
+/** What the program says is in memory before its first instruction. */
 function listedBytes(program: Program): number {
-  return initialValues(program).reduce((sum, { memory }) => sum + (memory?.bytes ?? 0), 0);
+  return initialValues(program).reduce(
+    (sum, { memory }) => sum + (memory === undefined || memory.account === 'nvme' ? 0 : memory.bytes),
+    0,
+  );
 }

@@ -3,17 +3,20 @@ import { nearestNames } from '../base/nearest-names.js';
 import { quote } from '../base/printable.js';
 import type { FlatLayout, FlatSlot } from '../nn/flat-layout.js';
 import { FlatParameters, type FrozenMemory } from '../nn/flat-parameters.js';
+import type { TrainingStores } from '../offload/training-stores.js';
 import type { OptimizerMemory } from '../optim/optimizer.js';
 import type { StepResources } from '../step/handlers/step-state.js';
 import type { Sharding } from '../step/program.js';
 import type { ShardMemory } from '../step/shard-memory.js';
 import { noGrad } from '../tensor/autograd.js';
 import type { Device, DType } from '../tensor/dtype.js';
+import type { FlatSlice } from '../tensor/flat-store.js';
 import { empty, zeros } from '../tensor/generated/functions.js';
 import { keep, scope, type Tensor } from '../tensor/tensor.js';
-import { type Partition, piecesOf, planPartition, sliceOf } from '../zero/partition.js';
+import { type Partition, piecesOf, planPartition, sliceOf, undividedPartition } from '../zero/partition.js';
 import { joinParts, partOf } from './divided-parameter.js';
 import type { ParameterSource } from './fill-parameters.js';
+import { fillSlice, readSlice } from './flat-slice.js';
 import type { MeshGroups } from './mesh-groups.js';
 import { SecondarySlices } from './secondary-slices.js';
 
@@ -32,6 +35,8 @@ export interface TrainingMemoryOptions {
   readonly device: Device;
   /** Absent: frozen parameters are memory of this rank, to be filled like the others. */
   readonly frozen?: FrozenMemory;
+  /** Own slices that lie in other tiers; absent: all are in memory. Closed with the memory. */
+  readonly stores?: TrainingStores | undefined;
 }
 
 /** A parameter of the model as people and files know it, wherever its elements are. */
@@ -51,12 +56,18 @@ const MASTER_DTYPE = 'float32';
  */
 export class TrainingMemory {
   readonly parameters: FlatParameters;
-  /** The slices that this rank owns; of undivided memory, all of it as one slice. */
+  /**
+   * The slices that this rank owns, as steps find them in memory; of undivided memory, all of it as one slice. One that
+   * lies in another tier is empty.
+   */
   readonly owned: ShardMemory;
+  /** The same slices as they are kept from step to step, wherever they lie: fp32. */
+  readonly weights: readonly FlatSlice[];
   /** Absent where nothing is divided. */
   readonly shards: ShardMemory | undefined;
-  /** Whether the owned values are apart from what blocks compute with. */
+  /** Whether the weights are apart from what blocks compute with. */
   readonly hasMasters: boolean;
+  readonly stores: TrainingStores | undefined;
   readonly partition: Partition;
   /** The model's parameters with memory of their own, in the order of blocks and declarations. */
   readonly slots: readonly LogicalParameter[];
@@ -70,7 +81,8 @@ export class TrainingMemory {
   readonly #slices: readonly Tensor[];
 
   constructor(options: TrainingMemoryOptions) {
-    const { layout, sharding, axes, dtype, device, frozen } = options;
+    const { layout, sharding, axes, dtype, device, frozen, stores } = options;
+    this.stores = stores;
     this.#axes = axes;
     this.#secondary = axes.secondary && new SecondarySlices(axes.secondary, dtype, device);
     this.#homeOf = options.homeOf;
@@ -93,27 +105,37 @@ export class TrainingMemory {
       byBlock,
       ...(frozen && { frozen }),
     });
-    this.partition = planPartition(layout, sharding === undefined ? 1 : axes.shard.worldSize);
+    this.partition =
+      sharding === undefined ? undividedPartition(layout) : planPartition(layout, axes.shard.worldSize);
+    // Where the masters are in another tier, a copy of the own slice is what gathers begin with.
+    const ownDtype = stores?.masters === undefined ? MASTER_DTYPE : dtype;
     const slicesOf = (kind: 'values' | 'gradients'): readonly Tensor[] =>
       this.partition.ranges.map((_, index) => {
         const { start, end } = sliceOf(this.partition, index, this.#rank);
-        if (!isWhole[kind] || (kind === 'values' && this.hasMasters)) {
-          return keep(allocate(end - start, MASTER_DTYPE));
+        const of = kind === 'values' ? ownDtype : MASTER_DTYPE;
+        if (stores?.[kind === 'values' ? 'parameters' : 'gradients'][index] !== undefined) {
+          return keep(empty([0], { dtype: of, device }));
+        }
+        if (!isWhole[kind] || (kind === 'values' && ownDtype !== dtype)) {
+          return keep(allocate(end - start, of));
         }
         const whole = kind === 'values' ? this.parameters.values : this.parameters.gradients?.values;
         invariant(whole, 'parameters to train have gradients');
         return keep(noGrad(() => whole.narrow(0, start, end - start)));
       });
     this.owned = { values: slicesOf('values'), gradients: slicesOf('gradients') };
+    this.weights =
+      stores?.masters ?? this.owned.values.map((slice, index) => stores?.parameters[index] ?? slice);
     this.shards = sharding === undefined ? undefined : this.owned;
     this.#slices = [...this.owned.values, ...this.owned.gradients];
   }
 
   /** What the programs of this rank run on. */
-  get resources(): Pick<StepResources, 'parameters' | 'shards' | 'masters' | 'secondary'> {
+  get resources(): Pick<StepResources, 'parameters' | 'shards' | 'masters' | 'secondary' | 'offloaded'> {
     const [masters] = this.owned.values;
     return {
       parameters: this.parameters,
+      ...(this.stores && { offloaded: this.stores }),
       ...(this.#secondary && { secondary: this.#secondary }),
       ...(this.shards ? { shards: this.shards } : this.hasMasters && masters && { masters }),
     };
@@ -146,13 +168,14 @@ export class TrainingMemory {
    * @param slices one per range of the partition
    * @returns a tensor of the parameter's shape; of a frozen one a view, of another a new one
    */
-  read(parameter: LogicalParameter, slices: readonly Tensor[] = this.owned.values): Tensor {
+  read(parameter: LogicalParameter, slices: readonly FlatSlice[] = this.weights): Tensor {
     const home = this.#homeOf?.(parameter.name);
     return noGrad(() =>
       scope(() => {
         if (home === undefined) return this.#readPart(parameter, slices);
         const { pipeline } = this.#axes;
-        const [{ dtype, device } = this.parameters.values] = slices;
+        const [{ dtype } = this.parameters.values] = slices;
+        const { device } = this.parameters.values;
         const whole =
           home === pipeline.rank
             ? this.#readPart(parameter, slices)
@@ -164,7 +187,7 @@ export class TrainingMemory {
   }
 
   /** A parameter of this stage, whole. */
-  #readPart({ name }: LogicalParameter, slices: readonly Tensor[]): Tensor {
+  #readPart({ name }: LogicalParameter, slices: readonly FlatSlice[]): Tensor {
     const own = this.#own(name);
     invariant(own, `${name} is not at home here`);
     const part = own.trainable
@@ -174,12 +197,13 @@ export class TrainingMemory {
   }
 
   /** What this rank and those along the data axis have of a parameter. */
-  #readOwn(slot: FlatSlot, slices: readonly Tensor[]): Tensor {
-    const [{ dtype, device } = this.parameters.values] = slices;
+  #readOwn(slot: FlatSlot, slices: readonly FlatSlice[]): Tensor {
+    const [{ dtype } = this.parameters.values] = slices;
+    const { device } = this.parameters.values;
     const whole = empty([slot.elements], { dtype, device });
     for (const { rank, range, sliceOffset, offset, elements } of piecesOf(this.partition, slot)) {
       const part = whole.narrow(0, offset, elements);
-      if (rank === this.#rank) part.copy_(pieceOf(slices, range, sliceOffset, elements));
+      if (rank === this.#rank) readSlice(sliceIn(slices, range), sliceOffset, part);
       if (this.partition.ranks > 1) this.#axes.shard.broadcast(part, rank).wait();
     }
     return whole.view(slot.shape);
@@ -202,20 +226,26 @@ export class TrainingMemory {
   fill(
     { name }: LogicalParameter,
     whole: ParameterSource,
-    slices: readonly Tensor[] = this.owned.values,
+    slices: readonly FlatSlice[] = this.weights,
   ): void {
     const slot = this.#own(name);
     if (slot === undefined) return;
     const source = slot.division === undefined ? whole : partOf(whole, slot.division, slot.shape);
     noGrad(() =>
       scope(() => {
-        const isKept = slices === this.owned.values && this.parameters.values.elements > 0;
+        const areWeights = slices === this.weights;
+        const isKept = areWeights && this.parameters.values.elements > 0;
         if (!slot.trainable || isKept) {
           source(this.parameters.owner(slot.name).value.view([-1]), 0);
           if (!slot.trainable || !this.hasMasters) return;
         }
         for (const { rank, range, sliceOffset, offset, elements } of piecesOf(this.partition, slot)) {
-          if (rank === this.#rank) source(pieceOf(slices, range, sliceOffset, elements), offset);
+          if (rank !== this.#rank) continue;
+          const place = { start: sliceOffset, end: sliceOffset + elements };
+          fillSlice(sliceIn(slices, range), place, (target, from) => source(target, offset + from));
+          if (!areWeights || isKept || this.stores?.masters === undefined) continue;
+          const copy = this.stores.parameters[range] ?? sliceIn(this.owned.values, range);
+          fillSlice(copy, place, (target, from) => source(target, offset + from));
         }
       }),
     );
@@ -231,13 +261,17 @@ export class TrainingMemory {
 
   /** Whether this rank has all weights, so that it can use them without the others. */
   get isWhole(): boolean {
-    return this.partition.ranks === 1 && this.ownSlots.every(({ division }) => division === undefined);
+    return (
+      this.partition.ranks === 1 &&
+      this.parameters.values.elements === this.parameters.layout.trainableElements &&
+      this.ownSlots.every(({ division }) => division === undefined)
+    );
   }
 
   /** Where blocks compute on copies of weights that are all here, makes these what the weights are now. */
   refreshCopies(): void {
     const [masters] = this.owned.values;
-    if (this.hasMasters && this.isWhole && masters) {
+    if (this.hasMasters && this.isWhole && masters && this.stores === undefined) {
       noGrad(() => this.parameters.values.copy_(masters));
     }
   }
@@ -247,6 +281,7 @@ export class TrainingMemory {
     for (const slice of this.#slices) slice.dispose();
     this.#secondary?.dispose();
     this.parameters.dispose();
+    this.stores?.close();
   }
 
   /** The place of this rank among those that slices belong to. */
@@ -255,8 +290,8 @@ export class TrainingMemory {
   }
 }
 
-function pieceOf(slices: readonly Tensor[], range: number, offset: number, elements: number): Tensor {
+function sliceIn<Slice extends FlatSlice>(slices: readonly Slice[], range: number): Slice {
   const slice = slices[range];
   invariant(slice, `range ${range} has no slice`);
-  return slice.narrow(0, offset, elements);
+  return slice;
 }

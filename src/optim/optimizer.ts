@@ -34,6 +34,8 @@ export interface OptimizerMemory {
   readonly gradients: Tensor;
   /** Where the first moment lies that ranks exchange; left out: in memory of its own. */
   readonly momentum?: Tensor;
+  /** What the optimizer keeps between updates, by the names that it has for it; left out: new memory of zeros. */
+  readonly states?: ReadonlyMap<string, Tensor>;
 }
 
 /** The optimizer that a configuration names. Its states start as zeros and are kept until disposed. */
@@ -58,18 +60,23 @@ export function createOptimizer(config: OptimizerConfig, memory: OptimizerMemory
   }
 }
 
-/** How many flat tensors an optimizer keeps, known before it is made. */
-export function optimizerStateCount(config: OptimizerConfig): number {
+/** The names of the flat tensors that an optimizer keeps, known before it is made. */
+export function optimizerStateNames(config: OptimizerConfig): readonly string[] {
   switch (config.type) {
     case 'AdamW':
     case 'Adam':
     case 'OneBitAdam':
-      return 2;
+      return ['exp_avg', 'exp_avg_sq'];
     case 'Lion':
-      return 1;
+      return ['exp_avg'];
     case 'SGD':
-      return config.params.momentum === 0 ? 0 : 1;
+      return config.params.momentum === 0 ? [] : ['momentum_buffer'];
     default:
       return config satisfies never;
   }
+}
+
+/** How many these are. */
+export function optimizerStateCount(config: OptimizerConfig): number {
+  return optimizerStateNames(config).length;
 }

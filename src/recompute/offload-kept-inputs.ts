@@ -1,4 +1,4 @@
-import type { Instruction, Offloaded } from '../step/instruction.js';
+import type { Instruction, MovedOutput } from '../step/instruction.js';
 import type { Pass, Program } from '../step/program.js';
 
 /**
@@ -16,7 +16,7 @@ type Computation = Instruction<'forward' | 'recompute' | 'backward'>;
 
 /** A kept input, the turn that uses it last on the way forward and the one that needs it again. */
 interface KeptInput {
-  readonly value: Offloaded;
+  readonly value: MovedOutput;
   readonly usedIn: number;
   readonly neededIn: number;
 }
@@ -85,11 +85,11 @@ function isAwayForATurn({ usedIn, neededIn }: KeptInput): boolean {
   return usedIn + 1 < neededIn - 2;
 }
 
-function start(op: 'evict' | 'fetch', value: Offloaded | undefined): readonly Instruction[] {
+function start(op: 'evict' | 'fetch', value: MovedOutput | undefined): readonly Instruction[] {
   return value === undefined ? [] : [{ op, ...value }];
 }
 
-function waitFor(op: 'evict' | 'fetch', value: Offloaded | undefined): readonly Instruction[] {
+function waitFor(op: 'evict' | 'fetch', value: MovedOutput | undefined): readonly Instruction[] {
   return value === undefined ? [] : [{ op: 'wait', started: { op, ...value } }];
 }
 

@@ -84,7 +84,9 @@ test('reports the peak of memory and the bytes of collectives', () => {
     activations: 1000 + 500 + 40,
     workspace: 0,
     batches: 8,
+    tiles: 0,
     host: 0,
+    nvme: 0,
   });
   assert.equal(report.peak.bytes, 192 + 204 + 384 + 1540 + 8);
   assert.deepEqual(report.collectives, [

@@ -6,7 +6,7 @@ import { pipelineEffects } from './effects/pipeline-effects.js';
 import { replicaEffects } from './effects/replica-effects.js';
 import { compared, gradientNorm, merged, update } from './effects/value-names.js';
 import type { Instruction, Operation } from './instruction.js';
-import type { GroupName, Program } from './program.js';
+import type { GroupName, Program, TierName } from './program.js';
 
 /**
  * What one instruction does to the rest of the step.
@@ -34,8 +34,8 @@ export interface Effects {
   readonly inside?: readonly Collective[];
   /** What it starts to send to another rank or to receive from it. */
   readonly message?: Message;
-  /** What it starts to copy over the link between the device and its host. */
-  readonly copy?: HostCopy;
+  /** What it starts to copy over the link between the device and its host, or its disk. */
+  readonly copy?: TierCopy;
 }
 
 /** A value that appears, with the memory that it takes. */
@@ -53,7 +53,10 @@ export interface Allocation {
   readonly held?: readonly number[];
 }
 
-/** The lines of the memory ledger. `host`: what was moved off the device. */
+/**
+ * The lines of the memory ledger. `tiles`: what an update passes through that is not in memory. `host`: what was moved off
+ * the device; `nvme`: what lies in files, which is no part of any peak.
+ */
 export type Account =
   | 'constants'
   | 'parameters'
@@ -67,7 +70,9 @@ export type Account =
   | 'activations'
   | 'workspace'
   | 'batches'
-  | 'host';
+  | 'tiles'
+  | 'host'
+  | 'nvme';
 
 /** What all ranks of a group must do together and in the same order. */
 export interface Collective {
@@ -95,9 +100,11 @@ export interface Message {
   readonly bytes: number;
 }
 
-/** A copy between the memory of a device and that of its host. */
-export interface HostCopy {
-  readonly to: 'host' | 'device';
+/** A copy between the memory of a device and another tier. */
+export interface TierCopy {
+  readonly to: TierName | 'device';
+  /** Of what comes to the device: where it comes from; left out: the host. */
+  readonly from?: TierName;
   readonly bytes: number;
 }
 

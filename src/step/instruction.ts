@@ -97,12 +97,16 @@ export interface InstructionTable {
     readonly over?: 'replicate' | 'tensor' | 'pipeline';
   };
   /**
-   * Starts moving what a block made to host memory; the `wait` that must follow frees it on the device, where
-   * nothing can use it from then on.
+   * Starts moving what a block made to where it is kept. Of an output, the `wait` that must follow frees it on the device,
+   * where nothing can use it from then on; gradients are this rank's slice of their sum, and their memory is free to be
+   * released after the `wait`.
    */
-  readonly evict: Offloaded;
-  /** Starts bringing back to the device what was evicted; it is there, and no longer on the host, after the `wait`. */
-  readonly fetch: Offloaded;
+  readonly evict: MovedOutput | EvictedGradients;
+  /**
+   * Starts bringing back to the device what is kept elsewhere; it is there after the `wait`. Parameters are this rank's
+   * slice, in the memory of the whole block, which a `gather` completes.
+   */
+  readonly fetch: MovedOutput | FetchedParameters | FetchedGradients;
   /** Blocks until a started instruction is done. */
   readonly wait: { readonly started: Instruction<AsynchronousOperation> };
   /** Copies what messages have lost before this step, for the case that the step is left out. */
@@ -133,11 +137,33 @@ export interface InstructionTable {
   readonly compare: object;
 }
 
-/** What `evict` and `fetch` move: the output of a block for one micro-batch. */
-export interface Offloaded {
+/** What `evict` and `fetch` move between a device and its host: the output of a block for one micro-batch. */
+export interface MovedOutput {
   readonly memory: 'output';
   readonly block: number;
   readonly micro: number;
+}
+
+/** The own slice of a block's gradients that goes to its tier once it is summed. */
+export interface EvictedGradients {
+  readonly memory: 'gradients';
+  readonly block: number;
+  /** Left out: of all micro-batches together. */
+  readonly micro?: number;
+  /** Whether the sum so far, which was fetched, is added to it first. */
+  readonly adds?: true;
+}
+
+/** The sum so far of a block's gradients, before this micro-batch. */
+export interface FetchedGradients {
+  readonly memory: 'gradients';
+  readonly block: number;
+  readonly micro: number;
+}
+
+export interface FetchedParameters {
+  readonly memory: 'parameters';
+  readonly block: number;
 }
 
 /** What stages of a pipeline hand to each other: the output of a block for one micro-batch, or the gradient of that. */
@@ -204,7 +230,7 @@ const WORDS: { readonly [Op in Operation]: (instruction: Instruction<Op>) => rea
     over === undefined ? 'tally' : `tally.${over}`,
     gradients === 'own' ? 'start (own gradients)' : 'start',
   ],
-  evict: (moved) => [movedName(moved), 'start'],
+  evict: (moved) => [movedName(moved), 'start', ...('adds' in moved ? ['(adds)'] : [])],
   fetch: (moved) => [movedName(moved), 'start'],
   wait: ({ started }) => [startName(started)],
   remember: () => ['errors'],
@@ -222,8 +248,9 @@ const WORDS: { readonly [Op in Operation]: (instruction: Instruction<Op>) => rea
   compare: () => ['replicas', 'start'],
 };
 
-function movedName({ memory, block, micro }: Offloaded | Handed): string {
-  return `block.${block} ${memory}${ofMicro(micro)}`;
+function movedName(moved: Instruction<'evict' | 'fetch'> | Handed): string {
+  const micro = 'micro' in moved ? moved.micro : undefined;
+  return `block.${moved.block} ${moved.memory}${ofMicro(micro)}`;
 }
 
 function ofMicro(micro: number | undefined): string {

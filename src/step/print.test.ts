@@ -39,7 +39,9 @@ const LEDGER = {
   activations: 12_345,
   workspace: 0,
   batches: 64,
+  tiles: 0,
   host: 0,
+  nvme: 0,
 };
 
 test('a program prints as aligned text under one line that says whose it is', () => {
@@ -116,7 +118,9 @@ test('a report prints the peak with its ledger, and what is sent', () => {
       '       activations         12,345',
       '       workspace                0',
       '       batches                 64',
+      '       tiles                    0',
       '       host                     0',
+      '       nvme                     0',
       'sends  all-reduce (data)  262,152  bytes in 2 messages of 65,538 elements together',
       'sends  output to rank 3     8,192  bytes in 2 messages',
       '',

@@ -18,7 +18,7 @@ export function printReport(program: Program, { peak, collectives, messages }: P
     '',
     account,
     count(bytes),
-    account === 'host' && program.hostIsApart ? 'bytes at most, beside the peak' : '',
+    bytes === 0 ? '' : besideThePeak(account, program),
   ]);
   const traffic = collectives.map(({ kind, group, count: calls, elements, sentBytes }) => [
     'sends',
@@ -34,6 +34,12 @@ export function printReport(program: Program, { peak, collectives, messages }: P
   ]);
   const total = ['peak', 'memory', count(peak.bytes), `bytes ${moment}`];
   return alignedLines([total, ...ledger, ...traffic, ...handed]);
+}
+
+/** Of what is no part of the peak, why. */
+function besideThePeak(account: string, { hostIsApart }: Program): string {
+  if (account === 'nvme') return 'bytes in files, beside the peak';
+  return account === 'host' && hostIsApart ? 'bytes at most, beside the peak' : '';
 }
 
 /** A program as plain data for `--json`, each instruction with its text. */

@@ -86,6 +86,32 @@ export interface Sharding {
   readonly parts: readonly GradientPart[];
 }
 
+/** Where training state lies that is not on the device: in the memory of its host, or in files on an NVMe disk. */
+export type TierName = 'host' | 'nvme';
+
+/**
+ * What of the training state lies elsewhere than on the device between its uses (ZeRO-Offload, arXiv 2101.06840;
+ * ZeRO-Infinity, arXiv 2104.07857). What is named here are always this rank's own slices.
+ */
+export interface Offloading {
+  /** What the optimizer keeps and, where blocks compute in 16 bits, the weights that it updates. */
+  readonly optimizer?: TierName;
+  /** Gradients, where they are released. */
+  readonly gradients?: TierName;
+  readonly parameters?: {
+    readonly tier: TierName;
+    /** The blocks whose slices are fetched for each use; those of others stay in memory. */
+    readonly blocks: readonly number[];
+  };
+  /** How the update goes through what is not in memory. */
+  readonly tiles: {
+    /** Tiles in memory at a time. */
+    readonly count: number;
+    /** The most elements of one. */
+    readonly elements: number;
+  };
+}
+
 /** What of a block's gradients is reduced as one message: the same elements [start, end) of every slice. */
 export interface GradientPart extends FlatRange {
   readonly block: number;
@@ -213,6 +239,8 @@ export interface Program {
   readonly errorFeedback?: ErrorFeedbackLayout;
   /** Absent: every rank has all of the training state. */
   readonly sharding?: Sharding;
+  /** Absent: all of the training state is on the device. */
+  readonly offload?: Offloading;
   /** The blocks of whose parameters there is a second copy, as blocks compute with them; left out: none. */
   readonly copiedBlocks?: readonly number[];
   readonly instructions: readonly Instruction[];

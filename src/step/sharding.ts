@@ -46,6 +46,19 @@ export function rangeElements({ ranges }: Pick<Sharding, 'ranges'>, block: numbe
   return end - start;
 }
 
+/** Elements of the slice of a block that this rank owns. */
+export function ownElements(
+  block: number,
+  { sharding, groups }: Pick<Program, 'sharding' | 'groups'>,
+): number {
+  return sharding === undefined ? 0 : rangeElements(sharding, block) / groups.data.length;
+}
+
+/** Whether a block's slice is fetched from another tier before the block is gathered. */
+export function isFetched(block: number, { offload }: Pick<Program, 'offload'>): boolean {
+  return offload?.parameters?.blocks.includes(block) ?? false;
+}
+
 /** The scatters that a step must have: of every part, and of each micro-batch where those are summed singly. */
 export function requiredScatters(program: Program): readonly Instruction<'scatter'>[] {
   const { sharding } = program;
@@ -67,6 +80,17 @@ export function requiredSums(program: Program): readonly Instruction<'sum'>[] {
   if (!isReplicated(program)) return [];
   const blocks = new Set(program.sharding?.parts.map(({ block }) => block));
   return [...blocks].map((block) => ({ op: 'sum', block }));
+}
+
+/** The evictions that a step must have: of every slice that has gradients, where these go to another tier. */
+export function requiredEvictions(
+  program: Program,
+): readonly { readonly block: number; readonly micro?: number }[] {
+  const { sharding, offload, microBatches } = program;
+  if (sharding === undefined || offload?.gradients === undefined) return [];
+  const blocks = [...new Set(sharding.parts.map(({ block }) => block))];
+  if (sharding.reductions === 'every step') return blocks.map((block) => ({ block }));
+  return blocks.flatMap((block) => Array.from({ length: microBatches }, (_, micro) => ({ block, micro })));
 }
 
 /** Whether the parameters that blocks use are made in every step, from weights that are kept apart. */

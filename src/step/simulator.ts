@@ -1,4 +1,4 @@
-import type { Collective, HostCopy, Message } from './effects.js';
+import type { Collective, Message, TierCopy } from './effects.js';
 import type { Instruction } from './instruction.js';
 import { membersOf, type Program } from './program.js';
 import { RankClock } from './simulator/rank-clock.js';
@@ -12,8 +12,8 @@ export interface CostModel {
   communicate(collective: Collective, ranks: number): number;
   /** Time of a message over the link from one rank to another, on which nothing else goes that way meanwhile. */
   send(message: Message, from: number, to: number): number;
-  /** Time of a copy over the link between the device and its host, which nothing else uses meanwhile. */
-  copy(copy: HostCopy): number;
+  /** Time of a copy over the link between the device and its host or disk, which nothing else uses meanwhile. */
+  copy(copy: TierCopy): number;
 }
 
 /** How one rank spends a step. */

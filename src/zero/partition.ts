@@ -25,13 +25,17 @@ export interface Piece {
   readonly elements: number;
 }
 
+/** All of the buffer as a single slice of one rank. */
+export function undividedPartition({ trainableElements }: FlatLayout): Partition {
+  return { ranks: 1, ranges: [{ start: 0, end: trainableElements }] };
+}
+
 /**
- * Every block divided over the ranks; of one rank, all of the buffer as a single slice.
+ * Every block divided over the ranks.
  *
  * @param layout planned with the number of ranks as its divisor
  */
-export function planPartition({ ranges, trainableElements }: FlatLayout, ranks: number): Partition {
-  if (ranks === 1) return { ranks, ranges: [{ start: 0, end: trainableElements }] };
+export function planPartition({ ranges }: FlatLayout, ranks: number): Partition {
   for (const { start, end } of ranges) {
     invariant((end - start) % ranks === 0, `a range of ${end - start} elements has no ${ranks} equal slices`);
   }

@@ -17,6 +17,8 @@ export interface ShardStateOptions {
    * Stages 2 and 3 then keep gradients from micro-batch to micro-batch.
    */
   readonly sameOrder: boolean;
+  /** Whether a rank that is alone has slices too: those of all blocks, which may then lie elsewhere. */
+  readonly dividesAlone?: boolean;
 }
 
 /**
@@ -25,12 +27,13 @@ export interface ShardStateOptions {
  * brings gradients to the slices and parameters back from them are the passes after this one. Stages of a pipeline
  * sum gradients once per step, and keep them as long.
  *
- * A program of one rank stays as it is.
+ * A program of one rank stays as it is, unless its slices are to lie elsewhere.
  */
-export function shardState({ stage, ranges, bucketElements, sameOrder }: ShardStateOptions): Pass {
+export function shardState(options: ShardStateOptions): Pass {
+  const { stage, ranges, bucketElements, sameOrder, dividesAlone = false } = options;
   return (program) => {
     const ranks = program.groups.data.length;
-    if (ranks === 1) return program;
+    if (ranks === 1 && !dividesAlone) return program;
     // What other ranks have to complete is completed once.
     const isCompleted = (program.completions?.length ?? 0) > 0;
     // Its micro-batches come back in turns: reduced singly, gradients would come and go all the time.
@@ -51,7 +54,7 @@ export function shardState({ stage, ranges, bucketElements, sameOrder }: ShardSt
       ...program,
       sharding: { ...undivided, parts },
       optimizerBytes: program.optimizerBytes / ranks,
-      features: [...program.features, `data parallel ${ranks}`, `ZeRO ${stage}`],
+      features: [...program.features, ...(ranks === 1 ? [] : [`data parallel ${ranks}`]), `ZeRO ${stage}`],
       instructions: program.instructions.flatMap((instruction): readonly Instruction[] =>
         instruction === first ? [agree, { op: 'wait', started: agree }, instruction] : [instruction],
       ),

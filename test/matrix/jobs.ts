@@ -10,6 +10,8 @@ export interface Job {
   readonly bucket: Bucket;
   readonly overlap: boolean;
   readonly deterministic: boolean;
+  /** What lies in files. */
+  readonly offload: Offload;
 }
 
 export const STAGES = [0, 1, 2, 3] as const;
@@ -19,6 +21,10 @@ export const ACCUMULATIONS = [1, 2, 4] as const;
 /** `names` and `every` are both "selected". */
 const POLICIES = ['none', 'always', 'every', 'names', 'on-demand', 'budget'] as const;
 export type Policy = (typeof POLICIES)[number];
+
+/** `parameters` and `everything` need stage 3. */
+const OFFLOADS = ['none', 'optimizer', 'parameters', 'everything'] as const;
+export type Offload = (typeof OFFLOADS)[number];
 
 /** How much travels and is gathered at once. */
 const BUCKETS = ['one parameter', 'some', 'the whole model'] as const;
@@ -50,9 +56,41 @@ export function allJobs(folder: string): readonly Job[] {
       bucket,
       overlap: true,
       deterministic: false,
+      offload: 'none',
     }),
   );
-  return [...plain, ...halvesJobs(folder), ...deterministicJobs(folder)];
+  return [...plain, ...halvesJobs(folder), ...deterministicJobs(folder), ...offloadJobs(folder)];
+}
+
+/** One for each accumulation whose bits all others of it must come to. */
+export function plainJobs(folder: string): readonly Job[] {
+  return deterministicJobs(folder).filter(
+    ({ stage, bucket, overlap }) => stage === 0 && bucket === 'some' && overlap,
+  );
+}
+
+/** Those with training state in files, in every way and at every stage that has it; the bits are those of all others. */
+export function offloadJobs(folder: string): readonly Job[] {
+  return ACCUMULATIONS.flatMap((accumulation) =>
+    STAGES.filter((stage) => stage > 0).flatMap((stage) =>
+      OFFLOADS.filter((offload) => offload === 'optimizer' || (offload !== 'none' && stage === 3)).flatMap(
+        (offload) =>
+          [true, false].flatMap((deterministic) =>
+            [true, false].map((overlap) => ({
+              folder,
+              stage,
+              policy: overlap ? ('none' as const) : ('always' as const),
+              granularity: 'block' as const,
+              accumulation,
+              bucket: 'some' as const,
+              overlap,
+              deterministic,
+              offload,
+            })),
+          ),
+      ),
+    ),
+  );
 }
 
 /** Those that train layers in halves. */
@@ -67,6 +105,7 @@ export function halvesJobs(folder: string): readonly Job[] {
       bucket,
       overlap: true,
       deterministic: false,
+      offload: 'none',
     }),
   );
   return whole.filter(({ policy, bucket }) => policy !== 'none' && bucket === 'some');
@@ -86,6 +125,7 @@ function deterministicJobs(folder: string): readonly Job[] {
           bucket,
           overlap,
           deterministic: true,
+          offload: 'none' as const,
         })),
       ),
     ),

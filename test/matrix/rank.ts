@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { OrderedGroup } from '../../src/comm/ordered-group.js';
 import type { Batch } from '../../src/engine/batch.js';
@@ -81,7 +82,12 @@ export function run(place: RankPlace, [jobsText = '[]', transport = 'auto']: rea
       gradient_accumulation_steps: job.accumulation,
       gradient_clipping: clip,
       optimizer: { type: 'AdamW', params: { lr, betas, eps, weight_decay } },
-      zero_optimization: { stage: job.stage, overlap_comm: job.overlap, ...bucketSizes(job) },
+      zero_optimization: {
+        stage: job.stage,
+        overlap_comm: job.overlap,
+        ...bucketSizes(job),
+        ...filesOf(job),
+      },
       communication: { deterministic: job.deterministic },
     };
     return { ...whole, recompute: recomputeOf(job, whole) };
@@ -92,6 +98,23 @@ export function run(place: RankPlace, [jobsText = '[]', transport = 'auto']: rea
     const { reduce_bucket_size, stage3_prefetch_bucket_size: ahead, ...gathering } = SIZES[bucket];
     const fetching = overlap && ahead !== undefined ? { stage3_prefetch_bucket_size: ahead } : {};
     return { reduce_bucket_size, ...(stage === 3 && { ...gathering, ...fetching }) };
+  }
+
+  /** Their files have no names. */
+  function filesOf({ offload }: Job): UserConfig['zero_optimization'] {
+    const files = { device: 'nvme', nvme_path: tmpdir() } as const;
+    switch (offload) {
+      case 'none':
+        return {};
+      case 'optimizer':
+        return { offload_optimizer: files, sub_group_size: 2048 };
+      case 'parameters':
+        return { offload_param: files };
+      case 'everything':
+        return { offload_optimizer: files, offload_param: files, sub_group_size: 2048 };
+      default:
+        return offload satisfies never;
+    }
   }
 
   function recomputeOf({ policy, granularity }: Job, whole: UserConfig): UserConfig['recompute'] {

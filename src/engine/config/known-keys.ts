@@ -1,7 +1,6 @@
 import { type JsonSchema, jsonSchemaOf } from '../../base/json-schema.js';
 import { deepSpeedKeys } from './deepspeed-keys.js';
 import type { KeyTable } from './key-table.js';
-import { laterKeys } from './later-keys.js';
 import { configSchema } from './schema.js';
 
 /** Everything that has a name in a configuration: the schema's keys and those that are known and refused. */
@@ -13,5 +12,5 @@ export interface KnownKeys {
 /** The names that a configuration may use. */
 export const knownKeys: KnownKeys = {
   schema: jsonSchemaOf(configSchema),
-  table: { ...deepSpeedKeys, ...laterKeys },
+  table: deepSpeedKeys,
 };

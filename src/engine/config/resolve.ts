@@ -10,6 +10,7 @@ import { idleKeyNotes } from './idle-keys.js';
 import { type ConfigIssue, errorOf } from './issue.js';
 import { knownKeys } from './known-keys.js';
 import { dataParallelSize, meshSetting } from './mesh-setting.js';
+import { offloadNotes } from './offload-rules.js';
 import { recomputePolicy } from './recompute-policy.js';
 import { redundancyNotes } from './redundancy-rules.js';
 import { redundancySetting } from './redundancy-setting.js';
@@ -94,6 +95,7 @@ export function resolve(written: JsonValue, surroundings: Surroundings): Resolut
     ...idleKeyNotes(config, given),
     ...redundancyNotes(config),
     ...groupNotes(config, surroundings),
+    ...offloadNotes(config),
   ];
   return { config: deepFreeze(resolved), notes };
 }

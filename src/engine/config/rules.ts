@@ -8,6 +8,7 @@ import { idleKeyRules } from './idle-keys.js';
 import type { ConfigIssue } from './issue.js';
 import { meshRules } from './mesh-rules.js';
 import { dataParallelSize, meshSetting } from './mesh-setting.js';
+import { offloadRules } from './offload-rules.js';
 import type { ConfigOrigin } from './origin.js';
 import { redundancyRules } from './redundancy-rules.js';
 import type { CheckedConfig } from './schema.js';
@@ -60,6 +61,7 @@ export const configRules: readonly ConfigRule[] = [
   ...compressionRules,
   ...redundancyRules,
   ...groupRules,
+  ...offloadRules,
   ...idleKeyRules,
   { keys: ['adapter'], check: checkAdapter },
 ];

@@ -9,6 +9,7 @@ import {
 } from '../../comm/config.js';
 import { dataSchema } from '../../data/config.js';
 import { adapterSchema, modelSchema } from '../../models/config.js';
+import { memoryLimitSchema, offloadShape } from '../../offload/config.js';
 import { gradientClippingSchema, optimizerSchema, schedulerSchema } from '../../optim/config.js';
 import { pipelineStagesShape } from '../../pipeline/config.js';
 import { bf16Schema, fp16Schema } from '../../precision/config.js';
@@ -18,7 +19,7 @@ import {
   recomputeSchema,
 } from '../../recompute/config.js';
 import { redundancySchema } from '../../redundancy/config.js';
-import { zeroSchema } from '../../zero/config.js';
+import { zeroShape } from '../../zero/config.js';
 
 /**
  * The whole configuration: every floor's slice under its key, and the engine's own keys.
@@ -60,7 +61,11 @@ export const configSchema = z.strictObject({
   optimizer: optimizerSchema,
   scheduler: schedulerSchema,
   gradient_clipping: gradientClippingSchema,
-  zero_optimization: zeroSchema,
+  zero_optimization: z
+    .strictObject({ ...zeroShape, ...offloadShape })
+    .prefault({})
+    .describe('Division of the training state over the data-parallel ranks (ZeRO), and where it lies.'),
+  memory_limit: memoryLimitSchema,
   redundancy: redundancySchema,
   bf16: bf16Schema.prefault({}),
   bfloat16: bf16Schema.optional().describe("DeepSpeed's older name of `bf16`."),

@@ -409,7 +409,7 @@ export interface UserConfig {
    * 2026 (0 before). Default: `1`.
    */
   readonly gradient_clipping?: number | undefined;
-  /** Division of the training state over the data-parallel ranks (ZeRO). */
+  /** Division of the training state over the data-parallel ranks (ZeRO), and where it lies. */
   readonly zero_optimization?:
     | {
         /**
@@ -476,8 +476,85 @@ export interface UserConfig {
          * divided over all ranks. Default: `-1`.
          */
         readonly mics_shard_size?: -1 | number | undefined;
+        /**
+         * Where the states of the optimizer and, where blocks compute in 16 bits, its fp32 weights lie; from
+         * stage 2 on the gradients of a rank's own slices too. Needs ZeRO; weights end the same to the last
+         * bit.
+         */
+        readonly offload_optimizer?:
+          | {
+              /**
+               * Where it lies: "none", on the device; "cpu", in host memory, which on a CPU run is the same; "nvme",
+               * in files. Default: `"none"`.
+               */
+              readonly device?: 'none' | 'cpu' | 'nvme' | undefined;
+              /**
+               * The folder for the files, on a fast local disk; needed with "nvme". They are removed at the end.
+               */
+              readonly nvme_path?: string | undefined;
+              /**
+               * Tiles of the update in memory at once: 3 are one that is read, one that is updated and one that is
+               * written. DeepSpeed's counts single tensors, of which its tile has 4. Default: `3`.
+               */
+              readonly buffer_count?: number | undefined;
+              /**
+               * For GPUs: keep what lies on the host on locked pages, which are copied faster. Default: `true`.
+               */
+              readonly pin_memory?: boolean | undefined;
+              /**
+               * Read the next tiles while one is updated. DeepSpeed's default is false, which hides nothing.
+               * Default: `true`.
+               */
+              readonly pipeline_read?: boolean | undefined;
+              /** Write a tile while the next ones are updated; see `pipeline_read`. Default: `true`. */
+              readonly pipeline_write?: boolean | undefined;
+            }
+          | undefined;
+        /** Stage 3: where a rank's own slices of the parameters lie between their uses. */
+        readonly offload_param?:
+          | {
+              /**
+               * Where it lies: "none", on the device; "cpu", in host memory, which on a CPU run is the same; "nvme",
+               * in files. Default: `"none"`.
+               */
+              readonly device?: 'none' | 'cpu' | 'nvme' | undefined;
+              /**
+               * The folder for the files, on a fast local disk; needed with "nvme". They are removed at the end.
+               */
+              readonly nvme_path?: string | undefined;
+              /**
+               * Blocks that are read before the one that computes is through. DeepSpeed's default of 5 counts
+               * parameters. Default: `1`.
+               */
+              readonly buffer_count?: number | undefined;
+              /**
+               * Elements that each of these may have, on average. What one block needs it gets. Default:
+               * `100000000`.
+               */
+              readonly buffer_size?: number | undefined;
+              /**
+               * Elements of a rank's own slices that stay in memory all the same, of the first blocks. DeepSpeed's
+               * default of 1e9 keeps most models in memory. Default: `0`.
+               */
+              readonly max_in_cpu?: number | undefined;
+              /**
+               * For GPUs: keep what lies on the host on locked pages, which are copied faster. Default: `true`.
+               */
+              readonly pin_memory?: boolean | undefined;
+            }
+          | undefined;
+        /**
+         * The most elements of a tile, by which the update goes through what is offloaded: 16 MiB of each kind
+         * of tensor. DeepSpeed's default is 1e9. Default: `4194304`.
+         */
+        readonly sub_group_size?: number | undefined;
       }
     | undefined;
+  /**
+   * The most bytes of memory that a rank may take. A run whose program would take more is refused before
+   * it begins, with what is missing and the keys that would help. Left out: no limit.
+   */
+  readonly memory_limit?: number | undefined;
   /** What the ranks have more than once, so that less must travel. See docs/redundancy.md. */
   readonly redundancy?:
     | {

@@ -1,8 +1,7 @@
 import { adam_ } from '../../tensor/generated/functions.js';
-import { keep } from '../../tensor/tensor.js';
 import type { OptimizerConfig } from '../config.js';
 import type { Optimizer, OptimizerMemory } from '../optimizer.js';
-import { zerosLike } from './zeros-like.js';
+import { stateOf } from './zeros-like.js';
 
 type AdamOptions = Extract<OptimizerConfig, { type: 'Adam' }>['params'];
 
@@ -14,10 +13,11 @@ type AdamOptions = Extract<OptimizerConfig, { type: 'Adam' }>['params'];
  */
 export function adam(
   options: AdamOptions,
-  { parameters, gradients }: OptimizerMemory,
-  expAvg = keep(zerosLike(parameters)),
+  memory: OptimizerMemory,
+  expAvg = stateOf(memory, 'exp_avg'),
 ): Optimizer {
-  const expAvgSq = keep(zerosLike(parameters));
+  const { parameters, gradients } = memory;
+  const expAvgSq = stateOf(memory, 'exp_avg_sq');
   const [beta1, beta2] = options.betas;
   return {
     states: new Map([

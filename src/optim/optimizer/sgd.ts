@@ -1,14 +1,14 @@
 import { sgd_ } from '../../tensor/generated/functions.js';
-import { keep } from '../../tensor/tensor.js';
 import type { OptimizerConfig } from '../config.js';
 import type { Optimizer, OptimizerMemory } from '../optimizer.js';
-import { zerosLike } from './zeros-like.js';
+import { stateOf } from './zeros-like.js';
 
 type SgdOptions = Extract<OptimizerConfig, { type: 'SGD' }>['params'];
 
 /** Stochastic gradient descent with torch.optim.SGD's momentum; without momentum it keeps no state. */
-export function sgd(options: SgdOptions, { parameters, gradients }: OptimizerMemory): Optimizer {
-  const buffer = options.momentum === 0 ? undefined : keep(zerosLike(parameters));
+export function sgd(options: SgdOptions, memory: OptimizerMemory): Optimizer {
+  const { parameters, gradients } = memory;
+  const buffer = options.momentum === 0 ? undefined : stateOf(memory, 'momentum_buffer');
   return {
     states: new Map(buffer === undefined ? [] : [['momentum_buffer', buffer]]),
     step({ step, learningRate, momentum = options.momentum, gradientScale }) {

@@ -11,7 +11,8 @@ export interface MemoryPeak {
   readonly position: number;
   /**
    * What `bytes` consists of. Where the host's memory is apart (`Program.hostIsApart`), the line `host` is not in
-   * that sum: it is the most that lies there at any moment of the step, which is seldom that of the peak.
+   * that sum: it is the most that lies there at any moment of the step, which is seldom that of the peak. The line `nvme`
+   * never is.
    */
   readonly ledger: Readonly<Record<Account, number>>;
 }
@@ -111,7 +112,9 @@ class LiveValues {
     activations: 0,
     workspace: 0,
     batches: 0,
+    tiles: 0,
     host: 0,
+    nvme: 0,
   };
 
   constructor(
@@ -189,10 +192,14 @@ class LiveValues {
     return this.hostIsApart ? { ...peak, ledger: { ...peak.ledger, host: this.#mostOnHost } } : peak;
   }
 
+  #isOnDevice(account: Account): boolean {
+    return account !== 'nvme' && (account !== 'host' || !this.hostIsApart);
+  }
+
   #account({ memory }: Made, sign: 1 | -1): void {
     if (memory === undefined || memory.pool !== undefined) return;
     this.#ledger[memory.account] += sign * memory.bytes;
     this.#mostOnHost = Math.max(this.#mostOnHost, this.#ledger.host);
-    if (memory.account !== 'host' || !this.hostIsApart) this.bytes += sign * memory.bytes;
+    if (this.#isOnDevice(memory.account)) this.bytes += sign * memory.bytes;
   }
 }

@@ -13,7 +13,14 @@ import type { Collective, Effects, EffectTable, Made } from '../effects.js';
 import type { Instruction } from '../instruction.js';
 import { startName } from '../instruction.js';
 import { bucketElements, membersOf, type Program } from '../program.js';
-import { contributorsTo, rangeElements, requiredScatters, requiredSums } from '../sharding.js';
+import {
+  contributorsTo,
+  isFetched,
+  rangeElements,
+  requiredEvictions,
+  requiredScatters,
+  requiredSums,
+} from '../sharding.js';
 import { stageBlocks } from '../stage-blocks.js';
 import { gradientsOfData, gradientsOfGroup, gradientsOfStage } from './finished-gradients.js';
 import {
@@ -29,6 +36,8 @@ import {
   copied,
   errors,
   errorsBefore,
+  evictedGradients,
+  fetchedParameters,
   gradients,
   lossesOf,
   microsOf,
@@ -115,13 +124,14 @@ export const exchangeEffects: Pick<
     const bytes = elements * parameterBytes(program);
     const isKept = program.sharding?.parameters === 'kept';
     const { compression, from } = instruction;
+    const isInPlace = from === undefined && isFetched(block, program);
     const slice = elements / program.groups.data.length;
     const compressed = compression && compressedAllGather(slice, compression, program);
     const messages = compressed ? [messagesOf(instruction, compressed.memoryBytes)] : [];
     return {
-      reads: [from === undefined ? shards : copied(block)],
+      reads: [isInPlace ? fetchedParameters(block) : from === undefined ? shards : copied(block)],
       makes: [
-        isKept
+        isKept || isInPlace
           ? { value: parameters(block) }
           : { value: parameters(block), memory: { account: 'gathered', bytes, pool: 'blocks' } },
         ...messages,
@@ -221,13 +231,16 @@ export const exchangeEffects: Pick<
     };
   },
 
-  release: (freed) => ({
+  release: (freed, program) => ({
     reads: [],
     makes: [],
     frees:
-      freed.memory === 'parameters'
-        ? [parameters(freed.block)]
-        : [blockGradients(freed.block, freed.micro), blockMemory(freed.block)],
+      freed.memory === 'gradients'
+        ? [blockGradients(freed.block, freed.micro), blockMemory(freed.block)]
+        : [
+            parameters(freed.block),
+            ...(isFetched(freed.block, program) ? [fetchedParameters(freed.block)] : []),
+          ],
   }),
 
   agree: (instruction, program) => {
@@ -261,6 +274,7 @@ function knownBefore({ gradients: of, over }: Instruction<'agree'>, program: Pro
         : [
             ...requiredScatters(program).map(scattered),
             ...requiredSums(program).map(({ block }) => summed(block)),
+            ...requiredEvictions(program).map(({ block, micro }) => evictedGradients(block, micro)),
             ...lossesOf(program),
           ];
     case 'replicate':

@@ -28,6 +28,12 @@ export const checked = 'check for overflow';
 export const agreed = 'agreed tally';
 export const agreedOver = (group: 'replicate' | 'tensor' | 'pipeline') => `tally agreed on over ${group}`;
 export const parameters = (block: number) => `parameters of block.${block}`;
+export const fetchedParameters = (block: number) => `fetched slice of block.${block}`;
+export const evictedGradients = (block: number, micro: number | undefined) =>
+  `${blockGradients(block, micro)} in their tier`;
+export const earlierGradients = (block: number) => `sum so far of the gradients of block.${block}`;
+export const tiles = 'tiles of the update';
+export const tierMemory = (tier: string, what: string) => `${what} (${tier})`;
 export const batch = (micro: number) => `batch of micro ${micro}`;
 export const output = (block: number, micro: number) => `output of block.${block} micro ${micro}`;
 export const outputOnHost = (block: number, micro: number) =>

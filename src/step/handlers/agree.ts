@@ -69,7 +69,10 @@ function groupOf(
   return group;
 }
 
-function sumOfSquares(program: Program, { shards, resources }: StepState): number {
+function sumOfSquares(program: Program, { shards, squares, resources }: StepState): number {
+  if (program.offload?.gradients !== undefined) {
+    return program.blocks.reduce((sum, _, block) => sum + (squares.get(block) ?? 0), 0);
+  }
   const { layout } = resources.parameters;
   return shards.gradients.reduce((sum, slice, block) => {
     const start = (program.sharding?.ranges[block]?.start ?? 0) + dataPlace(program) * slice.elements;

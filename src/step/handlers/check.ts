@@ -1,10 +1,10 @@
 import type { ProcessGroup } from '../../comm/process-group.js';
 import { tensor } from '../../tensor/create.js';
-import { normSquared, zeros } from '../../tensor/generated/functions.js';
+import { empty, normSquared, zeros } from '../../tensor/generated/functions.js';
 import { scope, type Tensor } from '../../tensor/tensor.js';
 import type { Handlers } from '../executor.js';
 import type { Program } from '../program.js';
-import { dataPlace } from '../sharding.js';
+import { dataPlace, ownElements } from '../sharding.js';
 import { isDividedIntoStages } from '../stage-blocks.js';
 import { localAgreement } from './local-agreement.js';
 import type { StepState } from './step-state.js';
@@ -53,8 +53,10 @@ function trainedSlots({ resources }: StepState) {
  */
 function ownOverflow(program: Program, state: StepState): number {
   const overflows = trainedSlots(state).map(({ offset, elements }) => {
-    const part = gradientsIn(program, state, offset, offset + elements);
-    return part !== undefined && !Number.isFinite(scope(() => normSquared(part).item()));
+    return scope(() => {
+      const part = gradientsIn(program, state, offset, offset + elements);
+      return part !== undefined && !Number.isFinite(normSquared(part).item());
+    });
   });
   return overflows.lastIndexOf(true);
 }
@@ -65,12 +67,29 @@ function gradientsIn(program: Program, state: StepState, start: number, end: num
   if (sharding === undefined || program.exchanges === 'momentum')
     return state.gradients.values.narrow(0, start, end - start);
   const block = sharding.ranges.findIndex((range) => start < range.end);
-  const slice = state.shards.gradients[block];
-  if (slice === undefined) return undefined;
-  const sliceStart = (sharding.ranges[block]?.start ?? 0) + dataPlace(program) * slice.elements;
+  const length = ownElements(block, program);
+  const sliceStart = (sharding.ranges[block]?.start ?? 0) + dataPlace(program) * length;
   const from = Math.max(start, sliceStart);
-  const to = Math.min(end, sliceStart + slice.elements);
-  return from < to ? slice.narrow(0, from - sliceStart, to - from) : undefined;
+  const to = Math.min(end, sliceStart + length);
+  return from < to ? ownGradients(program, state, block, from - sliceStart, to - from) : undefined;
+}
+
+/** Elements of the own slice of a block's gradients, from wherever it is. */
+function ownGradients(
+  program: Program,
+  state: StepState,
+  block: number,
+  start: number,
+  elements: number,
+): Tensor | undefined {
+  if (program.offload?.gradients === undefined) {
+    return state.shards.gradients[block]?.narrow(0, start, elements);
+  }
+  const store = state.offloaded.gradients[block];
+  if (store === undefined) return undefined;
+  const part = empty([elements], { dtype: store.dtype });
+  store.read(part, start).wait();
+  return part;
 }
 
 /** The largest index of all ranks. */

@@ -12,7 +12,7 @@ import { liveTensors, scope, type Tensor } from '../../tensor/tensor.js';
 import { checkPrograms } from '../checker.js';
 import { executeProgram } from '../executor.js';
 import { createHandlers } from '../handlers.js';
-import { type Instruction, instructionText, type Offloaded } from '../instruction.js';
+import { type Instruction, instructionText, type MovedOutput } from '../instruction.js';
 import { schedule } from '../passes/schedule.js';
 import type { Program } from '../program.js';
 import { StepState } from './step-state.js';
@@ -84,7 +84,7 @@ function program(recomputed: readonly number[], evicted: readonly number[]): Pro
   });
   const moved = (op: 'evict' | 'fetch', block: number, micro: number): readonly Instruction[] => {
     if (!evicted.includes(block)) return [];
-    const value: Offloaded = { memory: 'output', block, micro };
+    const value: MovedOutput = { memory: 'output', block, micro };
     const start = { op, ...value };
     return [start, { op: 'wait', started: start }];
   };

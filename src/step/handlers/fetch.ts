@@ -1,30 +1,25 @@
-import { invariant } from '../../base/errors.js';
-import { copyToDevice, replaceMemory } from '../../tensor/host-memory.js';
-import { keep } from '../../tensor/tensor.js';
 import type { Handlers } from '../executor.js';
-import { startName } from '../instruction.js';
+import type { Program } from '../program.js';
+import { fetchGradients } from './fetch-gradients.js';
+import { fetchOutput } from './fetch-output.js';
+import { fetchParameters } from './fetch-parameters.js';
 import type { StepState } from './step-state.js';
 
-/** `fetch`: copies what was evicted back to the device, and at its wait puts it under the output that it was. */
-export function fetch(state: StepState): Handlers['fetch'] {
+/** `fetch`: brings back to the device what is kept elsewhere. */
+export function fetch(program: Program, state: StepState): Handlers['fetch'] {
+  const output = fetchOutput(state);
+  const parameters = fetchParameters(program, state);
+  const gradients = fetchGradients(program, state);
   return (instruction) => {
-    const { block, micro } = instruction;
-    const { output } = state.forwards.get(block, micro);
-    const { device } = state.batches.get(micro).inputIds;
-    const copies = state.evicted.get(block, micro);
-    const arriving = Object.entries(copies).map(
-      ([name, copy]) => [name, copyToDevice(copy, device)] as const,
-    );
-    for (const [, tensor] of arriving) keep(tensor);
-    state.evicted.take(block, micro);
-    const finish = (): void => {
-      for (const [name, tensor] of arriving) {
-        const emptied = output[name];
-        invariant(emptied, `block ${block} has no output ${name} to put back what was evicted`);
-        replaceMemory(emptied, tensor);
-      }
-    };
-    const tensors = [...Object.values(copies), ...arriving.map(([, tensor]) => tensor)];
-    state.started.put({ tensors, work: { wait: finish } }, startName(instruction));
+    switch (instruction.memory) {
+      case 'output':
+        return output(instruction);
+      case 'parameters':
+        return parameters(instruction);
+      case 'gradients':
+        return gradients(instruction);
+      default:
+        return instruction satisfies never;
+    }
   };
 }

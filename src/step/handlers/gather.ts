@@ -1,12 +1,13 @@
 import { invariant } from '../../base/errors.js';
 import { createCodec } from '../../comm/codec.js';
 import { compressedGather } from '../../comm/compressed-gather.js';
+import { finishedWork } from '../../comm/work.js';
 import { noGrad } from '../../tensor/autograd.js';
 import { keep } from '../../tensor/tensor.js';
 import type { Handlers } from '../executor.js';
 import { startName } from '../instruction.js';
 import type { Program } from '../program.js';
-import { dataPlace } from '../sharding.js';
+import { dataPlace, isFetched, ownElements } from '../sharding.js';
 import { sameMemory } from './same-memory.js';
 import type { StepState } from './step-state.js';
 
@@ -20,13 +21,14 @@ export function gather(program: Program, state: StepState): Handlers['gather'] {
   return (instruction) => {
     const { block } = instruction;
     const name = startName(instruction);
-    const slice = state.shards.values[block];
-    invariant(group && slice, `a program of one rank gathers block ${block}`);
+    const elements = ownElements(block, program);
+    const start = dataPlace(program) * elements;
+    invariant(group, `a program of one rank gathers block ${block}`);
     if (instruction.of === 'momentum') {
       const range = program.sharding?.ranges[block];
       invariant(momentum && range, 'there is no momentum to gather');
       const tensor = momentum.narrow(0, range.start, range.end - range.start);
-      const own = tensor.narrow(0, dataPlace(program) * slice.elements, slice.elements);
+      const own = tensor.narrow(0, start, elements);
       state.started.put({ tensors: [keep(tensor)], work: group.allGather(tensor, own) }, name);
       return;
     }
@@ -40,11 +42,13 @@ export function gather(program: Program, state: StepState): Handlers['gather'] {
       state.started.put({ tensors: [keep(tensor)], work }, name);
       return;
     }
-    const isKept = program.sharding?.parameters === 'kept';
-    const whole = isKept ? parameters.memoryOf(block).values : parameters.allocateValues(block);
+    const isThere = program.sharding?.parameters === 'kept' || isFetched(block, program);
+    const whole = isThere ? parameters.memoryOf(block).values : parameters.allocateValues(block);
     // A graph that has kept them finds the same values again.
     const tensor = sameMemory(whole);
-    const own = tensor.narrow(0, dataPlace(program) * slice.elements, slice.elements);
+    const own = tensor.narrow(0, start, elements);
+    const slice = isFetched(block, program) ? own : state.shards.values[block];
+    invariant(slice, `there is no slice of block ${block} to gather`);
     if (instruction.compression !== undefined) {
       const codec = createCodec(instruction.compression);
       state.started.put(
@@ -53,8 +57,16 @@ export function gather(program: Program, state: StepState): Handlers['gather'] {
       );
       return;
     }
-    if (!isKept || program.precision !== undefined) noGrad(() => own.copy_(slice));
-    const work = group.allGather(tensor, own);
+    if (!isInPlace(program, block)) noGrad(() => own.copy_(slice));
+    const work = elements === tensor.elements ? finishedWork : group.allGather(tensor, own);
     state.started.put({ tensors: [keep(tensor)], work }, name);
   };
+}
+
+/** Whether the own slice is in the block's memory, as blocks compute with it. */
+function isInPlace(program: Program, block: number): boolean {
+  const { sharding, precision, offload } = program;
+  if (isFetched(block, program)) return true;
+  // An optimizer that has its weights in another tier writes what blocks compute with itself.
+  return sharding?.parameters === 'kept' && (precision === undefined || offload?.optimizer !== undefined);
 }

@@ -11,7 +11,6 @@ export function localAgreement(program: Program, { gradients, resources }: StepS
   const { values } = gradients;
   const { layout } = resources.parameters;
   const ranks = program.groups.data.length;
-  if (ranks === 1) return { lossSum, tokens, stopVotes, squares: countedSquares(values, 0, layout) };
   // In the order in which ranks that own slices add up theirs: the norm is the same to the last bit.
   const perRank = program.groups.data.map((_, rank) =>
     layout.ranges.reduce((sum, { start, end }) => {

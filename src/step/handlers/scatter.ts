@@ -7,7 +7,7 @@ import { keep, type Tensor } from '../../tensor/tensor.js';
 import type { Handlers } from '../executor.js';
 import { type Instruction, startName } from '../instruction.js';
 import type { GradientPart, Program } from '../program.js';
-import { dataPlace } from '../sharding.js';
+import { dataPlace, ownElements } from '../sharding.js';
 import { errorFeedback } from './error-feedback.js';
 import type { StepState } from './step-state.js';
 
@@ -43,19 +43,22 @@ export function scatter(program: Program, state: StepState): Handlers['scatter']
   };
   return (instruction) => {
     const part = program.sharding?.parts[instruction.part];
-    const shard = part && state.shards.gradients[part.block];
-    invariant(shard, `a program of one rank scatters part ${instruction.part}`);
+    invariant(part, `there is no part ${instruction.part} to scatter`);
     const { start, end } = part;
     const { gradients } = parameters.memoryOf(part.block);
     invariant(gradients, 'gradients are reduced where none are wanted');
     const ranks = program.groups.data.length;
-    const rows = gradients.view([ranks, shard.elements]).narrow(1, start, end - start);
+    const rows = gradients.view([ranks, ownElements(part.block, program)]).narrow(1, start, end - start);
     const tensor = rows.select(0, place);
     const work = startSum(rows, tensor, part, instruction);
     const isKept = program.sharding?.gradients === 'kept';
     const finish = (): void => {
       work.wait();
-      if (!isKept) noGrad(() => shard.narrow(0, start, end - start).add_(tensor));
+      // What goes to another tier is added up on its way there.
+      if (isKept || program.offload?.gradients !== undefined) return;
+      const shard = state.shards.gradients[part.block];
+      invariant(shard, `there is no slice of the gradients of block ${part.block}`);
+      noGrad(() => shard.narrow(0, start, end - start).add_(tensor));
     };
     state.started.put({ tensors: [keep(tensor)], work: { wait: finish } }, startName(instruction));
   };

@@ -9,6 +9,7 @@ import type { Optimizer, OptimizerUpdate } from '../../optim/optimizer.js';
 import type { DeferredProducts } from '../../tensor/deferred-products.js';
 import type { Tensor } from '../../tensor/tensor.js';
 import type { ErrorMemory } from '../message-errors.js';
+import type { OffloadedMemory } from '../offloaded-memory.js';
 import type { OuterMemory } from '../outer-memory.js';
 import type { ShardMemory } from '../shard-memory.js';
 
@@ -32,6 +33,8 @@ export interface StepResources {
   readonly stages?: StageLinks;
   /** Absent where every rank has all of the training state. */
   readonly shards?: ShardMemory;
+  /** Absent where all of the training state is on the device. */
+  readonly offloaded?: OffloadedMemory;
   /**
    * [trainable elements], fp32: what the parameters are cast from. Absent where blocks compute with the weights
    * themselves, and where those are divided.
@@ -143,6 +146,8 @@ export interface ForwardRecord {
 export interface Started {
   readonly work: Work;
   readonly tensors: readonly Tensor[];
+  /** Whether something reads or writes the tensors' memory until it is done, whatever becomes of the step. */
+  readonly keepsMemory?: true;
 }
 
 /** What the instructions of one step hand to each other. Made for one step, empty again at its end. */
@@ -156,6 +161,10 @@ export class StepState {
   readonly deferred = new Slots<DeferredProducts>('deferred gradients');
   /** Copies in host memory of what outputs hold, by block and micro-batch. */
   readonly evicted = new Slots<Activations>('evicted output');
+  /** By block: the sum of its gradients before this micro-batch, fetched to be added to. */
+  readonly earlierGradients = new Slots<Tensor>('earlier gradients');
+  /** By block: the sum of squares of the own slice of its gradients, where these went to another tier. */
+  readonly squares = new Map<number, number>();
   readonly started = new Slots<Started>('start');
   /** Copies of what messages had lost before this step. */
   readonly errorsBefore = new Slots<readonly Tensor[]>('copy of errors');
@@ -190,6 +199,12 @@ export class StepState {
     return masters ?? parameters.values;
   }
 
+  get offloaded(): OffloadedMemory {
+    const { offloaded } = this.resources;
+    invariant(offloaded, 'a program with another tier ran where everything is in memory');
+    return offloaded;
+  }
+
   get shards(): ShardMemory {
     const { shards } = this.resources;
     invariant(shards, 'a program with sharding ran on undivided memory');
@@ -209,7 +224,9 @@ export class StepState {
     for (const gradients of this.outputGradients.takeAll()) disposeAll(gradients);
     for (const products of this.deferred.takeAll()) products.dispose();
     for (const copies of this.evicted.takeAll()) disposeAll(copies);
-    for (const { tensors } of this.started.takeAll()) {
+    for (const earlier of this.earlierGradients.takeAll()) earlier.dispose();
+    for (const { work, tensors, keepsMemory } of this.started.takeAll()) {
+      if (keepsMemory) awaitQuietly(work);
       for (const tensor of tensors) tensor.dispose();
     }
     for (const copy of this.errorsBefore.takeAll().flat()) copy.dispose();
@@ -230,6 +247,15 @@ export class StepState {
     const parameters = this.resources.parameters.blocks[index];
     invariant(block && parameters, `there is no block ${index}`);
     return { block, parameters };
+  }
+}
+
+/** Of a step that has failed already. */
+function awaitQuietly(work: Work): void {
+  try {
+    work.wait();
+  } catch {
+    // What made the step fail is what its error says.
   }
 }
 

@@ -1,5 +1,5 @@
 import { followValues } from '../checker/data-flow.js';
-import { type Collective, effectsOf, type HostCopy, type Message } from '../effects.js';
+import { type Collective, effectsOf, type Message, type TierCopy } from '../effects.js';
 import { type Instruction, instructionText } from '../instruction.js';
 import type { Program } from '../program.js';
 import type { CostModel, SimulatedRank } from '../simulator.js';
@@ -111,7 +111,7 @@ export class RankClock {
   }
 
   /** Needs nobody else, so that its end is known as soon as it is started. */
-  #copy(name: string, copy: HostCopy): void {
+  #copy(name: string, copy: TierCopy): void {
     const startMs = Math.max(this.#copyFreeMs, this.#nowMs);
     const endMs = startMs + this.costs.copy(copy);
     this.#finished.set(name, endMs);

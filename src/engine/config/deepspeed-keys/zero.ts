@@ -1,10 +1,8 @@
 import type { KeyTable } from '../key-table.js';
-import { dead, foreign, later, off, removed, section, switched } from '../key-table.js';
+import { dead, foreign, later, off, removed, section } from '../key-table.js';
 
 const STAGE_3 = 'this refinement of ZeRO-3 is not here yet';
-const OFFLOAD = 'offloading comes later';
-const OFFLOAD_OPTIMIZER = 'offloading of the optimizer comes later';
-const OFFLOAD_PARAM = 'offloading of parameters comes later';
+const OFFLOAD = 'this refinement of offloading is not here yet';
 const ZENFLOW = 'ZenFlow is not here yet';
 const ZERO_PLUS_PLUS = 'of ZeRO++ only quantized weights and gradients are here so far';
 
@@ -38,10 +36,6 @@ export const zeroKeys: KeyTable = {
     ignore_unused_parameters: foreign(true, 'a parameter without a gradient counts as zero'),
     legacy_stage1: removed('DeepSpeed refuses it too'),
     grad_hooks: removed('DeepSpeed documents it and refuses it'),
-    sub_group_size: foreign(
-      1e9,
-      'the update is made in place, in one pass, and takes no memory that tiles would bound',
-    ),
     ...prefixed,
     max_reuse_distance: removed('it is called stage3_max_reuse_distance'),
     model_persistence_threshold: removed('it is called stage3_model_persistence_threshold'),
@@ -60,24 +54,15 @@ export const zeroKeys: KeyTable = {
       names: later([], STAGE_3),
       name_suffixes: later([], STAGE_3),
     }),
-    offload_param: switched('device', 'none', OFFLOAD_PARAM, {
-      nvme_path: later(null, OFFLOAD),
-      buffer_count: later(5, OFFLOAD),
-      buffer_size: later(1e8, OFFLOAD),
-      max_in_cpu: later(1e9, OFFLOAD),
-      pin_memory: later(true, OFFLOAD),
-    }),
-    offload_optimizer: switched('device', 'none', OFFLOAD_OPTIMIZER, {
-      nvme_path: later(null, OFFLOAD),
-      buffer_count: later(4, OFFLOAD),
-      pin_memory: later(true, OFFLOAD),
-      pipeline_read: later(false, OFFLOAD),
-      pipeline_write: later(false, OFFLOAD),
-      fast_init: later(false, OFFLOAD),
-      ratio: later(1.0, OFFLOAD),
-      super_offload: later(false, OFFLOAD),
-      cpuadam_cores_perc: later(0.8, OFFLOAD),
-      overlap_step: later(false, OFFLOAD),
+    offload_optimizer: section({
+      fast_init: foreign(
+        false,
+        'states begin as empty files, which read as zeros: nothing is written for them',
+      ),
+      super_offload: off(false, OFFLOAD),
+      cpuadam_cores_perc: foreign(0.8, 'the update has all cores of its rank'),
+      ratio: off(1.0, OFFLOAD),
+      overlap_step: off(false, OFFLOAD),
     }),
     zenflow: section({
       topk_ratio: later(0.1, ZENFLOW),

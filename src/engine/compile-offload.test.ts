@@ -1,0 +1,155 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { TrainyardError } from '../base/errors.js';
+import { planFlatLayout } from '../nn/flat-layout.js';
+import type { OffloadStateOptions } from '../offload/offload-state.js';
+import { checkPrograms } from '../step/checker.js';
+import type { Instruction } from '../step/instruction.js';
+import type { Program } from '../step/program.js';
+import { compileProgram } from './compile-program.js';
+
+const anyCase = fc.record({
+  sizes: fc.array(fc.integer({ min: 1, max: 60 }), { minLength: 1, maxLength: 5 }),
+  ranks: fc.integer({ min: 1, max: 3 }),
+  micros: fc.integer({ min: 1, max: 3 }),
+  overlap: fc.boolean(),
+  sameOrder: fc.boolean(),
+  stage: fc.constantFrom(1 as const, 2 as const, 3 as const),
+  dtype: fc.constantFrom('float32' as const, 'bfloat16' as const),
+  moves: fc.constantFrom('optimizer' as const, 'parameters' as const, 'both' as const),
+  mostResident: fc.integer({ min: 0, max: 60 }),
+  blocksAhead: fc.integer({ min: 1, max: 4 }),
+  elementsAhead: fc.integer({ min: 1, max: 200 }),
+});
+
+type Case = typeof anyCase extends fc.Arbitrary<infer Value> ? Value : never;
+
+function optionsOf({ moves, ...of }: Case): OffloadStateOptions {
+  const { mostResident, blocksAhead, elementsAhead } = of;
+  const parameters = { tier: 'nvme', mostResident, blocksAhead, elementsAhead } as const;
+  return {
+    ...(moves !== 'parameters' && { optimizer: 'nvme' as const }),
+    ...(moves !== 'optimizer' && of.stage === 3 && { parameters }),
+    tiles: { count: 3, elements: 2048 },
+  };
+}
+
+function compile(of: Case): readonly Program[] {
+  const { sizes, ranks, micros, overlap, stage, sameOrder, dtype } = of;
+  const initializer = { kind: 'constant', value: 0 } as const;
+  const blocks = sizes.map((elements, index) => ({
+    name: `block${index}`,
+    parameters: [{ name: 'p', shape: [elements], initializer }],
+  }));
+  const layout = planFlatLayout(blocks, undefined, ranks);
+  return Array.from({ length: ranks }, (_, rank) =>
+    compileProgram({
+      rank,
+      mesh: { pipeline: 1, data: ranks, tensor: 1 },
+      goal: 'update',
+      microBatches: micros,
+      blocks: blocks.map(({ name }) => ({ name, activationBytes: 100, outputBytes: 10 })),
+      layout,
+      bytesPerElement: 4,
+      batchBytes: 16,
+      optimizerBytes: layout.trainableElements * 8,
+      schedule: { maximumNorm: 1 },
+      recomputed: new Set(),
+      gradients: { bucketElements: 50, overlap },
+      zero: {
+        stage,
+        bucketElements: 50,
+        overlap,
+        sameOrder,
+        persistenceThreshold: 0,
+        mostPersistentElements: 0,
+        mostReuseDistance: 0,
+        prefetchElements: 100,
+        mostLiveElements: 200,
+      },
+      offload: optionsOf(of),
+      precision: dtype === 'float32' ? { dtype } : { dtype, checksOverflow: true },
+    }),
+  );
+}
+
+test('every program with training state in files passes its check, for all ranks together', () => {
+  fc.assert(
+    fc.property(anyCase, (of) => {
+      checkPrograms(compile(of));
+    }),
+  );
+});
+
+test('each gather of a block that is not resident has one fetch, no earlier than there is room for it', () => {
+  fc.assert(
+    fc.property(anyCase, (of) => {
+      for (const { instructions, offload, sharding } of compile(of)) {
+        const fetched = new Set(offload?.parameters?.blocks);
+        const ahead: number[] = [];
+        for (const each of instructions) {
+          if (each.op === 'fetch' && each.memory === 'parameters') {
+            const elements = [...ahead, each.block].reduce((sum, block) => {
+              const { start = 0, end = 0 } = sharding?.ranges[block] ?? {};
+              return sum + end - start;
+            }, 0);
+            const isNeeded = ahead.length === 0;
+            assert.ok(isNeeded || (ahead.length < of.blocksAhead && elements <= of.elementsAhead));
+            ahead.push(each.block);
+          }
+          if (each.op === 'gather' && fetched.has(each.block)) assert.equal(ahead.shift(), each.block);
+        }
+        assert.deepEqual(ahead, []);
+        const resident = [...(sharding?.ranges.keys() ?? [])].filter((block) => !fetched.has(block));
+        const elements = resident.reduce((sum, block) => {
+          const { start = 0, end = 0 } = sharding?.ranges[block] ?? {};
+          return sum + (end - start) / of.ranks;
+        }, 0);
+        assert.ok(offload?.parameters === undefined || elements <= of.mostResident);
+      }
+    }),
+  );
+});
+
+test('gradients that are released reach their tier once per sum, those of the optimizer alone', () => {
+  fc.assert(
+    fc.property(anyCase, (of) => {
+      const [program] = compile(of);
+      assert.ok(program);
+      const evictions = program.instructions.filter(({ op }) => op === 'evict').length;
+      const isEvery = program.sharding?.reductions === 'every micro-batch';
+      const moves = of.stage > 1 && of.moves !== 'parameters';
+      assert.equal(evictions, moves ? of.sizes.length * (isEvery ? of.micros : 1) : 0);
+      const kept = program.instructions.filter((each) => each.op === 'fetch' && each.memory === 'gradients');
+      assert.equal(kept.length, moves && isEvery ? of.sizes.length * (of.micros - 1) : 0);
+    }),
+  );
+});
+
+/** What moves training state between tiers. */
+function isMove(instruction: Instruction): boolean {
+  const subject = instruction.op === 'wait' ? instruction.started : instruction;
+  return subject.op === 'fetch' || subject.op === 'evict';
+}
+
+test('a program that lacks any one of its moves, or its wait, is refused', () => {
+  fc.assert(
+    fc.property(anyCase, fc.nat(), (of, choice) => {
+      const programs = compile(of);
+      const [first] = programs;
+      assert.ok(first);
+      const moves = [...first.instructions.keys()].filter((at) => {
+        const instruction = first.instructions[at];
+        return instruction !== undefined && isMove(instruction);
+      });
+      fc.pre(moves.length > 0);
+      const left = moves[choice % moves.length];
+      const changed = { ...first, instructions: first.instructions.filter((_, at) => at !== left) };
+      assert.throws(
+        () => checkPrograms([changed, ...programs.slice(1)]),
+        (error) => error instanceof TrainyardError && error.code === 'PROGRAM_INVALID',
+      );
+    }),
+  );
+});

@@ -1,0 +1,104 @@
+import { TrainyardError } from '../base/errors.js';
+import type { ResolvedConfig } from './config.js';
+
+/** A change of a configuration that may bring a run inside its limit. */
+export interface Remedy {
+  /** As one would write it. */
+  readonly keys: string;
+  readonly config: ResolvedConfig;
+}
+
+/** What a run takes and what it may take. */
+export interface MemoryQuestion {
+  readonly config: ResolvedConfig;
+  /** The highest peak of all ranks. */
+  readonly peakBytes: number;
+  /** What a process has beside the tensors of its program. */
+  readonly processBytes: number;
+  /** The highest peak of a run with another configuration. */
+  readonly peakWith: (config: ResolvedConfig) => number;
+}
+
+/**
+ * Refuses a run that does not fit `memory_limit`, by how much, and with the keys that would make it fit: the program of
+ * each is compiled to see.
+ *
+ * @throws TrainyardError CONFIG_CONFLICT
+ */
+export function demandMemory({ config, peakBytes, processBytes, peakWith }: MemoryQuestion): void {
+  const { memory_limit: limit } = config;
+  const needed = peakBytes + processBytes;
+  if (limit === undefined || needed <= limit) return;
+  const tried = remediesFor(config).map(({ keys, config: changed }) => ({
+    keys,
+    bytes: peakWith(changed) + processBytes,
+  }));
+  const fitting = tried.filter(({ bytes }) => bytes <= limit);
+  const least = [...tried].sort((left, right) => left.bytes - right.bytes)[0];
+  throw new TrainyardError('CONFIG_CONFLICT', {
+    what: `A rank would take ${inMebibytes(needed - limit)} more than memory_limit allows it.`,
+    where: 'memory_limit',
+    expected: `at least ${needed} bytes; \`trainyard program\` prints what takes them`,
+    got: `${limit} bytes`,
+    cure: cureOf(fitting, least),
+  });
+}
+
+interface Tried {
+  readonly keys: string;
+  readonly bytes: number;
+}
+
+function cureOf(fitting: readonly Tried[], least: Tried | undefined): string {
+  if (fitting.length > 0) {
+    const ways = fitting.map(({ keys, bytes }) => `${keys} (${inMebibytes(bytes)})`);
+    return `It fits with ${ways.join(', or with ')}.`;
+  }
+  const smaller = 'Take a smaller micro-batch, more ranks, or raise the limit.';
+  return least === undefined
+    ? smaller
+    : `With ${least.keys} it takes ${inMebibytes(least.bytes)}. ${smaller}`;
+}
+
+/** From the least change to the greatest, each with those before it. */
+function remediesFor(config: ResolvedConfig): readonly Remedy[] {
+  const { zero_optimization: zero, recompute } = config;
+  const path = '/local_nvme';
+  const states = { ...zero.offload_optimizer, device: 'nvme', nvme_path: path } as const;
+  const weights = { ...zero.offload_param, device: 'nvme', nvme_path: path } as const;
+  const recomputed: Remedy | undefined =
+    recompute.policy === 'none'
+      ? {
+          keys: 'recompute.policy "always"',
+          config: { ...config, recompute: { policy: 'always', granularity: 'block' } },
+        }
+      : undefined;
+  const withRecompute = (keys: string, changed: ResolvedConfig): Remedy => ({
+    keys: recomputed === undefined ? keys : `${recomputed.keys}, ${keys}`,
+    config: { ...changed, recompute: recomputed?.config.recompute ?? recompute },
+  });
+  const optimizer: ResolvedConfig = {
+    ...config,
+    zero_optimization: { ...zero, stage: zero.stage === 0 ? 1 : zero.stage, offload_optimizer: states },
+  };
+  const everything: ResolvedConfig = {
+    ...config,
+    zero_optimization: { ...zero, stage: 3, offload_optimizer: states, offload_param: weights },
+  };
+  const mayOffload = config.optimizer.type !== 'OneBitAdam' && config.redundancy === undefined;
+  const isWhole = config.mesh.pipeline === 1 && config.mesh.tensor === 1;
+  if (!mayOffload || !isWhole) return recomputed === undefined ? [] : [recomputed];
+  const stage = zero.stage === 0 ? 'zero_optimization.stage 1, ' : '';
+  const stage3 = zero.stage === 3 ? '' : 'zero_optimization.stage 3, ';
+  return [
+    ...(recomputed === undefined ? [] : [recomputed]),
+    { keys: `${stage}offload_optimizer.device "nvme"`, config: optimizer },
+    withRecompute(`${stage}offload_optimizer.device "nvme"`, optimizer),
+    { keys: `${stage3}offload_optimizer and offload_param with device "nvme"`, config: everything },
+    withRecompute(`${stage3}offload_optimizer and offload_param with device "nvme"`, everything),
+  ];
+}
+
+function inMebibytes(bytes: number): string {
+  return `${Math.ceil(bytes / 2 ** 20).toLocaleString('en-US')} MiB`;
+}

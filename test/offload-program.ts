@@ -1,0 +1,78 @@
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { resolveConfig, type UserConfig } from '../src/engine/config.js';
+import type { Engine } from '../src/engine/engine.js';
+import { buildEngine } from '../src/engine/initialize.js';
+import { openModel } from '../src/engine/model-source.js';
+import { liveTensors } from '../src/tensor/tensor.js';
+import { keptOpen } from './kept-open.js';
+import { joinAsRank, type RankPlace, worldOf } from './rank-world.js';
+
+/** One run of a model: its steps, and where it is saved and taken up. */
+export interface OffloadTask {
+  readonly config: UserConfig;
+  readonly steps: number;
+  readonly save?: string;
+  readonly load?: string;
+}
+
+/** What came out of it. */
+export interface OffloadResult {
+  readonly losses: readonly number[];
+  readonly norms: readonly number[];
+  readonly skipped: number;
+  readonly overflow?: string;
+  /** Of all final weights, to the last bit. */
+  readonly weights: string;
+}
+
+const LENGTH = 12;
+const VOCABULARY = 37;
+
+/** One rank of the tests of other tiers: its argument is a list of tasks as JSON; one result for each. */
+export function run(place: RankPlace, [tasksText = '[]']: readonly string[]): readonly OffloadResult[] {
+  const { rank, worldSize } = place;
+  const first = resolveConfig({ train_micro_batch_size_per_gpu: 1 }, { worldSize });
+  const { group } = joinAsRank(first, place);
+  const results = (JSON.parse(tasksText) as readonly OffloadTask[]).map(runTask);
+  group.close();
+  return results;
+
+  function runTask({ config: written, steps, save, load }: OffloadTask): OffloadResult {
+    const config = resolveConfig(written, { worldSize, requires: ['model'] });
+    const world = worldOf(keptOpen(group));
+    const before = liveTensors();
+    const engine = buildEngine({ config, source: openModel(config), world, sequenceLength: LENGTH });
+    if (load !== undefined) assert.ok(engine.load(load));
+    const [losses, norms]: [number[], number[]] = [[], []];
+    let overflow: string | undefined;
+    while (engine.steps < steps) {
+      const result = engine.trainBatch(batchOf(engine.steps, config.train_batch_size / worldSize));
+      losses.push(result.loss);
+      norms.push(result.gradientNorm);
+      overflow ??= result.overflow;
+    }
+    if (save !== undefined) engine.save(save);
+    const weights = fingerprint(engine);
+    const skipped = engine.skippedSteps;
+    engine.close();
+    assert.equal(liveTensors(), before, 'tensors leaked');
+    return { losses, norms, skipped, ...(overflow && { overflow }), weights };
+  }
+
+  function batchOf(step: number, rows: number) {
+    return {
+      inputIds: Array.from({ length: rows }, (_, row) =>
+        Array.from({ length: LENGTH }, (_, i) => ((rank * rows + row) * 11 + i * 5 + step) % VOCABULARY),
+      ),
+    };
+  }
+
+  function fingerprint(engine: Engine): string {
+    const hash = createHash('sha256');
+    for (const name of engine.parameterNames) {
+      engine.gathered([name], (tensors) => void hash.update(tensors.get(name)?.toBytes() ?? ''));
+    }
+    return hash.digest('hex');
+  }
+}

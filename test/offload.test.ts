@@ -1,0 +1,149 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import type { UserConfig } from '../src/engine/config.js';
+import type { OffloadResult, OffloadTask } from './offload-program.js';
+import { runRanks } from './run-ranks.js';
+
+const STEPS = 4;
+
+/** Odd sizes everywhere; layers longer than the shortest tile, of 2048 elements. */
+const MODEL = {
+  architecture: 'llama',
+  vocab_size: 37,
+  hidden_size: 20,
+  intermediate_size: 47,
+  num_hidden_layers: 2,
+  num_attention_heads: 2,
+  num_key_value_heads: 1,
+  head_dim: 10,
+} as const;
+
+type Zero = NonNullable<UserConfig['zero_optimization']>;
+
+let root = '';
+let disk = '';
+before(() => {
+  root = mkdtempSync(join(tmpdir(), 'trainyard-offload-'));
+  disk = join(root, 'nvme');
+  mkdirSync(disk);
+});
+after(() => rmSync(root, { recursive: true }));
+
+const PRECISIONS = {
+  fp32: {},
+  bf16: { bf16: { enabled: true } },
+  // Overflows in its first steps, which are left out.
+  fp16: { fp16: { enabled: true, initial_scale_power: 20, hysteresis: 1 } },
+} as const satisfies Record<string, UserConfig>;
+
+function configOf(zero: Zero, beside: UserConfig): UserConfig {
+  return {
+    model: MODEL,
+    train_batch_size: 8,
+    gradient_clipping: 0.5,
+    optimizer: { type: 'AdamW', params: { lr: 0.01 } },
+    ...beside,
+    zero_optimization: {
+      ...zero,
+      ...(zero.stage === 3 && { stage3_param_persistence_threshold: 0 }),
+    },
+  };
+}
+
+/** The ways of a stage to have training state in files. */
+function variantsOf(stage: 1 | 2 | 3, precision: keyof typeof PRECISIONS): readonly Zero[] {
+  const states = { offload_optimizer: { device: 'nvme', nvme_path: disk } } as const;
+  const weights = { offload_param: { device: 'nvme', nvme_path: disk } } as const;
+  const tiles = { sub_group_size: 2048 } as const;
+  return [
+    { stage, ...states, ...tiles },
+    ...(stage === 3 ? [{ stage, ...states, ...weights, ...tiles } as const] : []),
+    ...(stage === 3 && precision === 'fp32' ? [{ stage, ...weights }] : []),
+  ];
+}
+
+async function runTasks(ranks: number, tasks: readonly OffloadTask[]): Promise<readonly OffloadResult[]> {
+  const results = await runRanks<readonly OffloadResult[]>('offload-program.js', ranks, [
+    JSON.stringify(tasks),
+  ]);
+  const [first] = results;
+  assert.ok(first);
+  for (const other of results) assert.deepEqual(other, first);
+  return first;
+}
+
+describe('the same losses and the same weights to the last bit as without other tiers', {
+  concurrency: 1,
+}, () => {
+  for (const ranks of [1, 2]) {
+    for (const stage of [1, 2, 3] as const) {
+      test(`stage ${stage} on ${ranks}`, async () => {
+        const cases = (['fp32', 'bf16', 'fp16'] as const).flatMap((precision, index) => {
+          const beside = { ...PRECISIONS[precision], gradient_accumulation_steps: 1 + (index % 2) };
+          const zeros: readonly Zero[] = [{ stage }, ...variantsOf(stage, precision)];
+          return zeros.map((zero) => ({ precision, task: { config: configOf(zero, beside), steps: STEPS } }));
+        });
+        const results = await runTasks(
+          ranks,
+          cases.map(({ task }) => task),
+        );
+        for (const precision of ['fp32', 'bf16', 'fp16'] as const) {
+          const ofPrecision = results.filter((_, index) => cases[index]?.precision === precision);
+          const [without, ...others] = ofPrecision;
+          assert.ok(without && others.length > 0);
+          for (const other of others) assert.deepEqual(other, without, precision);
+          assert.equal(without.skipped > 0, precision === 'fp16');
+          assert.ok(without.skipped < STEPS, 'some steps are updates');
+        }
+      });
+    }
+  }
+});
+
+test('resident blocks, one buffer, no pipelines, every optimizer, tied weights: the same bits', async () => {
+  const states = { device: 'nvme', nvme_path: disk } as const;
+  const weights = { device: 'nvme', nvme_path: disk } as const;
+  const both = { stage: 3, offload_optimizer: states, offload_param: weights, sub_group_size: 2048 } as const;
+  const slow = { ...states, buffer_count: 1, pipeline_read: false, pipeline_write: false } as const;
+  const pairs: readonly (readonly [Zero, Zero, UserConfig])[] = [
+    [{ stage: 3 }, { ...both, offload_param: { ...weights, max_in_cpu: 3000, buffer_count: 3 } }, {}],
+    [{ stage: 3 }, { ...both, offload_optimizer: slow }, {}],
+    [{ stage: 3 }, both, { optimizer: { type: 'Lion', params: { lr: 0.001 } } }],
+    [{ stage: 3 }, both, { optimizer: { type: 'SGD', params: { lr: 0.1, momentum: 0.9 } } }],
+    [{ stage: 3 }, both, { optimizer: { type: 'SGD', params: { lr: 0.1 } } }],
+    [{ stage: 3 }, both, { model: { ...MODEL, tie_word_embeddings: true } }],
+    [{ stage: 3 }, both, { recompute: { policy: 'always' } }],
+  ];
+  const tasks = pairs.flatMap(([without, zero, beside]) =>
+    [without, zero].map((each) => ({ config: configOf(each, beside), steps: STEPS })),
+  );
+  const results = await runTasks(1, tasks);
+  for (const [index, [, zero, beside]] of pairs.entries()) {
+    assert.deepEqual(results[2 * index + 1], results[2 * index], JSON.stringify({ zero, beside }));
+  }
+});
+
+test('checkpoints go from any tier to any other', async () => {
+  const files = { device: 'nvme', nvme_path: disk } as const;
+  const everything: Zero = { stage: 3, offload_optimizer: files, offload_param: files, sub_group_size: 2048 };
+  const half = { config: configOf({ stage: 3 }, PRECISIONS.bf16), steps: STEPS / 2 };
+  const whole = { ...half, steps: STEPS };
+  const moved = configOf(everything, PRECISIONS.bf16);
+  const [one, other] = [join(root, 'from-memory'), join(root, 'from-files')];
+  const [expected, , , intoFiles, intoMemory] = await runTasks(2, [
+    whole,
+    { ...half, save: one },
+    { ...half, config: moved, save: other },
+    { ...whole, config: moved, load: one },
+    { ...whole, load: other },
+  ]);
+  assert.equal(intoFiles?.weights, expected?.weights);
+  assert.equal(intoMemory?.weights, expected?.weights);
+});
+
+test('nothing is left in the folder', () => {
+  assert.deepEqual(readdirSync(disk), []);
+});
