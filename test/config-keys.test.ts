@@ -342,7 +342,10 @@ function rows(): readonly Row[] {
     states('buffer_count', [1, 2]),
     states('pipeline_read', [true, false]),
     states('pipeline_write', [true, false]),
-    zero('sub_group_size', [2048, 4096], { stage: 2, offload_optimizer: files }),
+    row('zero_optimization.sub_group_size', [2048, 4096], programs, {
+      model: { ...MODEL, hidden_size: 32 },
+      zero_optimization: { stage: 2, offload_optimizer: files },
+    }),
     zero('offload_param.device', ['none', 'nvme'], { stage: 3, offload_param: { nvme_path: root } }),
     weights('buffer_count', [1, 2]),
     weights('buffer_size', [1, 100_000]),

@@ -168,8 +168,8 @@ function checkMesh(config: CheckedConfig): ConfigIssue | undefined {
 
 interface ConditionalKey {
   readonly path: JsonPath;
-  /** A value that asks for nothing, and may stand anywhere. */
-  readonly inert?: JsonValue;
+  /** Values that ask for nothing, and may stand anywhere: those of a configuration with its defaults filled in. */
+  readonly inert: readonly JsonValue[];
   readonly idle: (config: CheckedConfig) => string | undefined;
 }
 
@@ -184,21 +184,28 @@ function idleKeys(): readonly ConditionalKey[] {
     deviceOf(config, 'offload_param') === 'cpu' ? 'while nothing lies in files' : undefined;
   const onTheCpu = ({ device }: CheckedConfig): string | undefined =>
     device === 'cpu' ? 'in a run on the CPU, which copies nothing to a GPU' : undefined;
+  const states = (key: string, inert: JsonValue): ConditionalKey => ({
+    path: pathOf('offload_optimizer', key),
+    inert: [inert],
+    idle: unmoved('offload_optimizer'),
+  });
+  const weights = (key: string, inert: JsonValue, idle = unmoved('offload_param')): ConditionalKey => ({
+    path: pathOf('offload_param', key),
+    inert: [inert],
+    idle,
+  });
   return [
-    ...['buffer_count', 'pipeline_read', 'pipeline_write'].map((key) => ({
-      path: pathOf('offload_optimizer', key),
-      idle: unmoved('offload_optimizer'),
-    })),
-    ...['buffer_count', 'buffer_size'].map((key) => ({
-      path: pathOf('offload_param', key),
-      idle: unmoved('offload_param'),
-    })),
-    { path: pathOf('offload_param', 'max_in_cpu'), idle: notInFiles },
-    ...SECTIONS.map((section) => ({ path: pathOf(section, 'pin_memory'), inert: true, idle: onTheCpu })),
+    states('buffer_count', 3),
+    states('pipeline_read', true),
+    states('pipeline_write', true),
+    weights('buffer_count', 1),
+    weights('buffer_size', 1e8),
+    weights('max_in_cpu', 0, notInFiles),
+    ...SECTIONS.map((section) => ({ path: pathOf(section, 'pin_memory'), inert: [true], idle: onTheCpu })),
     {
       path: ['zero_optimization', 'sub_group_size'],
-      // DeepSpeed's default, which its configurations commonly say.
-      inert: 1e9,
+      // DeepSpeed's default too, which its configurations commonly say.
+      inert: [4_194_304, 1e9],
       idle: (config) => (firstMoved(config) ? undefined : 'while everything stays on the device'),
     },
   ];
@@ -209,7 +216,7 @@ function checkIdle({ path, inert, idle }: ConditionalKey): ConfigRule {
     keys: ['zero_optimization', 'device'],
     check(config, _surroundings, given: GivenValue) {
       const value = given(path);
-      const reason = value === undefined || value === inert ? undefined : idle(config);
+      const reason = value === undefined || inert.some((each) => each === value) ? undefined : idle(config);
       if (reason === undefined) return undefined;
       return {
         code: 'CONFIG_CONFLICT',

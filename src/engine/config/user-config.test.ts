@@ -92,5 +92,14 @@ test("DeepSpeed's defaults are ours, but for the two that docs/config.md names",
     zero_quantized_gradients: false,
     zero_hpz_partition_size: 1,
     mics_shard_size: -1,
+    offload_optimizer: {
+      device: 'none',
+      buffer_count: 3,
+      pin_memory: true,
+      pipeline_read: true,
+      pipeline_write: true,
+    },
+    offload_param: { device: 'none', buffer_count: 1, buffer_size: 1e8, max_in_cpu: 0, pin_memory: true },
+    sub_group_size: 2 ** 22,
   });
 });
