@@ -301,6 +301,24 @@ export interface UserConfig {
             }
           | undefined;
       }
+    | {
+        readonly type: 'Adagrad';
+        readonly params?:
+          | {
+              /** Learning rate, before any schedule. Default: `0.01`. */
+              readonly lr?: number | undefined;
+              /**
+               * The learning rate of the update after so many is divided by 1 + their number times this. Default:
+               * `0`.
+               */
+              readonly lr_decay?: number | undefined;
+              /** Added to the root of the sum of squares. Default: `1e-10`. */
+              readonly eps?: number | undefined;
+              /** Added to the gradient, for every parameter. Default: `0`. */
+              readonly weight_decay?: number | undefined;
+            }
+          | undefined;
+      }
     | undefined;
   /** The learning-rate schedule. Left out: the optimizer's `lr` throughout. */
   readonly scheduler?:

@@ -1,35 +1,26 @@
 import { adam_ } from '../../tensor/generated/functions.js';
-import { keep } from '../../tensor/tensor.js';
 import type { OptimizerConfig } from '../config.js';
-import type { Optimizer, OptimizerMemory } from '../optimizer.js';
-import { zerosLike } from './zeros-like.js';
+import type { UpdateRule } from '../optimizer.js';
+import { columnsOf } from './columns.js';
 
 type AdamOptions = Extract<OptimizerConfig, { type: 'Adam' }>['params'];
 
 /**
  * Adam (arXiv 1412.6980), with `adam_w_mode` AdamW (arXiv 1711.05101), by torch's formulas and DeepSpeed's
  * option names (ops/adam).
- *
- * @param expAvg where the first moment lies
  */
-export function adam(
-  options: AdamOptions,
-  { parameters, gradients }: OptimizerMemory,
-  expAvg = keep(zerosLike(parameters)),
-): Optimizer {
-  const expAvgSq = keep(zerosLike(parameters));
+export function adam(options: AdamOptions): UpdateRule {
   const [beta1, beta2] = options.betas;
   return {
-    states: new Map([
-      ['exp_avg', expAvg],
-      ['exp_avg_sq', expAvgSq],
-    ]),
-    step({ step, learningRate, momentum = beta1, gradientScale }) {
+    stateNames: ['exp_avg', 'exp_avg_sq'],
+    update({ step, learningRate, momentum = beta1, gradientScale }, pieces) {
+      const { parameters, gradients, copies, state } = columnsOf(pieces);
       adam_(
         parameters,
         gradients,
-        expAvg,
-        expAvgSq,
+        state(0),
+        state(1),
+        copies,
         learningRate,
         momentum,
         beta2,
