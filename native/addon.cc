@@ -6,6 +6,7 @@
 #include "constant-memory.h"
 #include "dispatch.h"
 #include "environment.h"
+#include "file-io/exports.h"
 #include "memory-count.h"
 #include "process-group.h"
 #include "rendezvous-store.h"
@@ -30,6 +31,7 @@ static napi_value initialize(napi_env env, napi_value exports) {
   export_rendezvous_store(env, exports);
   export_process_group(env, exports);
   export_shared_memory(env, exports);
+  export_file_io(env, exports);
   return exports;
 }
 

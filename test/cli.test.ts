@@ -225,6 +225,33 @@ test('bench step measures a training run and prints it under the names of the Py
   assert.ok(Math.abs((Number(result.tokens_s) * Number(result.step_ms)) / 1000 - 16 * 128) < 10);
 });
 
+test('bench adam tells the peer what to update, bench io finds one, and both print ratios', () => {
+  const peer = join(folder, 'peer.mjs');
+  writeFileSync(
+    peer,
+    "console.log(JSON.stringify({ ms: Number(process.argv.slice(2).join('').match(/--tensors(\\d+)/)?.[1]) }))",
+  );
+  const sizes = ['--elements', '4000', '--steps', '2', '--rounds', '1', '--json'];
+  const adam = trainyard(['bench', 'adam', ...sizes, '--', process.execPath, peer]);
+  assert.equal(adam.status, 0, adam.stderr);
+  const { cases } = JSON.parse(adam.stdout) as {
+    readonly cases: readonly Readonly<Record<string, number>>[];
+  };
+  assert.deepEqual(
+    cases.map(({ tensors, threads, peer_ms: heard }) => [tensors, threads, heard]),
+    [1, 2].flatMap((threads) => [1, 200].map((tensors) => [tensors, threads, tensors])),
+  );
+  for (const { ms, ratio, peer_ms: other } of cases)
+    assert.ok(Math.abs(Number(ratio) * Number(ms) - Number(other)) < 1e-6);
+  const io = trainyard(['bench', 'io', '--folder', folder, '--bytes', '100000', '--rounds', '1', '--json']);
+  assert.equal(io.status, 0, io.stderr);
+  assert.doesNotMatch(io.stdout, /null/);
+  assert.match(io.stdout, /"peer":"(fio|dd)".*"read":{"gb_s":/);
+  const missing = trainyard(['bench', 'io', '--folder', join(folder, 'missing')]);
+  assert.equal(missing.status, 2);
+  assert.match(missing.stderr, /OFFLOAD_UNUSABLE.*\n[\s\S]*--folder/);
+});
+
 test('tokenizer train writes the files of a tokenizer', () => {
   const text = join(folder, 'words.txt');
   writeFileSync(text, 'low lower lowest newer newest widest '.repeat(50));

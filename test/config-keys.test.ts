@@ -29,6 +29,7 @@ import { planFlatLayout } from '../src/nn/flat-layout.js';
 import { createSchedule } from '../src/optim/lr-schedules.js';
 import { initialLossScale, nextLossScale } from '../src/precision/loss-scaler.js';
 import { printReport } from '../src/step/print.js';
+import { describeQueue } from '../src/store/direct-files/open-folder.js';
 
 // Every key that a configuration may hold does something: for each there are two values between which
 // something outside of the configuration changes. A new key without a row here fails the first test.
@@ -252,6 +253,10 @@ const TRANSPORT = `
   group.close();
 `;
 
+/** How files of offloaded memory are read and written where io_uring is allowed. */
+const reading: Observer = (written) =>
+  describeQueue({ engine: 'io_uring', isDirect: true }, resolveConfig(written).aio);
+
 /** The loss scale over steps of which some overflow, or how it ends. */
 const scales: Observer = (written) => {
   const { scaling } = lossScalingOf(resolveConfig(written), LENGTH);
@@ -337,6 +342,8 @@ function rows(): readonly Row[] {
     zero(`offload_optimizer.${name}`, values, { stage: 2, sub_group_size: 2048, offload_optimizer: files });
   const weights = (name: string, values: Row['values'], beside: JsonObject = {}): Row =>
     zero(`offload_param.${name}`, values, { stage: 3, offload_param: { ...files, ...beside } });
+  const fileAccess = (name: string, values: Row['values']): Row =>
+    row(`aio.${name}`, values, reading, { zero_optimization: { stage: 1, offload_optimizer: files } });
   const offloading: readonly Row[] = [
     zero('offload_optimizer.device', ['none', 'nvme'], { stage: 2, offload_optimizer: { nvme_path: root } }),
     states('buffer_count', [1, 2]),
@@ -359,6 +366,11 @@ function rows(): readonly Row[] {
       }),
     ]),
     refused('memory_limit', [1e9, 1000], programs),
+    fileAccess('block_size', [4096, 8192]),
+    fileAccess('queue_depth', [8, 4]),
+    fileAccess('intra_op_parallelism', [1, 2]),
+    fileAccess('single_submit', [false, true]),
+    fileAccess('overlap_events', [true, false]),
   ];
   return [
     ...offloading,
@@ -441,6 +453,10 @@ function rows(): readonly Row[] {
       [0.9, 0.1],
     ]),
     optimizer('Lion', 'weight_decay', [0, 0.5]),
+    optimizer('Adagrad', 'lr', [0.1, 0.2]),
+    optimizer('Adagrad', 'lr_decay', [0, 0.5]),
+    optimizer('Adagrad', 'eps', [1e-10, 1]),
+    optimizer('Adagrad', 'weight_decay', [0, 0.5]),
     ...warmUp('WarmupLR'),
     scheduler('WarmupLR', 'warmup_min_lr', [0, 1e-4], { warmup_num_steps: 10 }),
     scheduler('WarmupLR', 'warmup_max_lr', [1, 2], { warmup_num_steps: 10 }),

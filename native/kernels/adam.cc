@@ -6,7 +6,6 @@
 #include <cmath>
 
 #include "flat_update.h"
-#include "simd.h"
 
 namespace trainyard {
 namespace {
@@ -20,14 +19,19 @@ struct AdamStep {
   float inverse_correction;  // 1 / sqrt(1 - beta2^t)
   float kept;                // 1 - lr * weight_decay, AdamW's decay
   float l2;                  // weight_decay, Adam's decay
+  Number gradients;
+  Number copies;
 };
 
-TRAINYARD_CLONES void update_range(int64_t begin, int64_t end, float* parameters, const float* gradients, float* first,
-                                   float* second, const AdamStep& step) {
+TRAINYARD_CLONES void update_range(const Piece& piece, int64_t begin, int64_t end, const AdamStep& step) {
+  float* parameters = piece.parameters;
+  float* first = piece.states[0];
+  float* second = piece.states[1];
   for (int64_t i = begin; i < end; i += lanes) {
     const int64_t count = end - i;
     Floats p = load_part(parameters + i, count);
-    const Floats g = load_part(gradients + i, count) * splat(step.gradient_scale) + splat(step.l2) * p;
+    const Floats g = load_numbers(piece.gradients, step.gradients, i, count) * splat(step.gradient_scale) +
+                     splat(step.l2) * p;
     const Floats m = load_part(first + i, count) * splat(step.beta1) + g * splat(step.one_minus_beta1);
     const Floats v = load_part(second + i, count) * splat(step.beta2) + g * g * splat(step.one_minus_beta2);
     const Floats denominator = square_root(v) * splat(step.inverse_correction) + splat(step.eps);
@@ -35,30 +39,32 @@ TRAINYARD_CLONES void update_range(int64_t begin, int64_t end, float* parameters
     store_part(first + i, m, count);
     store_part(second + i, v, count);
     store_part(parameters + i, p, count);
+    store_numbers(piece.copy, step.copies, i, p, count);
   }
 }
 
-void adam_(const at::Tensor& parameters, const at::Tensor& gradients, const at::Tensor& exp_avg,
-           const at::Tensor& exp_avg_sq, double lr, double beta1, double beta2, double eps, double weight_decay,
+void adam_(at::TensorList parameters, at::TensorList gradients, at::TensorList exp_avg, at::TensorList exp_avg_sq,
+           at::TensorList copies, double lr, double beta1, double beta2, double eps, double weight_decay,
            bool adam_w_mode, int64_t step, double gradient_scale) {
   constexpr Checks checks("adam_");
-  const bool fused = updates_on_cpu(
-      checks, parameters, {{"gradients", gradients}, {"exp_avg", exp_avg}, {"exp_avg_sq", exp_avg_sq}});
+  const FlatPieces pieces(checks, parameters, gradients, {{"exp_avg", exp_avg}, {"exp_avg_sq", exp_avg_sq}}, copies);
   checks.number(step > 0, "step", step, "counted from 1");
   const double correction1 = 1 - std::pow(beta1, static_cast<double>(step));
   const double correction2 = 1 - std::pow(beta2, static_cast<double>(step));
-  if (!fused) {
-    at::Tensor g = gradients * gradient_scale;
-    if (adam_w_mode) {
-      parameters.mul_(1 - lr * weight_decay);
-    } else {
-      g = g.add_(parameters, weight_decay);
+  if (!pieces.is_fused()) {
+    for (size_t i = 0; i < parameters.size(); ++i) {
+      at::Tensor g = scaled_gradients(gradients[i], parameters[i], gradient_scale);
+      if (adam_w_mode) {
+        parameters[i].mul_(1 - lr * weight_decay);
+      } else {
+        g = g.add_(parameters[i], weight_decay);
+      }
+      exp_avg[i].lerp_(g, 1 - beta1);
+      exp_avg_sq[i].mul_(beta2).addcmul_(g, g, 1 - beta2);
+      const at::Tensor denominator = exp_avg_sq[i].sqrt().div_(std::sqrt(correction2)).add_(eps);
+      parameters[i].addcdiv_(exp_avg[i], denominator, -lr / correction1);
     }
-    exp_avg.lerp_(g, 1 - beta1);
-    exp_avg_sq.mul_(beta2).addcmul_(g, g, 1 - beta2);
-    const at::Tensor denominator = exp_avg_sq.sqrt().div_(std::sqrt(correction2)).add_(eps);
-    parameters.addcdiv_(exp_avg, denominator, -lr / correction1);
-    return;
+    return copy_parameters(parameters, copies);
   }
   const AdamStep constants{
       static_cast<float>(gradient_scale),
@@ -71,22 +77,19 @@ void adam_(const at::Tensor& parameters, const at::Tensor& gradients, const at::
       static_cast<float>(1 / std::sqrt(correction2)),
       static_cast<float>(adam_w_mode ? 1 - lr * weight_decay : 1),
       static_cast<float>(adam_w_mode ? 0 : weight_decay),
+      pieces.gradients(),
+      pieces.copies(),
   };
-  float* p = parameters.mutable_data_ptr<float>();
-  const float* g = gradients.const_data_ptr<float>();
-  float* m = exp_avg.mutable_data_ptr<float>();
-  float* v = exp_avg_sq.mutable_data_ptr<float>();
-  over_flat(parameters.numel(),
-            [&](int64_t begin, int64_t end) { update_range(begin, end, p, g, m, v, constants); });
+  pieces.each([&](const Piece& piece, int64_t begin, int64_t end) { update_range(piece, begin, end, constants); });
 }
 
 }  // namespace
 
 TORCH_LIBRARY_FRAGMENT(trainyard, library) {
   library.def(
-      "adam_(Tensor(a!) parameters, Tensor gradients, Tensor(b!) exp_avg, Tensor(c!) exp_avg_sq, float lr, "
-      "float beta1, float beta2, float eps, float weight_decay, bool adam_w_mode, int step, float gradient_scale) "
-      "-> ()",
+      "adam_(Tensor(a!)[] parameters, Tensor[] gradients, Tensor(b!)[] exp_avg, Tensor(c!)[] exp_avg_sq, "
+      "Tensor(d!)[] copies, float lr, float beta1, float beta2, float eps, float weight_decay, bool adam_w_mode, "
+      "int step, float gradient_scale) -> ()",
       &adam_);
 }
 

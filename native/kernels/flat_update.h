@@ -1,47 +1,64 @@
-// What the optimizers share: updates in place over flat memory.
+// What the optimizers share: updates in place over flat memory in one or many pieces, in one pass.
 #pragma once
 
-#include <ATen/ATen.h>
-#include <ATen/Parallel.h>
+#include <ATen/core/Tensor.h>
 
+#include <cstdint>
+#include <functional>
 #include <initializer_list>
+#include <vector>
 
 #include "checks.h"
-#include "simd.h"
+#include "simd_16bit.h"
 
 namespace trainyard {
 
-// An argument by its name.
-struct FlatArgument {
-  const char* name;
-  const at::Tensor& tensor;
+// One piece: fp32 parameters and states, gradients of any kind, and a place for a copy of the new parameters.
+struct Piece {
+  int64_t elements;
+  float* parameters;
+  const void* gradients;
+  float* states[2];
+  void* copy;
 };
 
-// Whether the fused pass applies: float32 on the CPU. Refuses memory that is not flat, or unlike the parameters'.
-inline bool updates_on_cpu(const Checks& checks, const at::Tensor& parameters,
-                           std::initializer_list<FlatArgument> others) {
-  const auto check = [&](const char* name, const at::Tensor& tensor) {
-    checks.numbers(name, tensor);
-    checks.shape(tensor.is_contiguous(), name, tensor, "contiguous");
-    return tensor.is_cpu() && tensor.scalar_type() == at::kFloat;
-  };
-  bool fused = check("parameters", parameters);
-  for (const auto& [name, tensor] : others) {
-    fused = check(name, tensor) && fused;
-    checks.shape(tensor.numel() == parameters.numel(), name, tensor, "as many elements as the parameters");
-    checks.shape(tensor.device() == parameters.device(), name, tensor, "on the device of the parameters");
-  }
-  return fused;
-}
+// The pieces of an update. All gradients are numbers of one kind, and all copies.
+class FlatPieces {
+ public:
+  // `states` by their names; `copies` may be empty. Refuses memory that is not flat, or unlike the parameters'.
+  FlatPieces(const Checks& checks, at::TensorList parameters, at::TensorList gradients,
+             std::initializer_list<std::pair<const char*, at::TensorList>> states, at::TensorList copies);
 
-// Runs `body` over [0, elements) in ranges that begin at multiples of the vector width.
-template <typename Body>
-void over_flat(int64_t elements, const Body& body) {
-  constexpr int64_t grain = 4096;
-  const int64_t vectors = (elements + lanes - 1) / lanes;
-  at::parallel_for(0, vectors, grain, [&](int64_t begin, int64_t end) {
-    body(begin * lanes, std::min(end * lanes, elements));
-  });
+  // Whether the fused pass applies: fp32 on the CPU. Else the update is libtorch's, tensor by tensor.
+  bool is_fused() const { return fused_; }
+  Number gradients() const { return gradients_; }
+  Number copies() const { return copies_; }
+
+  // Runs `body(piece, begin, end)` over all elements, on all threads. Ranges begin at multiples of the vector width, so
+  // that no element's vector depends on how many threads there are.
+  void each(const std::function<void(const Piece&, int64_t, int64_t)>& body) const;
+
+ private:
+  bool fused_ = true;
+  Number gradients_ = Number::float32;
+  Number copies_ = Number::none;
+  std::vector<Piece> pieces_;
+  // Where the vectors of each piece begin, all pieces behind one another, and where the last ends.
+  std::vector<int64_t> starts_;
+};
+
+// Where an update is libtorch's: the new parameters into the copies.
+void copy_parameters(at::TensorList parameters, at::TensorList copies);
+
+// The gradients of one piece in fp32, times the factor.
+at::Tensor scaled_gradients(const at::Tensor& gradients, const at::Tensor& parameters, double scale);
+
+// Lines that each loop asks for ahead of its use, on every stream: the processor's own prefetcher follows fewer streams
+// than an optimizer has, and stops at every page.
+constexpr int64_t prefetch_elements = 512;
+
+TRAINYARD_INLINE void prefetch(const void* source, int64_t bytes) {
+  __builtin_prefetch(static_cast<const char*>(source) + bytes, 0, 3);
 }
 
 }  // namespace trainyard

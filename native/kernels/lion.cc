@@ -3,7 +3,6 @@
 #include <torch/library.h>
 
 #include "flat_update.h"
-#include "simd.h"
 
 namespace trainyard {
 namespace {
@@ -14,45 +13,54 @@ struct LionFactors {
   float beta1;
   float beta2;
   float gradient_scale;
+  Number gradients;
+  Number copies;
 };
 
-TRAINYARD_CLONES void update(int64_t begin, int64_t end, const LionFactors& f, float* parameter, const float* gradient,
-                             float* momentum) {
+TRAINYARD_CLONES void update(const Piece& piece, int64_t begin, int64_t end, const LionFactors& f) {
+  float* momentum = piece.states[0];
   const Floats zero{};
   for (int64_t i = begin; i < end; i += lanes) {
     const int64_t count = end - i;
-    const Floats g = load_part(gradient + i, count) * f.gradient_scale;
+    const Floats g = load_numbers(piece.gradients, f.gradients, i, count) * f.gradient_scale;
     const Floats m = load_part(momentum + i, count);
     const Floats direction = m * f.beta1 + g * (1.0F - f.beta1);
     const Floats step = choose(direction > zero, splat(f.lr), choose(direction < zero, splat(-f.lr), zero));
-    store_part(parameter + i, load_part(parameter + i, count) * f.shrink - step, count);
+    const Floats p = load_part(piece.parameters + i, count) * f.shrink - step;
+    store_part(piece.parameters + i, p, count);
     store_part(momentum + i, m * f.beta2 + g * (1.0F - f.beta2), count);
+    store_numbers(piece.copy, f.copies, i, p, count);
   }
 }
 
-void lion_(const at::Tensor& parameters, const at::Tensor& gradients, const at::Tensor& exp_avg, double lr, double beta1,
-           double beta2, double weight_decay, double gradient_scale) {
-  if (!updates_on_cpu(Checks("lion_"), parameters, {{"gradients", gradients}, {"exp_avg", exp_avg}})) {
-    const at::Tensor g = gradients * gradient_scale;
-    parameters.mul_(1 - lr * weight_decay);
-    parameters.add_((exp_avg * beta1).add_(g, 1 - beta1).sign_(), -lr);
-    exp_avg.mul_(beta2).add_(g, 1 - beta2);
-    return;
+void lion_(at::TensorList parameters, at::TensorList gradients, at::TensorList exp_avg, at::TensorList copies, double lr,
+           double beta1, double beta2, double weight_decay, double gradient_scale) {
+  const FlatPieces pieces(Checks("lion_"), parameters, gradients, {{"exp_avg", exp_avg}}, copies);
+  if (!pieces.is_fused()) {
+    for (size_t i = 0; i < parameters.size(); ++i) {
+      const at::Tensor g = scaled_gradients(gradients[i], parameters[i], gradient_scale);
+      parameters[i].mul_(1 - lr * weight_decay);
+      parameters[i].add_((exp_avg[i] * beta1).add_(g, 1 - beta1).sign_(), -lr);
+      exp_avg[i].mul_(beta2).add_(g, 1 - beta2);
+    }
+    return copy_parameters(parameters, copies);
   }
-  const LionFactors factors{static_cast<float>(1 - lr * weight_decay), static_cast<float>(lr),
-                            static_cast<float>(beta1), static_cast<float>(beta2), static_cast<float>(gradient_scale)};
-  float* p = parameters.mutable_data_ptr<float>();
-  const float* g = gradients.const_data_ptr<float>();
-  float* m = exp_avg.mutable_data_ptr<float>();
-  over_flat(parameters.numel(), [&](int64_t begin, int64_t end) { update(begin, end, factors, p, g, m); });
+  const LionFactors factors{static_cast<float>(1 - lr * weight_decay),
+                            static_cast<float>(lr),
+                            static_cast<float>(beta1),
+                            static_cast<float>(beta2),
+                            static_cast<float>(gradient_scale),
+                            pieces.gradients(),
+                            pieces.copies()};
+  pieces.each([&](const Piece& piece, int64_t begin, int64_t end) { update(piece, begin, end, factors); });
 }
 
 }  // namespace
 
 TORCH_LIBRARY_FRAGMENT(trainyard, library) {
   library.def(
-      "lion_(Tensor(a!) parameters, Tensor gradients, Tensor(b!) exp_avg, float lr, float beta1, float beta2, "
-      "float weight_decay, float gradient_scale) -> ()",
+      "lion_(Tensor(a!)[] parameters, Tensor[] gradients, Tensor(b!)[] exp_avg, Tensor(c!)[] copies, float lr, "
+      "float beta1, float beta2, float weight_decay, float gradient_scale) -> ()",
       &lion_);
 }
 

@@ -41,10 +41,6 @@ FileAddress FileAddress::parse(const std::string& text) {
   return address;
 }
 
-OpenFile::~OpenFile() {
-  if (descriptor_ >= 0) close(descriptor_);
-}
-
 OpenFile create_anonymous_file(const char* name, size_t bytes) {
   OpenFile file(memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (file.descriptor() < 0 || ftruncate(file.descriptor(), static_cast<off_t>(bytes)) != 0) {

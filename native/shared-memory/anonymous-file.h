@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <string>
 
+#include "open-file.h"
+
 namespace trainyard {
 
 // By what another process finds such a file: /proc/<process>/fd/<file>. The number of a file comes to mean another file
@@ -19,25 +21,6 @@ struct FileAddress {
   // As text and back. Throws std::invalid_argument for other text.
   std::string text() const;
   static FileAddress parse(const std::string& text);
-};
-
-// An open file that is closed with this object.
-class OpenFile {
- public:
-  explicit OpenFile(int descriptor) : descriptor_(descriptor) {}
-  OpenFile(OpenFile&& other) noexcept : descriptor_(other.release()) {}
-  OpenFile& operator=(OpenFile&&) = delete;
-  ~OpenFile();
-
-  int descriptor() const { return descriptor_; }
-  int release() {
-    const int descriptor = descriptor_;
-    descriptor_ = -1;
-    return descriptor;
-  }
-
- private:
-  int descriptor_;
 };
 
 enum class Access { read, write };

@@ -21,6 +21,14 @@ export const ERROR_CODES = {
     meaning: 'The output folder cannot be made or written; found before a run.',
   },
   OUTPUT_UNWRITABLE: { exitCode: 1, meaning: 'A file or folder of the output cannot be written.' },
+  OFFLOAD_UNUSABLE: {
+    exitCode: 2,
+    meaning: 'A folder for offloaded memory cannot be used or has too little room; found before a run.',
+  },
+  OFFLOAD_FAILED: {
+    exitCode: 1,
+    meaning: 'Offloaded memory could not be read from its file or written to it.',
+  },
   DATA_UNREADABLE: { exitCode: 2, meaning: 'A data path matches nothing or cannot be read.' },
   DATA_INVALID: { exitCode: 2, meaning: 'A line or row of the data is malformed.' },
   TOKENIZER_INVALID: { exitCode: 2, meaning: 'A tokenizer is unreadable or does not fit the model.' },

@@ -183,6 +183,29 @@ function addBench(program: Command): void {
       await benchSchedules(options);
     });
   bench
+    .command('adam')
+    .description('What an AdamW update takes, in one tensor and in 200, on one thread and on two.')
+    .argument('[peer...]', `${PEER_HELP}; it gets --n, --tensors, --threads and --steps`)
+    .option('--elements <n>', 'parameters', positiveInteger, 50_000_000)
+    .option('--steps <n>', 'updates to measure, after 2 to warm up', positiveInteger, 15)
+    .option('--rounds <n>', ROUNDS_HELP, positiveInteger, 5)
+    .option('--json', JSON_HELP)
+    .action(async (peer: readonly string[], options: BenchAdamOptions) => {
+      const { benchAdamCommand } = await import('./commands/bench-adam.js');
+      await benchAdamCommand(peer, options);
+    });
+  bench
+    .command('io')
+    .description('How fast offloaded memory is read from a disk and written to it, beside fio or dd.')
+    .option('--folder <folder>', 'a folder on that disk', '.')
+    .option('--bytes <n>', 'size of the file', positiveInteger, 2 ** 30)
+    .option('--rounds <n>', ROUNDS_HELP, positiveInteger, 5)
+    .option('--json', JSON_HELP)
+    .action(async (options: BenchIoOptions) => {
+      const { benchIo } = await import('./commands/bench-io.js');
+      await benchIo(options);
+    });
+  bench
     .command('compression')
     .description('What each compression of gradients costs in accuracy, on a small run on 2 ranks.')
     .option('--steps <n>', 'optimizer steps of each run', positiveInteger, 100)
@@ -320,6 +343,16 @@ export interface DemoOptions {
 
 export interface BenchComparison extends JsonOption {
   readonly rounds: number;
+}
+
+export interface BenchAdamOptions extends BenchComparison {
+  readonly elements: number;
+  readonly steps: number;
+}
+
+export interface BenchIoOptions extends BenchComparison {
+  readonly folder: string;
+  readonly bytes: number;
 }
 
 export interface BenchStepOptions extends ConfigOptions, BenchComparison {

@@ -4,7 +4,7 @@ import { modelFromConfig } from '../models/registry.js';
 import type { MicroBatch, Model } from '../nn/block.js';
 import { planFlatLayout } from '../nn/flat-layout.js';
 import { FlatParameters } from '../nn/flat-parameters.js';
-import { createOptimizer } from '../optim/optimizer.js';
+import { OptimizerGroup } from '../optim/optimizer-group.js';
 import { checkPrograms } from '../step/checker.js';
 import { executeProgram } from '../step/executor.js';
 import { type StepInputs, StepState } from '../step/handlers/step-state.js';
@@ -166,7 +166,7 @@ function train(subject: Subject): Outcome {
   assert.ok(gradients);
   const params = { lr: 1e-3, betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.1 } as const;
   const memory = { parameters: parameters.values, gradients: gradients.values };
-  const optimizer = createOptimizer({ type: 'AdamW', params }, memory);
+  const optimizer = new OptimizerGroup({ type: 'AdamW', params }, [memory]);
   for (let step = 0; step < STEPS; step += 1) {
     const [tensors, bytes] = [liveTensors(), allocatedBytes()];
     resetPeakAllocatedBytes();
@@ -181,7 +181,7 @@ function train(subject: Subject): Outcome {
     peak: peakAllocatedBytes() - before,
     predicted: report.peak.bytes,
   };
-  for (const state of optimizer.states.values()) state.dispose();
+  optimizer.dispose();
   parameters.dispose();
   return outcome;
 }

@@ -1,7 +1,7 @@
 import { invariant } from '../base/errors.js';
 import type { ProcessGroup } from '../comm/process-group.js';
 import { TiledOptimizer, type TiledOptimizerOptions, type TiledPiece } from '../offload/tiled-optimizer.js';
-import { optimizerStateNames } from '../optim/optimizer.js';
+import { createUpdateRule } from '../optim/optimizer.js';
 import { OptimizerGroup, type TrainingOptimizer } from '../optim/optimizer-group.js';
 import type { Program } from '../step/program.js';
 import { noGrad } from '../tensor/autograd.js';
@@ -43,7 +43,7 @@ export function openOptimizer(
 /** What a rank owns, wherever it lies; states that are in no other tier get memory of zeros. */
 function tiledPieces(config: ResolvedConfig['optimizer'], memory: TrainingMemory): readonly TiledPiece[] {
   const { weights, owned, stores } = memory;
-  const names = optimizerStateNames(config);
+  const names = createUpdateRule(config).stateNames;
   const device = memory.parameters.values.device;
   return weights.map((slice, index): TiledPiece => {
     const inMemory = (): Tensor => keep(noGrad(() => zeros([slice.elements], { device })));
@@ -53,7 +53,7 @@ function tiledPieces(config: ResolvedConfig['optimizer'], memory: TrainingMemory
     return {
       weights: slice,
       gradients,
-      states: new Map(names.map((name) => [name, stores?.states?.get(name)?.[index] ?? inMemory()])),
+      states: names.map((name) => stores?.states?.get(name)?.[index] ?? inMemory()),
       ...(copy && { copy }),
     };
   });

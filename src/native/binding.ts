@@ -246,6 +246,54 @@ export interface SharedMemoryBinding {
   sharedExchangedBytes(group: NativeObject): number;
 }
 
+/** Files that are read and written beside the JavaScript thread (native/file-io). */
+export interface FileBinding {
+  /** Throws OFFLOAD_UNUSABLE where io_uring was asked for and is not there or not allowed. */
+  createFileQueue(options: {
+    /** Whether by io_uring; else by threads. */
+    readonly usesRing: boolean;
+    readonly blockBytes: number;
+    readonly depth: number;
+    readonly threads: number;
+    readonly singleSubmit: boolean;
+    readonly overlapEvents: boolean;
+    /** For tests: the request that fails, counted from 1, with which error number; 0: none. */
+    readonly faultAt: number;
+    readonly faultError: number;
+    /** For tests: every request asks for less than it should. */
+    readonly cutsShort: boolean;
+  }): NativeObject;
+  /** Ends when all that was started has. A queue that is only dropped stays. */
+  closeFileQueue(queue: NativeObject): void;
+  /** Gives an open file so many bytes of disk; the system's error number, 0 for none. */
+  reserveFile(descriptor: number, bytes: number): number;
+  /** What direct I/O on an open file asks of memory and of offsets, in bytes. */
+  directAlignment(descriptor: number): readonly [memory: number, offset: number];
+  /** The add-on's own hold on an open file, which its caller may close. */
+  openTransferFile(
+    descriptor: number,
+    isDirect: boolean,
+    memoryAlignment: number,
+    offsetAlignment: number,
+  ): NativeObject;
+  /** What is under way keeps the file open until it ends. */
+  closeTransferFile(file: NativeObject): void;
+  /** Starts to read (or to write, where `writes`) bytes of a contiguous tensor of the host, which it keeps alive. */
+  startTransfer(
+    queue: NativeObject,
+    file: NativeObject,
+    writes: boolean,
+    fileOffset: number,
+    tensor: Handle,
+    memoryOffset: number,
+    bytes: number,
+  ): NativeObject;
+  /** Blocks until nothing of it is under way; the system's error number, 0 for none, and the offset it is about. */
+  waitTransfer(transfer: NativeObject): readonly [error: number, offset: number];
+  /** A tensor of zeros that begins at a page. */
+  alignedTensor(shape: readonly number[], dtype: number): Handle;
+}
+
 /** Everything the add-on exports. */
 export interface NativeBinding
   extends OperatorBinding,
@@ -256,4 +304,5 @@ export interface NativeBinding
     RandomBinding,
     EnvironmentBinding,
     CommunicationBinding,
-    SharedMemoryBinding {}
+    SharedMemoryBinding,
+    FileBinding {}

@@ -5,6 +5,7 @@ import { backward, noGrad } from '../tensor/autograd.js';
 import { callOperator } from '../tensor/call-operator.js';
 import { fromBytes, tensor } from '../tensor/create.js';
 import {
+  adagrad_,
   adam_,
   allocateMemory_,
   empty,
@@ -179,23 +180,34 @@ const REFUSALS: readonly (readonly [message: string, call: () => unknown])[] = [
 
   [
     'adam_: gradients must be as many elements',
-    () => adam_(f(8), f(7), f(8), f(8), 0, 0, 0, 0, 0, true, 1, 1),
+    () => adam_([f(8)], [f(7)], [f(8)], [f(8)], [], 0, 0, 0, 0, 0, true, 1, 1),
   ],
   [
     'adam_: exp_avg_sq must be contiguous',
-    () => adam_(f(4), f(4), f(4), f(4, 2).select(1, 0), 0, 0, 0, 0, 0, true, 1, 1),
+    () => adam_([f(4)], [f(4)], [f(4)], [f(4, 2).select(1, 0)], [], 0, 0, 0, 0, 0, true, 1, 1),
   ],
   [
     'adam_: exp_avg must be floating-point',
-    () => adam_(f(2), f(2), ids(1, 2), f(2), 0, 0, 0, 0, 0, true, 1, 1),
+    () => adam_([f(2)], [f(2)], [ids(1, 2)], [f(2)], [], 0, 0, 0, 0, 0, true, 1, 1),
   ],
-  ['adam_: exp_avg must have memory', () => adam_(f(2), f(2), released(2), f(2), 0, 0, 0, 0, 0, true, 1, 1)],
+  [
+    'adam_: exp_avg must have memory',
+    () => adam_([f(2)], [f(2)], [released(2)], [f(2)], [], 0, 0, 0, 0, 0, true, 1, 1),
+  ],
   [
     'adam_: step must be counted from 1, got 0',
-    () => adam_(f(2), f(2), f(2), f(2), 0, 0, 0, 0, 0, true, 0, 1),
+    () => adam_([f(2)], [f(2)], [f(2)], [f(2)], [], 0, 0, 0, 0, 0, true, 0, 1),
   ],
-  ['lion_: exp_avg must be as many elements', () => lion_(f(8), f(8), f(3), 0, 0, 0, 0, 1)],
-  ['sgd_: momentum_buffer must be as many', () => sgd_(f(8), f(8), f(3), 0, 0, 0, 0, false, 1, 1)],
+  ['lion_: exp_avg must be as many elements', () => lion_([f(8)], [f(8)], [f(3)], [], 0, 0, 0, 0, 1)],
+  ['sgd_: momentum_buffer must be as many', () => sgd_([f(8)], [f(8)], [f(3)], [], 0, 0, 0, 0, false, 1, 1)],
+  [
+    'adagrad_: sum must be as many tensors as there are parameters, got 0',
+    () => adagrad_([f(2)], [f(2)], [], [], 0, 0, 0, 0, 1, 1),
+  ],
+  [
+    'adagrad_: copies must be as many elements as the parameters',
+    () => adagrad_([f(2)], [f(2)], [f(2)], [f(3)], 0, 0, 0, 0, 1, 1),
+  ],
   ['norm_squared: flat must be floating-point', () => normSquared(ids(1))],
   ['norm_squared: flat must have memory', () => normSquared(released(4))],
 ];

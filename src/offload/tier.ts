@@ -7,7 +7,7 @@ export interface Tier {
    * Room for flat tensors of these lengths, which begin as zeros.
    *
    * @param name what they are, for files and errors; each name once
-   * @throws TrainyardError OUTPUT_UNUSABLE where there is no room
+   * @throws TrainyardError OFFLOAD_UNUSABLE where there is no room
    */
   allocate(name: string, lengths: readonly number[], dtype: DType): readonly FlatStore[];
   /** Gives all of it back. */

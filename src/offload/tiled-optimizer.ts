@@ -1,7 +1,8 @@
 import { invariant } from '../base/errors.js';
 import type { OptimizerConfig } from '../optim/config.js';
-import { createOptimizer, type OptimizerUpdate } from '../optim/optimizer.js';
+import { createUpdateRule, type OptimizerUpdate, type UpdateRule } from '../optim/optimizer.js';
 import type { TrainingOptimizer } from '../optim/optimizer-group.js';
+import { alignedZeros } from '../tensor/aligned-buffers.js';
 import { noGrad } from '../tensor/autograd.js';
 import { type Device, DTYPES, type DType } from '../tensor/dtype.js';
 import { type FlatSlice, isStored, type Transfer } from '../tensor/flat-store.js';
@@ -16,8 +17,8 @@ export interface TiledPiece {
   readonly weights: FlatSlice;
   /** fp32. */
   readonly gradients: FlatSlice;
-  /** By the optimizer's names, fp32. */
-  readonly states: ReadonlyMap<string, FlatSlice>;
+  /** In the order of the rule's names, fp32. */
+  readonly states: readonly FlatSlice[];
   /** What blocks compute with, in 16 bits, where that is apart from the weights: written with them. */
   readonly copy?: FlatSlice;
 }
@@ -39,19 +40,18 @@ export interface TiledOptimizerOptions extends TilePipelineOptions {
  */
 export class TiledOptimizer implements TrainingOptimizer {
   readonly states: ReadonlyMap<string, readonly FlatSlice[]>;
-  readonly #config: OptimizerConfig;
+  readonly #rule: UpdateRule;
   readonly #pieces: readonly TiledPiece[];
   readonly #options: TiledOptimizerOptions;
   readonly #buffers: TileBuffers;
 
   constructor(config: OptimizerConfig, pieces: readonly TiledPiece[], options: TiledOptimizerOptions) {
-    this.#config = config;
+    this.#rule = createUpdateRule(config);
     this.#pieces = pieces;
     this.#options = options;
     this.#buffers = new TileBuffers(options);
-    const names = [...(pieces[0]?.states.keys() ?? [])];
     this.states = new Map(
-      names.map((name) => [name, pieces.flatMap(({ states }) => states.get(name) ?? [])]),
+      this.#rule.stateNames.map((name, index) => [name, pieces.flatMap(({ states }) => states[index] ?? [])]),
     );
   }
 
@@ -79,13 +79,11 @@ export class TiledOptimizer implements TrainingOptimizer {
   }
 
   #tile(piece: TiledPiece, start: number, length: number, update: OptimizerUpdate): TileWork {
-    const states = [...piece.states].map(
-      ([name, slice]) => [name, this.#part(slice, name, start, length)] as const,
-    );
+    const states = piece.states.map((slice, index) => this.#part(slice, `state ${index}`, start, length));
     const weights = this.#part(piece.weights, 'weights', start, length);
     const gradients = this.#part(piece.gradients, 'gradients', start, length);
     const copy = piece.copy && this.#part(piece.copy, 'copy', start, length);
-    const changed = [weights, ...states.map(([, part]) => part)];
+    const changed = [weights, ...states];
     return {
       read: (slot) => [...changed, gradients].flatMap((part) => part.read(slot)),
       update: (slot) =>
@@ -94,10 +92,10 @@ export class TiledOptimizer implements TrainingOptimizer {
             const memory = {
               parameters: weights.memory(slot),
               gradients: gradients.memory(slot),
-              states: new Map(states.map(([name, part]) => [name, part.memory(slot)])),
+              states: states.map((part) => part.memory(slot)),
+              ...(copy && { copy: copy.memory(slot) }),
             };
-            createOptimizer(this.#config, memory).step(update);
-            copy?.memory(slot).copy_(memory.parameters);
+            this.#rule.update(update, [memory]);
           }),
         ),
       write: (slot) => [...changed, ...(copy ? [copy] : [])].flatMap((part) => part.write(slot)),
@@ -142,8 +140,12 @@ class TileBuffers {
     if (known !== undefined) return known;
     const { elements, device, isPinned, slots } = this.#options;
     invariant(slot < slots, `there is no slot ${slot}`);
-    const pinMemory = isPinned && device === 'cpu';
-    const buffer = keep(empty([elements], { dtype, device, pinMemory }));
+    // Files take what begins at a page as it is, and a GPU copies faster from locked pages.
+    const buffer = keep(
+      device === 'cpu' && !isPinned
+        ? alignedZeros([elements], dtype)
+        : empty([elements], { dtype, device, pinMemory: isPinned && device === 'cpu' }),
+    );
     this.#buffers.set(key, buffer);
     return buffer;
   }

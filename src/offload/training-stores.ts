@@ -22,7 +22,7 @@ export interface TrainingStores extends OffloadedMemory {
  *
  * @param open opens a tier, which is then closed with the stores
  * @param stateNames what the optimizer keeps
- * @throws TrainyardError OUTPUT_UNUSABLE where a tier has no room
+ * @throws TrainyardError OFFLOAD_UNUSABLE where a tier has no room
  */
 export function openStores(
   program: Program,

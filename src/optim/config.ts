@@ -84,9 +84,30 @@ const lionSchema = z.strictObject({
     .prefault({}),
 });
 
+const adagradSchema = z.strictObject({
+  type: z.literal('Adagrad'),
+  params: z
+    .strictObject({
+      lr: nonNegativeNumber().default(0.01).describe('Learning rate, before any schedule.'),
+      lr_decay: nonNegativeNumber()
+        .default(0)
+        .describe('The learning rate of the update after so many is divided by 1 + their number times this.'),
+      eps: positiveNumber().default(1e-10).describe('Added to the root of the sum of squares.'),
+      weight_decay: weightDecay.describe('Added to the gradient, for every parameter.'),
+    })
+    .prefault({}),
+});
+
 /** The `optimizer` key, in DeepSpeed's form: `{"type": …, "params": {…}}`. */
 export const optimizerSchema = z
-  .discriminatedUnion('type', [adamWSchema, adamSchema, oneBitAdamSchema, sgdSchema, lionSchema])
+  .discriminatedUnion('type', [
+    adamWSchema,
+    adamSchema,
+    oneBitAdamSchema,
+    sgdSchema,
+    lionSchema,
+    adagradSchema,
+  ])
   .prefault({ type: 'AdamW' })
   .describe('The optimizer. Left out: AdamW with its defaults.');
 
@@ -192,7 +213,7 @@ const lrRangeTestSchema = z.strictObject({
 
 /** Whether an optimizer has a momentum (β₁) that a schedule can move. */
 export function hasMomentum({ type, params }: OptimizerConfig): boolean {
-  return type !== 'SGD' || params.momentum > 0;
+  return type === 'SGD' ? params.momentum > 0 : type !== 'Adagrad';
 }
 
 /** The `scheduler` key, in DeepSpeed's form: `{"type": …, "params": {…}}`. */

@@ -1,12 +1,22 @@
+import { invariant } from '../base/errors.js';
+import { noGrad } from '../tensor/autograd.js';
 import { DTYPES } from '../tensor/dtype.js';
 import type { FlatSlice } from '../tensor/flat-store.js';
-import type { Tensor } from '../tensor/tensor.js';
+import { zeros } from '../tensor/generated/functions.js';
+import { keep, type Tensor } from '../tensor/tensor.js';
 import type { OptimizerConfig } from './config.js';
-import { createOptimizer, type Optimizer, type OptimizerMemory, type OptimizerUpdate } from './optimizer.js';
+import {
+  createUpdateRule,
+  type Optimizer,
+  type OptimizerMemory,
+  type OptimizerUpdate,
+  type UpdatePiece,
+  type UpdateRule,
+} from './optimizer.js';
 
 /** The optimizer of a rank, wherever what it works on lies. */
-export interface TrainingOptimizer extends Pick<Optimizer, 'step'> {
-  /** By name, one flat slice per piece of the rank's memory, in their order. */
+export interface TrainingOptimizer extends Optimizer {
+  /** By torch's names ("exp_avg"), one flat slice per piece of the rank's memory, in their order. */
   readonly states: ReadonlyMap<string, readonly FlatSlice[]>;
   /** What it keeps between updates. */
   readonly bytes: number;
@@ -16,20 +26,29 @@ export interface TrainingOptimizer extends Pick<Optimizer, 'step'> {
   dispose(): void;
 }
 
-/** One update rule over memory in several pieces: the slices that a rank owns, or a single one of everything. */
+/**
+ * One update rule over memory in several pieces: the slices that a rank owns, or a single one of everything. Its states
+ * start as zeros and are kept until disposed.
+ */
 export class OptimizerGroup implements TrainingOptimizer {
   readonly states: ReadonlyMap<string, readonly Tensor[]>;
   /** [all elements]: the first moment of all pieces, where ranks exchange it; this group's to free. */
   readonly momentum: Tensor | undefined;
-  readonly #optimizers: readonly Optimizer[];
+  readonly #rule: UpdateRule;
+  readonly #pieces: readonly UpdatePiece[];
 
   /** @param momentum what the pieces have their first moments in */
-  constructor(config: OptimizerConfig, pieces: readonly OptimizerMemory[], momentum?: Tensor) {
+  constructor(config: OptimizerConfig, memories: readonly OptimizerMemory[], momentum?: Tensor) {
+    const rule = createUpdateRule(config);
     this.momentum = momentum;
-    this.#optimizers = pieces.map((memory) => createOptimizer(config, memory));
-    const names = [...(this.#optimizers[0]?.states.keys() ?? [])];
+    this.#rule = rule;
+    this.#pieces = memories.map((memory) => ({
+      parameters: memory.parameters,
+      gradients: memory.gradients,
+      states: rule.stateNames.map((name) => firstState(name, memory)),
+    }));
     this.states = new Map(
-      names.map((name) => [name, this.#optimizers.flatMap(({ states }) => states.get(name) ?? [])]),
+      rule.stateNames.map((name, index) => [name, this.#pieces.flatMap(({ states }) => states[index] ?? [])]),
     );
   }
 
@@ -40,9 +59,9 @@ export class OptimizerGroup implements TrainingOptimizer {
     return states.reduce((sum, { elements, dtype }) => sum + elements * DTYPES[dtype].bytes, 0);
   }
 
-  /** Updates all pieces in place. */
+  /** Updates all pieces in place, in one pass. */
   step(update: OptimizerUpdate): void {
-    for (const optimizer of this.#optimizers) optimizer.step(update);
+    this.#rule.update(update, this.#pieces);
   }
 
   /** Frees the states. */
@@ -50,4 +69,16 @@ export class OptimizerGroup implements TrainingOptimizer {
     for (const tensor of [...this.states.values()].flat()) tensor.dispose();
     this.momentum?.dispose();
   }
+}
+
+function firstState(name: string, { parameters, gradients, momentum }: OptimizerMemory): Tensor {
+  invariant(
+    parameters.elements === gradients.elements,
+    'parameters and gradients of an optimizer have equal length',
+  );
+  return keep(name === 'exp_avg' && momentum !== undefined ? momentum.alias() : zerosLike(parameters));
+}
+
+function zerosLike({ shape, dtype, device }: Tensor): Tensor {
+  return noGrad(() => zeros(shape, { dtype, device }));
 }

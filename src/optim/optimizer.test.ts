@@ -1,10 +1,18 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { tensor } from '../tensor/create.js';
-import { liveTensors, scope } from '../tensor/tensor.js';
+import { fromBytes, tensor } from '../tensor/create.js';
+import type { DType } from '../tensor/dtype.js';
+import { zeros } from '../tensor/generated/functions.js';
+import { liveTensors, scope, type Tensor } from '../tensor/tensor.js';
 import { setThreads } from '../tensor/threads.js';
-import { type OptimizerConfig, optimizerSchema } from './config.js';
-import { createOptimizer, type OptimizerUpdate, optimizerStateCount } from './optimizer.js';
+import { hasMomentum, type OptimizerConfig, optimizerSchema } from './config.js';
+import {
+  createUpdateRule,
+  type OptimizerUpdate,
+  optimizerStateCount,
+  type UpdatePiece,
+} from './optimizer.js';
+import { OptimizerGroup } from './optimizer-group.js';
 
 /** One parameter's update in double precision, straight from the papers; returns the new parameter. */
 type Reference = (update: OptimizerUpdate, parameter: number, gradient: number, state: number[]) => number;
@@ -73,6 +81,15 @@ const cases: readonly Case[] = [
     },
   },
   {
+    name: 'Adagrad',
+    config: { type: 'Adagrad', params: { lr_decay: 0.3, weight_decay: 0.1 } },
+    reference: ({ step, learningRate, gradientScale }, parameter, gradient, state) => {
+      const g = gradient * gradientScale + 0.1 * parameter;
+      state[0] = (state[0] ?? 0) + g * g;
+      return parameter - ((learningRate / (1 + (step - 1) * 0.3)) * g) / (Math.sqrt(state[0]) + 1e-10);
+    },
+  },
+  {
     name: 'SGD',
     config: { type: 'SGD', params: { momentum: 0.8, dampening: 0.5, weight_decay: 0.1 } },
     reference: sgdReference(false),
@@ -99,7 +116,7 @@ function wave(elements: number, seed: number): Float32Array {
 }
 
 function updates(optimizer: OptimizerConfig): readonly OptimizerUpdate[] {
-  const moved = optimizer.type === 'SGD' && optimizer.params.momentum === 0 ? {} : { momentum: 0.7 };
+  const moved = hasMomentum(optimizer) ? { momentum: 0.7 } : {};
   return [
     { step: 1, learningRate: 0.01, gradientScale: 1 },
     { step: 2, learningRate: 0.02, gradientScale: 0.5 },
@@ -112,16 +129,85 @@ function run(config: OptimizerConfig, elements: number): Float32Array[] {
   return scope(() => {
     const parameters = tensor(wave(elements, 1));
     const gradients = tensor(wave(elements, 2));
-    const optimizer = createOptimizer(config, { parameters, gradients });
+    const optimizer = new OptimizerGroup(config, [{ parameters, gradients }]);
     for (const update of updates(config)) {
       gradients.copy_(tensor(wave(elements, 2 + update.step)));
       optimizer.step(update);
     }
-    const results = [parameters, ...optimizer.states.values()].map((each) => each.toFloat32Array());
-    for (const state of optimizer.states.values()) state.dispose();
+    const results = [parameters, ...[...optimizer.states.values()].flat()].map((each) =>
+      each.toFloat32Array(),
+    );
+    optimizer.dispose();
     return results;
   });
 }
+
+/** Sizes of pieces: with and without a rest beyond the vectors, and none at all; as many elements as a run's. */
+const PIECES = [1, 16, 0, 33, 70_000, 29_953];
+
+/** `run` of an update rule over the pieces that `cut` makes of the same memory, with 16-bit copies. */
+function runPieces(
+  config: OptimizerConfig,
+  elements: number,
+  dtype: DType,
+  sizes: readonly number[],
+): readonly Uint8Array[] {
+  return scope(() => {
+    const rule = createUpdateRule(config);
+    const gradients = tensor(wave(elements, 2)).to(dtype);
+    const flat: readonly Tensor[] = [
+      tensor(wave(elements, 1)),
+      ...rule.stateNames.map(() => zeros([elements])),
+    ];
+    const copies = zeros([elements], { dtype: 'bfloat16' });
+    const starts = sizes.map((_, index) => sizes.slice(0, index).reduce((sum, size) => sum + size, 0));
+    for (const update of updates(config)) {
+      gradients.copy_(tensor(wave(elements, 2 + update.step)));
+      const pieces = sizes.map((size, index): UpdatePiece => {
+        const part = (whole: Tensor) => whole.narrow(0, starts[index] ?? 0, size);
+        const [parameters, ...states] = flat.map(part);
+        assert.ok(parameters);
+        return { parameters, gradients: part(gradients), states, copy: part(copies) };
+      });
+      rule.update(update, pieces);
+    }
+    assert.deepEqual(copies.toBytes(), flat[0]?.to('bfloat16').toBytes());
+    return flat.map((each) => each.toBytes());
+  });
+}
+
+/** Finite fp32 numbers of both signs: those of 16 bits, half-way between two, just beside that, and too large. */
+function roundedNumbers(): Float32Array {
+  const [infinity, smallest] = [0x7f80_0000, 0x3280_0000];
+  const coarse = Array.from({ length: infinity / 2 ** 14 - 1 }, (_, i) => (i + 1) * 2 ** 14);
+  const fine = Array.from({ length: 85_000 }, (_, i) => smallest + i * 2 ** 12);
+  const bits = [...coarse, ...fine].map((each, i) => each + (i % 3) - 1 + (i % 2) * 2 ** 31);
+  return new Float32Array(Uint32Array.from(bits).buffer);
+}
+
+/** Without the sign of zero. */
+function plain(values: Tensor): Float32Array {
+  return values.toFloat32Array().map((value) => value + 0);
+}
+
+test('numbers of 16 bits are read and written as libtorch does it', () => {
+  const rule = createUpdateRule(optimizerSchema.parse({ type: 'SGD', params: {} }));
+  const still = { step: 1, learningRate: 0, gradientScale: 1 };
+  const minus = { ...still, learningRate: -1 };
+  const every = Uint16Array.from({ length: 2 ** 16 }, (_, bits) => bits);
+  scope(() => {
+    for (const dtype of ['bfloat16', 'float16'] as const) {
+      const gradients = fromBytes(new Uint8Array(every.buffer), [every.length], dtype);
+      const parameters = zeros([every.length]);
+      rule.update(minus, [{ parameters, gradients, states: [] }]);
+      assert.deepEqual(plain(parameters), plain(gradients.to('float32')));
+      const wide = tensor(roundedNumbers());
+      const copy = zeros(wide.shape, { dtype });
+      rule.update(still, [{ parameters: wide, gradients: zeros(wide.shape), states: [], copy }]);
+      assert.deepEqual(plain(copy.to('float32')), plain(wide.to(dtype).to('float32')));
+    }
+  });
+});
 
 describe('optimizers', () => {
   for (const { name, config: written, reference } of cases) {
@@ -149,6 +235,17 @@ describe('optimizers', () => {
       setThreads(2);
       const two = run(config, 100_003);
       assert.deepEqual(two, one);
+    });
+
+    test(`${name} gives a piece the bits that it has in the whole, and reads gradients of 16 bits`, () => {
+      const elements = PIECES.reduce((sum, size) => sum + size, 0);
+      const whole = run(config, elements).map(({ buffer }) => new Uint8Array(buffer));
+      assert.deepEqual(runPieces(config, elements, 'float32', PIECES), whole);
+      for (const dtype of ['bfloat16', 'float16'] as const) {
+        const rounded = runPieces(config, elements, dtype, [elements]);
+        assert.deepEqual(runPieces(config, elements, dtype, PIECES), rounded);
+        assert.notDeepEqual(rounded, whole);
+      }
     });
 
     test(`${name} keeps as many states as it says`, () => {

@@ -1,6 +1,6 @@
-import { invariant } from '../base/errors.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { OptimizerConfig } from './config.js';
+import { adagrad } from './optimizer/adagrad.js';
 import { adam } from './optimizer/adam.js';
 import { lion } from './optimizer/lion.js';
 import { oneBitAdam } from './optimizer/one-bit-adam.js';
@@ -17,15 +17,28 @@ export interface OptimizerUpdate {
   readonly gradientScale: number;
 }
 
+/** Flat memory that an update goes over: contiguous tensors of equal length, on one device. */
+export interface UpdatePiece {
+  /** fp32. */
+  readonly parameters: Tensor;
+  /** fp32, or 16 bits. */
+  readonly gradients: Tensor;
+  /** fp32, in the order of the rule's names. */
+  readonly states: readonly Tensor[];
+  /** Gets the new parameters as well, in its own dtype. All pieces of an update have one, or none has. */
+  readonly copy?: Tensor;
+}
+
 /**
- * An update rule over flat memory. An optimizer sees two flat tensors and nothing of models or ranks, so that
- * a shard of them is as good as the whole.
+ * An update rule over flat memory, whoever keeps that memory. It sees tensors and nothing of models or ranks; every
+ * element is computed alike, so that a part of the memory is as good as the whole: a shard, a tile that comes and goes, a
+ * range of a tensor (`narrow`) get the bits that one update of everything gives.
  */
-export interface Optimizer {
-  /** What it keeps between updates: flat tensors like the parameters, by torch's names ("exp_avg"). */
-  readonly states: ReadonlyMap<string, Tensor>;
-  /** Updates the parameters in place. */
-  step(update: OptimizerUpdate): void;
+export interface UpdateRule {
+  /** What it keeps between updates, by torch's names ("exp_avg"); the first values are zeros. */
+  readonly stateNames: readonly string[];
+  /** Updates parameters and states of all pieces in place, in one pass over them. */
+  update(update: OptimizerUpdate, pieces: readonly UpdatePiece[]): void;
 }
 
 /** The flat memory that an optimizer works on: fp32, contiguous, of equal length. */
@@ -34,49 +47,34 @@ export interface OptimizerMemory {
   readonly gradients: Tensor;
   /** Where the first moment lies that ranks exchange; left out: in memory of its own. */
   readonly momentum?: Tensor;
-  /** What the optimizer keeps between updates, by the names that it has for it; left out: new memory of zeros. */
-  readonly states?: ReadonlyMap<string, Tensor>;
 }
 
-/** The optimizer that a configuration names. Its states start as zeros and are kept until disposed. */
-export function createOptimizer(config: OptimizerConfig, memory: OptimizerMemory): Optimizer {
-  invariant(
-    memory.parameters.elements === memory.gradients.elements,
-    'parameters and gradients of an optimizer have equal length',
-  );
-  switch (config.type) {
-    case 'AdamW':
-      return adam({ ...config.params, adam_w_mode: true }, memory);
-    case 'Adam':
-      return adam(config.params, memory);
-    case 'OneBitAdam':
-      return oneBitAdam(config.params, memory);
-    case 'Lion':
-      return lion(config.params, memory);
-    case 'SGD':
-      return sgd(config.params, memory);
-    default:
-      return config satisfies never;
-  }
+/** Whoever updates parameters in place. */
+export interface Optimizer {
+  step(update: OptimizerUpdate): void;
 }
 
-/** The names of the flat tensors that an optimizer keeps, known before it is made. */
-export function optimizerStateNames(config: OptimizerConfig): readonly string[] {
-  switch (config.type) {
-    case 'AdamW':
-    case 'Adam':
-    case 'OneBitAdam':
-      return ['exp_avg', 'exp_avg_sq'];
-    case 'Lion':
-      return ['exp_avg'];
-    case 'SGD':
-      return config.params.momentum === 0 ? [] : ['momentum_buffer'];
-    default:
-      return config satisfies never;
-  }
-}
-
-/** How many these are. */
+/** How many flat tensors an optimizer keeps, known before it is made. */
 export function optimizerStateCount(config: OptimizerConfig): number {
-  return optimizerStateNames(config).length;
+  return createUpdateRule(config).stateNames.length;
+}
+
+/** The rule that a configuration names. */
+export function createUpdateRule(config: OptimizerConfig): UpdateRule {
+  switch (config.type) {
+    case 'AdamW':
+      return adam({ ...config.params, adam_w_mode: true });
+    case 'Adam':
+      return adam(config.params);
+    case 'OneBitAdam':
+      return oneBitAdam(config.params);
+    case 'Lion':
+      return lion(config.params);
+    case 'Adagrad':
+      return adagrad(config.params);
+    case 'SGD':
+      return sgd(config.params);
+    default:
+      return config satisfies never;
+  }
 }

@@ -4,6 +4,9 @@
  * @module
  */
 
+export { aioSchema } from './config.js';
+export { measureFile } from './direct-files/measure-file.js';
+export { openDirectFolder } from './direct-files/open-folder.js';
 export { matchTensors, type WantedTensor } from './hugging-face/match-tensors.js';
 export { ModelFolder, openModelFolder, type StoredTensor } from './hugging-face/model-folder.js';
 export { type ModelToSave, saveModelFolder } from './hugging-face/save-model-folder.js';

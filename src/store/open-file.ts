@@ -65,6 +65,11 @@ export function describeFileError(error: unknown): string {
   if (code === 'ERR_INVALID_ARG_VALUE') return 'its name holds a NUL character';
   const isMaking = error instanceof Error && 'syscall' in error && error.syscall === 'mkdir';
   if (isMaking && code === 'ENOENT') return 'no folder can be made there';
+  return describeErrorCode(code);
+}
+
+/** The words for a code of the system's, such as "ENOSPC". */
+export function describeErrorCode(code: string): string {
   return FILE_ERRORS.get(code) ?? `the system says ${code}`;
 }
 
@@ -82,6 +87,7 @@ const FILE_ERRORS: ReadonlyMap<string, string> = new Map([
   ['EDQUOT', 'the disk quota is used up'],
   ['EROFS', 'the file system is read-only'],
   ['EIO', 'the disk reports an error'],
+  ['ENODATA', 'the file ends before'],
 ]);
 
 function openForReading(path: string, followLink: boolean): number {

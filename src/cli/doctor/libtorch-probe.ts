@@ -3,6 +3,7 @@
  * that a shared library can, and prints what it is as one line of JSON.
  */
 import { readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { TrainyardError } from '../../base/errors.js';
 
 /** What the probe prints. */
@@ -13,6 +14,8 @@ export type ProbeResult =
       readonly path: string;
       readonly cudaDevices: number;
       readonly threads: number;
+      /** How files of offloaded memory would be read and written in the folder for temporary files. */
+      readonly files: string;
     }
   | { readonly isLoaded: false; readonly what: string; readonly cure: string };
 
@@ -29,6 +32,7 @@ async function probe(): Promise<ProbeResult> {
       path: loadedPath(),
       cudaDevices: cudaDeviceCount(),
       threads: threads(),
+      files: await chosenFiles(),
     };
   } catch (error) {
     if (!(error instanceof TrainyardError)) throw error;
@@ -38,6 +42,19 @@ async function probe(): Promise<ProbeResult> {
       what: got === undefined ? what : `${what} ${got}`,
       cure: cure ?? 'run `npm run setup`',
     };
+  }
+}
+
+async function chosenFiles(): Promise<string> {
+  const { aioSchema, openDirectFolder } = await import('../../store/index.js');
+  try {
+    const path = tmpdir();
+    const folder = openDirectFolder(path, { setting: path, mark: 'doctor', aio: aioSchema.parse({}) });
+    const chosen = `${folder.describe()}, in ${path}`;
+    folder.close();
+    return chosen;
+  } catch (error) {
+    return error instanceof TrainyardError ? `${error.report.what} ${error.report.got}` : String(error);
   }
 }
 

@@ -21,11 +21,12 @@ export function checkLibtorch(): readonly Finding[] {
     return [broken(`loading it ended with ${end}: ${lastLine}`, 'run `npm run setup` again')];
   }
   if (!result.isLoaded) return [broken(result.what, result.cure)];
-  const { version, path, threads, cudaDevices } = result;
+  const { version, path, threads, cudaDevices, files } = result;
   return [
     { name: 'add-on', status: 'ok', found: 'loads' },
     { name: 'libtorch', status: 'ok', found: `${version}, ${path}` },
     { name: 'threads', status: 'ok', found: `${threads} by default in one process` },
+    { name: 'file I/O', status: 'ok', found: files },
     {
       name: 'CUDA',
       status: 'ok',

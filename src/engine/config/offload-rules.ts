@@ -13,6 +13,7 @@ export const offloadRules: readonly ConfigRule[] = [
   ...SECTIONS.map((section) => ({ keys: ['zero_optimization'] as const, check: checkStage(section) })),
   ...SECTIONS.map((section) => ({ keys: ['zero_optimization'] as const, check: checkPath(section) })),
   ...SECTIONS.map((section) => ({ keys: ['zero_optimization'] as const, check: checkSwitch(section) })),
+  { keys: ['zero_optimization'], check: checkOnePath },
   { keys: ['zero_optimization', 'bf16', 'bfloat16', 'fp16'], check: checkMasters },
   { keys: ['zero_optimization', 'optimizer'], check: checkOptimizer },
   { keys: ['zero_optimization', 'redundancy'], check: checkRedundancy },
@@ -86,6 +87,21 @@ function checkPath(section: Section): ConfigRule['check'] {
         ? 'Add "nvme_path": "/local_nvme", for example.'
         : 'Remove it, or set device to "nvme".',
     };
+  };
+}
+
+function checkOnePath({ zero_optimization: zero }: CheckedConfig): ConfigIssue | undefined {
+  const { offload_optimizer: states, offload_param: weights } = zero;
+  const areBoth = states.device === 'nvme' && weights.device === 'nvme';
+  if (!areBoth || weights.nvme_path === undefined || states.nvme_path === weights.nvme_path) return undefined;
+  return {
+    code: 'CONFIG_CONFLICT',
+    path: pathOf('offload_param', 'nvme_path'),
+    part: 'value',
+    what: 'The optimizer and the parameters are in two folders; a rank has its files in one.',
+    expected: show(states.nvme_path ?? null),
+    got: show(weights.nvme_path),
+    cure: 'Name the same folder twice.',
   };
 }
 
@@ -194,7 +210,21 @@ function idleKeys(): readonly ConditionalKey[] {
     inert: [inert],
     idle,
   });
+  const withoutFiles = (config: CheckedConfig): string | undefined =>
+    SECTIONS.some((section) => deviceOf(config, section) === 'nvme')
+      ? undefined
+      : 'while nothing lies in files';
+  const aio = (key: string, inert: JsonValue): ConditionalKey => ({
+    path: ['aio', key],
+    inert: [inert],
+    idle: withoutFiles,
+  });
   return [
+    aio('block_size', 1_048_576),
+    aio('queue_depth', 8),
+    aio('intra_op_parallelism', 1),
+    aio('single_submit', false),
+    aio('overlap_events', true),
     states('buffer_count', 3),
     states('pipeline_read', true),
     states('pipeline_write', true),

@@ -73,7 +73,7 @@ function checkOptimizer({ redundancy, optimizer }: CheckedConfig): ConfigIssue |
     path: ['optimizer', 'type'],
     part: 'value',
     what: 'OneBitAdam compresses what ranks sum in every step; replicas of their own sum nothing.',
-    expected: 'Adam, AdamW, SGD or Lion beside redundancy.type "local"',
+    expected: 'Adam, AdamW, SGD, Lion or Adagrad beside redundancy.type "local"',
     got: optimizer.type,
     cure: 'Set the optimizer to AdamW, which it is until it freezes.',
   };

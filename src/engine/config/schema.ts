@@ -19,6 +19,7 @@ import {
   recomputeSchema,
 } from '../../recompute/config.js';
 import { redundancySchema } from '../../redundancy/config.js';
+import { aioSchema } from '../../store/config.js';
 import { zeroShape } from '../../zero/config.js';
 
 /**
@@ -66,6 +67,7 @@ export const configSchema = z.strictObject({
     .prefault({})
     .describe('Division of the training state over the data-parallel ranks (ZeRO), and where it lies.'),
   memory_limit: memoryLimitSchema,
+  aio: aioSchema,
   redundancy: redundancySchema,
   bf16: bf16Schema.prefault({}),
   bfloat16: bf16Schema.optional().describe("DeepSpeed's older name of `bf16`."),

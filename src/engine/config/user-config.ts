@@ -301,6 +301,24 @@ export interface UserConfig {
             }
           | undefined;
       }
+    | {
+        readonly type: 'Adagrad';
+        readonly params?:
+          | {
+              /** Learning rate, before any schedule. Default: `0.01`. */
+              readonly lr?: number | undefined;
+              /**
+               * The learning rate of the update after so many is divided by 1 + their number times this. Default:
+               * `0`.
+               */
+              readonly lr_decay?: number | undefined;
+              /** Added to the root of the sum of squares. Default: `1e-10`. */
+              readonly eps?: number | undefined;
+              /** Added to the gradient, for every parameter. Default: `0`. */
+              readonly weight_decay?: number | undefined;
+            }
+          | undefined;
+      }
     | undefined;
   /** The learning-rate schedule. Left out: the optimizer's `lr` throughout. */
   readonly scheduler?:
@@ -555,6 +573,27 @@ export interface UserConfig {
    * it begins, with what is missing and the keys that would help. Left out: no limit.
    */
   readonly memory_limit?: number | undefined;
+  /** How files of offloaded memory are read and written. */
+  readonly aio?:
+    | {
+        /** Bytes that the disk is asked for at once; a multiple of 4096. Default: `1048576`. */
+        readonly block_size?: number | undefined;
+        /**
+         * Requests under way at once on each thread; without io_uring a thread for each. Default: `8`.
+         */
+        readonly queue_depth?: number | undefined;
+        /** Threads that hand requests to the disk. Default: `1`. */
+        readonly intra_op_parallelism?: number | undefined;
+        /**
+         * Hand every request to the kernel by a call of its own; with io_uring only. Default: `false`.
+         */
+        readonly single_submit?: boolean | undefined;
+        /**
+         * Ask for more as soon as one request ends, not when all have; with io_uring only. Default: `true`.
+         */
+        readonly overlap_events?: boolean | undefined;
+      }
+    | undefined;
   /** What the ranks have more than once, so that less must travel. See docs/redundancy.md. */
   readonly redundancy?:
     | {

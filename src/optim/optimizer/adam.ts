@@ -1,35 +1,26 @@
 import { adam_ } from '../../tensor/generated/functions.js';
 import type { OptimizerConfig } from '../config.js';
-import type { Optimizer, OptimizerMemory } from '../optimizer.js';
-import { stateOf } from './zeros-like.js';
+import type { UpdateRule } from '../optimizer.js';
+import { columnsOf } from './columns.js';
 
 type AdamOptions = Extract<OptimizerConfig, { type: 'Adam' }>['params'];
 
 /**
  * Adam (arXiv 1412.6980), with `adam_w_mode` AdamW (arXiv 1711.05101), by torch's formulas and DeepSpeed's
  * option names (ops/adam).
- *
- * @param expAvg where the first moment lies
  */
-export function adam(
-  options: AdamOptions,
-  memory: OptimizerMemory,
-  expAvg = stateOf(memory, 'exp_avg'),
-): Optimizer {
-  const { parameters, gradients } = memory;
-  const expAvgSq = stateOf(memory, 'exp_avg_sq');
+export function adam(options: AdamOptions): UpdateRule {
   const [beta1, beta2] = options.betas;
   return {
-    states: new Map([
-      ['exp_avg', expAvg],
-      ['exp_avg_sq', expAvgSq],
-    ]),
-    step({ step, learningRate, momentum = beta1, gradientScale }) {
+    stateNames: ['exp_avg', 'exp_avg_sq'],
+    update({ step, learningRate, momentum = beta1, gradientScale }, pieces) {
+      const { parameters, gradients, copies, state } = columnsOf(pieces);
       adam_(
         parameters,
         gradients,
-        expAvg,
-        expAvgSq,
+        state(0),
+        state(1),
+        copies,
         learningRate,
         momentum,
         beta2,

@@ -1,9 +1,8 @@
 import { invariant } from '../../base/errors.js';
-import { keep, scope, type Tensor } from '../../tensor/tensor.js';
+import { scope, type Tensor } from '../../tensor/tensor.js';
 import type { OptimizerConfig } from '../config.js';
-import type { Optimizer, OptimizerMemory, OptimizerUpdate } from '../optimizer.js';
+import type { OptimizerUpdate, UpdatePiece, UpdateRule } from '../optimizer.js';
 import { adam } from './adam.js';
-import { zerosLike } from './zeros-like.js';
 
 type OneBitAdamOptions = Extract<OptimizerConfig, { type: 'OneBitAdam' }>['params'];
 
@@ -19,20 +18,26 @@ const PIECE_ELEMENTS = 2 ** 17;
  * its next to nothing of a deviation that would be without bound. So no element moves further than it could in Adam
  * (section 2.1 of arXiv 1412.6980), and one that had no gradient before the freeze does not move.
  */
-export function oneBitAdam(options: OneBitAdamOptions, memory: OptimizerMemory): Optimizer {
-  const expAvg = keep(memory.momentum?.alias() ?? zerosLike(memory.parameters));
-  const warmUp = adam({ ...options, adam_w_mode: true }, memory, expAvg);
-  const expAvgSq = warmUp.states.get('exp_avg_sq');
-  invariant(expAvgSq, 'Adam has a second moment');
+export function oneBitAdam(options: OneBitAdamOptions): UpdateRule {
+  const warmUp = adam({ ...options, adam_w_mode: true });
   const frozen = frozenUpdate(options);
   return {
-    states: warmUp.states,
-    step(update) {
-      if (update.step <= options.freeze_step) warmUp.step(update);
-      else inPieces([memory.parameters, expAvg, expAvgSq], (...pieces) => frozen(update, ...pieces));
+    stateNames: warmUp.stateNames,
+    update(update, pieces) {
+      if (update.step <= options.freeze_step) warmUp.update(update, pieces);
+      else for (const piece of pieces) updateFrozen(piece, (...parts) => frozen(update, ...parts));
     },
   };
 }
+
+function updateFrozen({ parameters, states, copy }: UpdatePiece, update: (...parts: Parts) => void): void {
+  const [first, second] = states;
+  invariant(first && second, 'Adam has two moments');
+  inPieces([parameters, first, second], update);
+  copy?.copy_(parameters);
+}
+
+type Parts = readonly [parameters: Tensor, first: Tensor, second: Tensor];
 
 function frozenUpdate({ freeze_step: freezeStep, betas, eps, weight_decay: weightDecay }: OneBitAdamOptions) {
   const [beta1, beta2] = betas;
@@ -53,10 +58,7 @@ function frozenUpdate({ freeze_step: freezeStep, betas, eps, weight_decay: weigh
   };
 }
 
-function inPieces(
-  tensors: readonly [Tensor, Tensor, Tensor],
-  body: (...pieces: [Tensor, Tensor, Tensor]) => void,
-): void {
+function inPieces(tensors: Parts, body: (...parts: Parts) => void): void {
   const [{ elements }] = tensors;
   for (let start = 0; start < elements; start += PIECE_ELEMENTS) {
     const length = Math.min(PIECE_ELEMENTS, elements - start);

@@ -1,21 +1,21 @@
 import { sgd_ } from '../../tensor/generated/functions.js';
 import type { OptimizerConfig } from '../config.js';
-import type { Optimizer, OptimizerMemory } from '../optimizer.js';
-import { stateOf } from './zeros-like.js';
+import type { UpdateRule } from '../optimizer.js';
+import { columnsOf } from './columns.js';
 
 type SgdOptions = Extract<OptimizerConfig, { type: 'SGD' }>['params'];
 
 /** Stochastic gradient descent with torch.optim.SGD's momentum; without momentum it keeps no state. */
-export function sgd(options: SgdOptions, memory: OptimizerMemory): Optimizer {
-  const { parameters, gradients } = memory;
-  const buffer = options.momentum === 0 ? undefined : stateOf(memory, 'momentum_buffer');
+export function sgd(options: SgdOptions): UpdateRule {
   return {
-    states: new Map(buffer === undefined ? [] : [['momentum_buffer', buffer]]),
-    step({ step, learningRate, momentum = options.momentum, gradientScale }) {
+    stateNames: options.momentum === 0 ? [] : ['momentum_buffer'],
+    update({ step, learningRate, momentum = options.momentum, gradientScale }, pieces) {
+      const { parameters, gradients, copies, state } = columnsOf(pieces);
       sgd_(
         parameters,
         gradients,
-        buffer,
+        state(0),
+        copies,
         learningRate,
         momentum,
         options.dampening,

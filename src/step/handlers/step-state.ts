@@ -47,7 +47,7 @@ export interface StepResources {
   /** Absent where no replicas are brought together. */
   readonly outer?: OuterMemory;
   /** Absent where programs have no update. */
-  readonly optimizer?: Pick<Optimizer, 'step'>;
+  readonly optimizer?: Optimizer;
 }
 
 /** A second copy of parameters and the ranks that divide it. */

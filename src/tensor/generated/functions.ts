@@ -31,6 +31,7 @@ const TRAINYARD_SWIGLU = findOperator('trainyard::swiglu', '');
 const TRAINYARD_ATTENTION = findOperator('trainyard::attention', '');
 const TRAINYARD_ROTARY_ATTENTION = findOperator('trainyard::rotary_attention', '');
 const TRAINYARD_LINEAR_CROSS_ENTROPY = findOperator('trainyard::linear_cross_entropy', '');
+const TRAINYARD_ADAGRAD_ = findOperator('trainyard::adagrad_', '');
 const TRAINYARD_ADAM_ = findOperator('trainyard::adam_', '');
 const TRAINYARD_LION_ = findOperator('trainyard::lion_', '');
 const TRAINYARD_SGD_ = findOperator('trainyard::sgd_', '');
@@ -432,12 +433,41 @@ export function fusedLinearCrossEntropy(
   return [new Tensor(result0), new Tensor(result1)];
 }
 
-/** `trainyard::adam_(Tensor(a!) parameters, Tensor gradients, Tensor(b!) exp_avg, Tensor(c!) exp_avg_sq, float lr, float beta1, float beta2, float eps, float weight_decay, bool adam_w_mode, int step, float gradient_scale) -> ()` */
+/** `trainyard::adagrad_(Tensor(a!)[] parameters, Tensor[] gradients, Tensor(b!)[] sum, Tensor(c!)[] copies, float lr, float lr_decay, float eps, float weight_decay, int step, float gradient_scale) -> ()` */
+export function adagrad_(
+  parameters: readonly Tensor[],
+  gradients: readonly Tensor[],
+  sum: readonly Tensor[],
+  copies: readonly Tensor[],
+  lr: number,
+  lrDecay: number,
+  eps: number,
+  weightDecay: number,
+  step: number,
+  gradientScale: number,
+): void {
+  native.call(
+    TRAINYARD_ADAGRAD_,
+    handles(parameters),
+    handles(gradients),
+    handles(sum),
+    handles(copies),
+    lr,
+    lrDecay,
+    eps,
+    weightDecay,
+    step,
+    gradientScale,
+  );
+}
+
+/** `trainyard::adam_(Tensor(a!)[] parameters, Tensor[] gradients, Tensor(b!)[] exp_avg, Tensor(c!)[] exp_avg_sq, Tensor(d!)[] copies, float lr, float beta1, float beta2, float eps, float weight_decay, bool adam_w_mode, int step, float gradient_scale) -> ()` */
 export function adam_(
-  parameters: Tensor,
-  gradients: Tensor,
-  expAvg: Tensor,
-  expAvgSq: Tensor,
+  parameters: readonly Tensor[],
+  gradients: readonly Tensor[],
+  expAvg: readonly Tensor[],
+  expAvgSq: readonly Tensor[],
+  copies: readonly Tensor[],
   lr: number,
   beta1: number,
   beta2: number,
@@ -449,10 +479,11 @@ export function adam_(
 ): void {
   native.call(
     TRAINYARD_ADAM_,
-    parameters.handle,
-    gradients.handle,
-    expAvg.handle,
-    expAvgSq.handle,
+    handles(parameters),
+    handles(gradients),
+    handles(expAvg),
+    handles(expAvgSq),
+    handles(copies),
     lr,
     beta1,
     beta2,
@@ -464,11 +495,12 @@ export function adam_(
   );
 }
 
-/** `trainyard::lion_(Tensor(a!) parameters, Tensor gradients, Tensor(b!) exp_avg, float lr, float beta1, float beta2, float weight_decay, float gradient_scale) -> ()` */
+/** `trainyard::lion_(Tensor(a!)[] parameters, Tensor[] gradients, Tensor(b!)[] exp_avg, Tensor(c!)[] copies, float lr, float beta1, float beta2, float weight_decay, float gradient_scale) -> ()` */
 export function lion_(
-  parameters: Tensor,
-  gradients: Tensor,
-  expAvg: Tensor,
+  parameters: readonly Tensor[],
+  gradients: readonly Tensor[],
+  expAvg: readonly Tensor[],
+  copies: readonly Tensor[],
   lr: number,
   beta1: number,
   beta2: number,
@@ -477,9 +509,10 @@ export function lion_(
 ): void {
   native.call(
     TRAINYARD_LION_,
-    parameters.handle,
-    gradients.handle,
-    expAvg.handle,
+    handles(parameters),
+    handles(gradients),
+    handles(expAvg),
+    handles(copies),
     lr,
     beta1,
     beta2,
@@ -488,11 +521,12 @@ export function lion_(
   );
 }
 
-/** `trainyard::sgd_(Tensor(a!) parameters, Tensor gradients, Tensor(b!)? momentum_buffer, float lr, float momentum, float dampening, float weight_decay, bool nesterov, int step, float gradient_scale) -> ()` */
+/** `trainyard::sgd_(Tensor(a!)[] parameters, Tensor[] gradients, Tensor(b!)[] momentum_buffer, Tensor(c!)[] copies, float lr, float momentum, float dampening, float weight_decay, bool nesterov, int step, float gradient_scale) -> ()` */
 export function sgd_(
-  parameters: Tensor,
-  gradients: Tensor,
-  momentumBuffer: Tensor | null | undefined,
+  parameters: readonly Tensor[],
+  gradients: readonly Tensor[],
+  momentumBuffer: readonly Tensor[],
+  copies: readonly Tensor[],
   lr: number,
   momentum: number,
   dampening: number,
@@ -503,9 +537,10 @@ export function sgd_(
 ): void {
   native.call(
     TRAINYARD_SGD_,
-    parameters.handle,
-    gradients.handle,
-    momentumBuffer?.handle,
+    handles(parameters),
+    handles(gradients),
+    handles(momentumBuffer),
+    handles(copies),
     lr,
     momentum,
     dampening,

@@ -1,8 +1,6 @@
 import type { KeyTable } from '../key-table.js';
 import { dead, later, off, section } from '../key-table.js';
 
-const AIO = 'file I/O for offloading comes later';
-
 /** Gradients on the wire, beside what `src/comm/config.ts` and `src/zero/config.ts` declare; file I/O. */
 export const communicationKeys: KeyTable = {
   prescale_gradients: off(false, 'gradients are scaled once, before the sum'),
@@ -17,12 +15,7 @@ export const communicationKeys: KeyTable = {
   graph_harvesting: off(false, 'CUDA graphs are not here yet'),
   disable_allgather: dead(false, 'no code reads it'),
   aio: section({
-    block_size: later(1048576, AIO),
-    queue_depth: later(8, AIO),
-    intra_op_parallelism: later(1, AIO),
     thread_count: dead(1, 'documented; the code reads intra_op_parallelism'),
-    single_submit: later(false, AIO),
-    overlap_events: later(true, AIO),
-    use_gds: off(false, AIO),
+    use_gds: off(false, 'GPUDirect Storage is not here'),
   }),
 };

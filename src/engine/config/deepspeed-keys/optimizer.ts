@@ -1,7 +1,7 @@
 import type { KeyTable } from '../key-table.js';
 import { foreign, later, laterValues, off, removed, section } from '../key-table.js';
 
-const OTHER_OPTIMIZERS = 'only Adam, AdamW, OneBitAdam, SGD and Lion are here so far';
+const OTHER_OPTIMIZERS = 'only Adam, AdamW, OneBitAdam, SGD, Lion and Adagrad are here so far';
 const ONE_BIT = 'of 1-bit optimizers only OneBitAdam is here so far';
 const MUON = 'Muon is not here yet';
 const LAMB = 'LAMB is not here yet';
@@ -12,7 +12,6 @@ export const optimizerKeys: KeyTable = {
   optimizer: section({
     type: laterValues(
       [
-        'Adagrad',
         'Lamb',
         'ZeroOneAdam',
         'OneBitLamb',
@@ -39,6 +38,7 @@ export const optimizerKeys: KeyTable = {
       fp32_optimizer_states: off(true, 'moments are always fp32'),
       bias_correction: off(true, 'the bias is always corrected'),
       amsgrad: off(false, 'AMSGrad is not here yet'),
+      initial_accumulator_value: off(0, 'sums of squares begin with zero'),
       maximize: off(false, 'the loss is always minimised'),
       capturable: foreign(false, 'it is about CUDA graphs in PyTorch'),
       differentiable: foreign(false, 'the update is never differentiated'),

@@ -1,0 +1,126 @@
+import { mkdirSync, rmSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { initialize, type UserConfig } from '../src/index.js';
+import { aioSchema, measureFile, openDirectFolder } from '../src/store/index.js';
+
+/**
+ * Trains a Llama whose training state is larger than the memory that it may take: fp32 weights, gradients and Adam's
+ * moments are in files (16 bytes a parameter). `node dist/test/bigger-than-memory.js [FOLDER]` prints for each step the loss,
+ * the time, how long that of the disk alone would be and how long this thread computed, and at the end the memory it took.
+ *
+ *   FOLDER        on the disk to be used; left out, `build/offload`
+ *   --size small  152 million parameters in place of 1.1 billion
+ *   --steps 3     on one batch that is repeated
+ *   --limit GIB   the most resident memory; 6, or 1 for the small one
+ *   --json        one object with everything
+ */
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    size: { type: 'string', default: 'large' },
+    steps: { type: 'string', default: '3' },
+    limit: { type: 'string' },
+    json: { type: 'boolean', default: false },
+  },
+});
+
+const SIZES = {
+  large: {
+    model: { vocab_size: 32_000, hidden_size: 2048, intermediate_size: 5632, num_hidden_layers: 22 },
+    heads: { num_attention_heads: 32, num_key_value_heads: 4 },
+    length: 128,
+    limit: 6,
+  },
+  small: {
+    model: { vocab_size: 8192, hidden_size: 1024, intermediate_size: 2816, num_hidden_layers: 12 },
+    heads: { num_attention_heads: 16, num_key_value_heads: 4 },
+    length: 64,
+    limit: 1,
+  },
+} as const;
+
+const { size } = values;
+if (size !== 'large' && size !== 'small') throw new Error('--size takes large or small');
+const { model, heads, length, limit } = SIZES[size];
+const limitBytes = Number(values.limit ?? limit) * 2 ** 30;
+const KIBIBYTE = 1024;
+/** The most so far. */
+const residentBytes = (): number => process.resourceUsage().maxRSS * KIBIBYTE;
+
+const folder = resolve(positionals[0] ?? join('build', 'offload'));
+mkdirSync(folder, { recursive: true });
+const disk = measureDisk(folder);
+
+const files = { device: 'nvme', nvme_path: folder } as const;
+const config: UserConfig = {
+  model: { architecture: 'llama', max_position_embeddings: length, ...model, ...heads },
+  train_batch_size: 1,
+  optimizer: { type: 'AdamW', params: { lr: 3e-4 } },
+  zero_optimization: { stage: 3, offload_optimizer: files, offload_param: files },
+  memory_limit: limitBytes,
+};
+const engine = initialize({ config });
+const inputIds = [Array.from({ length }, (_, i) => (i * 7919 + 13) % model.vocab_size)];
+const stateBytes = 16 * engine.parameterCount;
+const say = (text: string): void => void (values.json || process.stdout.write(`${text}\n`));
+say(
+  `${engine.parameterCount} parameters, ${gigabytes(stateBytes)} of state; disk ${gigabytes(disk.readBytesPerSecond)}/s ` +
+    `read, ${gigabytes(disk.writtenBytesPerSecond)}/s written; ${gigabytes(residentBytes())} resident so far`,
+);
+
+const steps = Array.from({ length: Number(values.steps) }, () => {
+  const before = { ...trafficOf() };
+  const { loss, milliseconds } = engine.trainBatch({ inputIds });
+  const after = trafficOf();
+  const [read, written] = [after.readBytes - before.readBytes, after.writtenBytes - before.writtenBytes];
+  const diskMs = 1000 * (read / disk.readBytesPerSecond + written / disk.writtenBytesPerSecond);
+  const computeMs = milliseconds - (after.waitedMs - before.waitedMs);
+  const ratio = milliseconds / Math.max(diskMs, computeMs);
+  say(
+    `loss ${loss.toFixed(4)}  ${(milliseconds / 1000).toFixed(1)} s  compute ${(computeMs / 1000).toFixed(1)} s  ` +
+      `disk ${(diskMs / 1000).toFixed(1)} s for ${gigabytes(read)} read and ${gigabytes(written)} written  ` +
+      `${ratio.toFixed(2)}× the larger  ${gigabytes(residentBytes())} resident at most`,
+  );
+  return { loss, milliseconds, computeMs, diskMs, ratio };
+});
+engine.close();
+
+const losses = steps.map(({ loss }) => loss);
+const falls = losses.every(
+  (loss, index) => Number.isFinite(loss) && loss < (losses[index - 1] ?? Number.POSITIVE_INFINITY),
+);
+const peakBytes = residentBytes();
+const isInside = peakBytes <= limitBytes && 2 * limitBytes < stateBytes;
+if (values.json)
+  process.stdout.write(`${JSON.stringify({ stateBytes, limitBytes, peakBytes, falls, steps, disk })}\n`);
+say(falls && isInside ? 'all as it should be' : `FAULT falls ${falls}, inside its limit ${isInside}`);
+if (positionals[0] === undefined) rmSync(folder, { recursive: true });
+process.exitCode = falls && isInside ? 0 : 1;
+
+/** Bytes a second. */
+function measureDisk(path: string) {
+  const aio = aioSchema.parse(undefined);
+  const opened = openDirectFolder(path, { setting: 'FOLDER', mark: 'measure', aio });
+  const file = opened.create('what is measured', 2 ** 31);
+  // The first pass gives the file its places on the disk.
+  measureFile(file);
+  const { read, write } = measureFile(file);
+  file.close();
+  opened.close();
+  return {
+    way: opened.describe(),
+    readBytesPerSecond: file.bytes / read,
+    writtenBytesPerSecond: file.bytes / write,
+  };
+}
+
+function trafficOf() {
+  const { tierTraffic } = engine;
+  if (tierTraffic === undefined) throw new Error('nothing is in files');
+  return tierTraffic;
+}
+
+function gigabytes(bytes: number): string {
+  return `${(bytes / 1e9).toFixed(2)} GB`;
+}
