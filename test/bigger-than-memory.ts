@@ -1,7 +1,10 @@
 import { mkdirSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { initialize, type UserConfig } from '../src/index.js';
+import { resolveConfig } from '../src/engine/config.js';
+import { buildEngine, joinWorld } from '../src/engine/initialize.js';
+import { openModel } from '../src/engine/model-source.js';
+import { singleRank } from '../src/launch/environment.js';
 import { aioSchema, measureFile, openDirectFolder } from '../src/store/index.js';
 
 /**
@@ -53,14 +56,20 @@ mkdirSync(folder, { recursive: true });
 const disk = measureDisk(folder);
 
 const files = { device: 'nvme', nvme_path: folder } as const;
-const config: UserConfig = {
+const written = {
   model: { architecture: 'llama', max_position_embeddings: length, ...model, ...heads },
   train_batch_size: 1,
   optimizer: { type: 'AdamW', params: { lr: 3e-4 } },
   zero_optimization: { stage: 3, offload_optimizer: files, offload_param: files },
   memory_limit: limitBytes,
-};
-const engine = initialize({ config });
+} as const;
+const config = resolveConfig(written, { requires: ['model'] });
+const engine = buildEngine({
+  config,
+  source: openModel(config),
+  world: joinWorld(config, singleRank()),
+  sequenceLength: length,
+});
 const inputIds = [Array.from({ length }, (_, i) => (i * 7919 + 13) % model.vocab_size)];
 const stateBytes = 16 * engine.parameterCount;
 const say = (text: string): void => void (values.json || process.stdout.write(`${text}\n`));

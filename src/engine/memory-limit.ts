@@ -73,7 +73,7 @@ function remediesFor(config: ResolvedConfig): readonly Remedy[] {
           config: { ...config, recompute: { policy: 'always', granularity: 'block' } },
         }
       : undefined;
-  const withRecompute = (keys: string, changed: ResolvedConfig): Remedy => ({
+  const withRecompute = ({ keys, config: changed }: Remedy): Remedy => ({
     keys: recomputed === undefined ? keys : `${recomputed.keys}, ${keys}`,
     config: { ...changed, recompute: recomputed?.config.recompute ?? recompute },
   });
@@ -87,16 +87,19 @@ function remediesFor(config: ResolvedConfig): readonly Remedy[] {
   };
   const mayOffload = config.optimizer.type !== 'OneBitAdam' && config.redundancy === undefined;
   const isWhole = config.mesh.pipeline === 1 && config.mesh.tensor === 1;
-  if (!mayOffload || !isWhole) return recomputed === undefined ? [] : [recomputed];
   const stage = zero.stage === 0 ? 'zero_optimization.stage 1, ' : '';
   const stage3 = zero.stage === 3 ? '' : 'zero_optimization.stage 3, ';
-  return [
-    ...(recomputed === undefined ? [] : [recomputed]),
-    { keys: `${stage}offload_optimizer.device "nvme"`, config: optimizer },
-    withRecompute(`${stage}offload_optimizer.device "nvme"`, optimizer),
-    { keys: `${stage3}offload_optimizer and offload_param with device "nvme"`, config: everything },
-    withRecompute(`${stage3}offload_optimizer and offload_param with device "nvme"`, everything),
+  const moves: readonly Remedy[] = [
+    ...(zero.offload_optimizer.device === 'nvme'
+      ? []
+      : [{ keys: `${stage}offload_optimizer.device "nvme"`, config: optimizer }]),
+    ...(zero.offload_param.device === 'nvme'
+      ? []
+      : [{ keys: `${stage3}offload_optimizer and offload_param with device "nvme"`, config: everything }]),
   ];
+  const alone = recomputed === undefined ? [] : [recomputed];
+  if (!mayOffload || !isWhole) return alone;
+  return [...alone, ...moves, ...(recomputed === undefined ? [] : moves.map(withRecompute))];
 }
 
 function inMebibytes(bytes: number): string {
