@@ -433,13 +433,22 @@ function notSupported(): BadConfiguration[] {
     row('1-bit LAMB in any case', { optimizer: { type: 'onebitlamb' } }, 'not supported yet'),
     row("torch's schedule", { scheduler: { type: 'StepLR' } }, 'scheduler.type', 'not supported yet'),
     row(
-      'offloading',
-      { zero_optimization: { offload_optimizer: { device: 'cpu' } } },
-      'offload_optimizer',
-      '"none"',
+      'a delayed update',
+      {
+        zero_optimization: {
+          stage: 1,
+          offload_optimizer: { device: 'nvme', nvme_path: '/tmp', overlap_step: true },
+        },
+      },
+      'overlap_step',
+      'not supported yet',
     ),
     row('a key of ZeRO-3', { zero_optimization: { leaf_module: { names: ['moe'] } } }, 'ZeRO-3'),
-    row('a refinement that is not needed', { zero_optimization: { sub_group_size: 1e12 } }, 'in place'),
+    row(
+      'a refinement that is not needed',
+      { zero_optimization: { use_multi_rank_bucket_allreduce: false } },
+      'one reduction',
+    ),
     row(
       'gradients that are always one',
       { zero_optimization: { contiguous_gradients: false } },
@@ -459,7 +468,11 @@ function notSupported(): BadConfiguration[] {
       'partition_activations',
       'mesh.sequence_parallel',
     ),
-    row('a memory limit', { memory_limit: '6GiB' }, 'memory_limit'),
+    row(
+      'a part of the update on a GPU',
+      { zero_optimization: { offload_optimizer: { ratio: 0.5 } } },
+      'ratio',
+    ),
     row(
       'a monitor',
       { tensorboard: { enabled: true, output_path: 'x' } },

@@ -34,18 +34,20 @@ const SIZES = {
     heads: { num_attention_heads: 32, num_key_value_heads: 4 },
     length: 128,
     limit: 6,
+    probeBytes: 2 ** 31,
   },
   small: {
     model: { vocab_size: 8192, hidden_size: 1024, intermediate_size: 2816, num_hidden_layers: 12 },
     heads: { num_attention_heads: 16, num_key_value_heads: 4 },
     length: 64,
     limit: 1,
+    probeBytes: 2 ** 28,
   },
 } as const;
 
 const { size } = values;
 if (size !== 'large' && size !== 'small') throw new Error('--size takes large or small');
-const { model, heads, length, limit } = SIZES[size];
+const { model, heads, length, limit, probeBytes } = SIZES[size];
 const limitBytes = Number(values.limit ?? limit) * 2 ** 30;
 const KIBIBYTE = 1024;
 /** The most so far. */
@@ -111,7 +113,7 @@ process.exitCode = falls && isInside ? 0 : 1;
 function measureDisk(path: string) {
   const aio = aioSchema.parse(undefined);
   const opened = openDirectFolder(path, { setting: 'FOLDER', mark: 'measure', aio });
-  const file = opened.create('what is measured', 2 ** 31);
+  const file = opened.create('what is measured', probeBytes);
   // The first pass gives the file its places on the disk.
   measureFile(file);
   const { read, write } = measureFile(file);

@@ -19,8 +19,8 @@ function namesWithin(
 ): readonly string[] {
   const scored: { readonly name: string; readonly distance: number }[] = [];
   for (const name of names) {
-    // Some letter must be right, or any short name would do.
-    const allowed = Math.min(slips(Math.max(wanted.length, name.length)), wanted.length - 1);
+    // Half of the letters must be right, or any short name would do.
+    const allowed = Math.min(slips(Math.max(wanted.length, name.length)), Math.floor(wanted.length / 2));
     if (Math.abs(wanted.length - name.length) > allowed) continue;
     const distance = editDistance(wanted.toLowerCase(), name.toLowerCase(), allowed);
     if (distance <= allowed) scored.push({ name, distance });
