@@ -7,7 +7,6 @@ import { Writable } from 'node:stream';
 import { text as textOf } from 'node:stream/consumers';
 import { after, before, describe, test } from 'node:test';
 import type { JsonObject, JsonValue } from '../src/base/json-document.js';
-import type { JsonSchema } from '../src/base/json-schema.js';
 import { PlainDisplay } from '../src/cli/progress/plain-display.js';
 import { compileStep } from '../src/engine/compile-step.js';
 import { knownKeys } from '../src/engine/config/known-keys.js';
@@ -29,7 +28,8 @@ import { planFlatLayout } from '../src/nn/flat-layout.js';
 import { createSchedule } from '../src/optim/lr-schedules.js';
 import { initialLossScale, nextLossScale } from '../src/precision/loss-scaler.js';
 import { printReport } from '../src/step/print.js';
-import { describeQueue } from '../src/store/direct-files/open-folder.js';
+import { describeQueue } from '../src/store/direct-files/transfer-queue.js';
+import { leaves, withValue } from './key-paths.js';
 
 // Every key that a configuration may hold does something: for each there are two values between which
 // something outside of the configuration changes. A new key without a row here fails the first test.
@@ -342,10 +342,16 @@ function rows(): readonly Row[] {
     zero(`offload_optimizer.${name}`, values, { stage: 2, sub_group_size: 2048, offload_optimizer: files });
   const weights = (name: string, values: Row['values'], beside: JsonObject = {}): Row =>
     zero(`offload_param.${name}`, values, { stage: 3, offload_param: { ...files, ...beside } });
-  const fileAccess = (name: string, values: Row['values']): Row =>
-    row(`aio.${name}`, values, reading, { zero_optimization: { stage: 1, offload_optimizer: files } });
+  const aio = Object.entries({
+    block_size: [4096, 8192],
+    queue_depth: [8, 4],
+    intra_op_parallelism: [1, 2],
+    single_submit: [false, true],
+    overlap_events: [true, false],
+  } satisfies Record<string, Row['values']>).map(([name, values]) =>
+    row(`aio.${name}`, values, reading, { zero_optimization: { stage: 1, offload_optimizer: files } }),
+  );
   const offloading: readonly Row[] = [
-    zero('offload_optimizer.device', ['none', 'nvme'], { stage: 2, offload_optimizer: { nvme_path: root } }),
     states('buffer_count', [1, 2]),
     states('pipeline_read', [true, false]),
     states('pipeline_write', [true, false]),
@@ -353,11 +359,11 @@ function rows(): readonly Row[] {
       model: { ...MODEL, hidden_size: 32 },
       zero_optimization: { stage: 2, offload_optimizer: files },
     }),
-    zero('offload_param.device', ['none', 'nvme'], { stage: 3, offload_param: { nvme_path: root } }),
     weights('buffer_count', [1, 2]),
     weights('buffer_size', [1, 100_000]),
     weights('max_in_cpu', [0, 1e6]),
     ...['offload_optimizer', 'offload_param'].flatMap((section): readonly Row[] => [
+      zero(`${section}.device`, ['none', 'nvme'], { stage: 3, [section]: { nvme_path: root } }),
       refused(`zero_optimization.${section}.nvme_path`, [join(root, 'nvme'), join(root, 'none')], training, {
         zero_optimization: { stage: 3, [section]: { device: 'nvme' } },
       }),
@@ -366,11 +372,7 @@ function rows(): readonly Row[] {
       }),
     ]),
     refused('memory_limit', [1e9, 1000], programs),
-    fileAccess('block_size', [4096, 8192]),
-    fileAccess('queue_depth', [8, 4]),
-    fileAccess('intra_op_parallelism', [1, 2]),
-    fileAccess('single_submit', [false, true]),
-    fileAccess('overlap_events', [true, false]),
+    ...aio,
   ];
   return [
     ...offloading,
@@ -581,25 +583,4 @@ async function observed({ key, observe, beside, refuses }: Row, value: JsonValue
     if (refuses && error instanceof TrainyardError) return error.code;
     throw error;
   }
-}
-
-function withValue(object: JsonObject, [key = '', ...rest]: readonly string[], value: JsonValue): JsonObject {
-  if (rest.length === 0) return { ...object, [key]: value };
-  const inner = object[key];
-  return { ...object, [key]: withValue((inner ?? {}) as JsonObject, rest, value) };
-}
-
-/** The paths of all values; a choice of objects by the constant that tells it from the others. */
-function leaves(schema: JsonSchema, path: string): readonly string[] {
-  if (schema.properties !== undefined) {
-    return Object.entries(schema.properties).flatMap(([key, below]) =>
-      below.const === undefined ? leaves(below, path === '' ? key : `${path}.${key}`) : [],
-    );
-  }
-  const choices = schema.oneOf ?? schema.anyOf ?? [];
-  if (!choices.some(({ properties }) => properties)) return [path];
-  return choices.flatMap((choice) => {
-    const name = Object.values(choice.properties ?? {}).find((below) => below.const !== undefined)?.const;
-    return leaves(choice, name === undefined ? path : `${path}[${String(name)}]`);
-  });
 }

@@ -134,15 +134,3 @@ function openWith(
     close: () => native.closeFileQueue(queue),
   };
 }
-
-/** A way to read and write files, and how it is used, as it is printed. */
-export function describeQueue(kind: TransferKind, aio: AioConfig): string {
-  const { block_size: block, queue_depth: depth, intra_op_parallelism: threads } = aio;
-  const isRing = kind.engine === 'io_uring';
-  return [
-    describeKind(kind),
-    `${depth * threads} requests of ${block / 1024} KiB at once`,
-    ...(isRing && aio.single_submit ? ['each by a call of its own'] : []),
-    ...(isRing && !aio.overlap_events ? ['the next when all have ended'] : []),
-  ].join(', ');
-}

@@ -45,3 +45,15 @@ export function createQueue(kind: TransferKind, aio: AioConfig, fault: Fault = {
 export function describeKind({ engine, isDirect }: TransferKind): string {
   return `${engine}, ${isDirect ? 'direct I/O' : 'through the page cache'}`;
 }
+
+/** A way to read and write files, and how it is used, as it is printed. */
+export function describeQueue(kind: TransferKind, aio: AioConfig): string {
+  const { block_size: block, queue_depth: depth, intra_op_parallelism: threads } = aio;
+  const isRing = kind.engine === 'io_uring';
+  return [
+    describeKind(kind),
+    `${depth * threads} requests of ${block / 1024} KiB at once`,
+    ...(isRing && aio.single_submit ? ['each by a call of its own'] : []),
+    ...(isRing && !aio.overlap_events ? ['the next when all have ended'] : []),
+  ].join(', ');
+}
