@@ -16,6 +16,7 @@ import { createNamelessFile, removeLeftNames } from './nameless-file.js';
 import {
   createQueue,
   describeKind,
+  describeQueue,
   type Fault,
   TRANSFER_KINDS,
   type TransferKind,
