@@ -2,8 +2,9 @@ import { mkdirSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { resolveConfig } from '../src/engine/config.js';
-import { buildEngine, joinWorld } from '../src/engine/initialize.js';
+import { buildEngine } from '../src/engine/initialize.js';
 import { openModel } from '../src/engine/model-source.js';
+import { joinWorld } from '../src/engine/world.js';
 import { singleRank } from '../src/launch/environment.js';
 import { aioSchema, measureFile, openDirectFolder } from '../src/store/index.js';
 

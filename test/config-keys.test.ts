@@ -1,10 +1,8 @@
 import assert from 'node:assert/strict';
-import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
-import { text as textOf } from 'node:stream/consumers';
 import { after, before, describe, test } from 'node:test';
 import type { JsonObject, JsonValue } from '../src/base/json-document.js';
 import { PlainDisplay } from '../src/cli/progress/plain-display.js';
@@ -23,13 +21,14 @@ import { runTraining } from '../src/engine/train.js';
 import { openTrainingData } from '../src/engine/training-data.js';
 import { initialize, TrainyardError, type UserConfig } from '../src/index.js';
 import { singleRank } from '../src/launch/environment.js';
-import { freePort } from '../src/launch/free-port.js';
 import { planFlatLayout } from '../src/nn/flat-layout.js';
 import { createSchedule } from '../src/optim/lr-schedules.js';
 import { initialLossScale, nextLossScale } from '../src/precision/loss-scaler.js';
 import { printReport } from '../src/step/print.js';
 import { describeQueue } from '../src/store/direct-files/transfer-queue.js';
 import { leaves, withValue } from './key-paths.js';
+import { OWN_BLOCKS_MODEL } from './own-blocks-model.js';
+import { meeting, transport } from './rank-observers.js';
 
 // Every key that a configuration may hold does something: for each there are two values between which
 // something outside of the configuration changes. A new key without a row here fails the first test.
@@ -95,6 +94,15 @@ const training: Observer = (config) => {
   const steps = [1, 2, 3].map(() => engine.trainBatch({ inputIds }).loss);
   engine.close();
   return JSON.stringify(steps);
+};
+
+const LAYER_SPECS = { layer_specs: [{ patterns: ['widen'], partition_type: 'column' }] };
+
+/** What one of two ranks has of a model without a table, or why it has not. */
+const ownParts: Observer = (written) => {
+  const config = resolveConfig(written, { worldSize: 2 });
+  const { blocks } = localModel({ model: OWN_BLOCKS_MODEL }, config, loneAxis(2, false));
+  return JSON.stringify(blocks.map(({ parameters }) => parameters.map(({ division }) => division?.runs)));
 };
 
 /** The programs of ranks that are each on a host of its own, with what they need and send. */
@@ -182,77 +190,6 @@ const run: Observer = async (written) => {
 /** Where tensors are, or why they cannot be there. */
 const device: Observer = (written) => deviceOf(resolveConfig(written).device, 0);
 
-/** What a rank says that waits for another, in a process of its own: libtorch complains as well. */
-const meeting: Observer = (written) => {
-  const { stdout } = spawnSync(
-    process.execPath,
-    [
-      '--input-type=module',
-      '--eval',
-      MEETING,
-      join(import.meta.dirname, '../src/index.js'),
-      JSON.stringify(written),
-    ],
-    {
-      encoding: 'utf8',
-      env: { ...process.env, RANK: '1', WORLD_SIZE: '2', MASTER_ADDR: '127.0.0.1', MASTER_PORT: '1' },
-    },
-  );
-  assert.match(stdout, /RENDEZVOUS_FAILED/);
-  return stdout;
-};
-
-const MEETING = `
-  const [library, config] = process.argv.slice(1);
-  const { initialize } = await import(library);
-  try {
-    initialize({ config: JSON.parse(config) });
-  } catch (error) {
-    process.stdout.write(error.code + ' ' + error.message);
-  }
-`;
-
-/** What two ranks exchange by, in processes of their own. */
-const transport: Observer = async (written) => {
-  const port = await freePort('127.0.0.1');
-  const ranks = [0, 1].map((rank) =>
-    spawn(
-      process.execPath,
-      [
-        '--input-type=module',
-        '--eval',
-        TRANSPORT,
-        join(import.meta.dirname, '../src/engine'),
-        JSON.stringify(written),
-      ],
-      {
-        stdio: ['ignore', 'pipe', 'inherit'],
-        env: {
-          ...process.env,
-          RANK: `${rank}`,
-          WORLD_SIZE: '2',
-          MASTER_ADDR: '127.0.0.1',
-          MASTER_PORT: `${port}`,
-        },
-      },
-    ),
-  );
-  const outputs = await Promise.all(ranks.map(({ stdout }) => textOf(stdout)));
-  assert.match(outputs[0] ?? '', /readsInPlace/);
-  return outputs.join();
-};
-
-const TRANSPORT = `
-  const [engine, config] = process.argv.slice(1);
-  const { joinWorld } = await import(engine + '/initialize.js');
-  const { resolveConfig } = await import(engine + '/config.js');
-  const { rankEnvironment } = await import(engine + '/../launch/environment.js');
-  const { group } = joinWorld(resolveConfig(JSON.parse(config), { worldSize: 2 }), rankEnvironment(process.env));
-  const { readsInPlace, sumsInOrder } = group;
-  process.stdout.write(JSON.stringify({ readsInPlace, sumsInOrder }));
-  group.close();
-`;
-
 /** How files of offloaded memory are read and written where io_uring is allowed. */
 const reading: Observer = (written) =>
   describeQueue({ engine: 'io_uring', isDirect: true }, resolveConfig(written).aio);
@@ -337,6 +274,11 @@ function rows(): readonly Row[] {
     });
 
   const stages = { mesh: { pipeline: 2 } };
+  const byNames = (key: string, values: Row['values'], beside: JsonObject = {}): Row =>
+    row(`tensor_parallel.partition_config.${key}`, values, ownParts, {
+      mesh: { tensor: 2 },
+      tensor_parallel: { partition_config: beside },
+    });
   const files = { device: 'nvme', nvme_path: join(root, 'nvme') };
   const states = (name: string, values: Row['values']): Row =>
     zero(`offload_optimizer.${name}`, values, { stage: 2, sub_group_size: 2048, offload_optimizer: files });
@@ -417,6 +359,11 @@ function rows(): readonly Row[] {
     row('mesh.tensor', [1, 2], programs),
     row('mesh.sequence_parallel', [true, false], programs, { mesh: { tensor: 2 } }),
     row('tensor_parallel.autotp_size', [0, 2], programs),
+    byNames('layer_specs', [
+      [{ patterns: ['widen'], partition_type: 'column' }],
+      [{ patterns: ['widen'], partition_type: 'column', sections: 2 }],
+    ]),
+    { ...byNames('strict_mode', [true, false], LAYER_SPECS), refuses: true },
     row('sequence_parallel_size', [1, 2], programs),
     row('communication.timeout_seconds', [0.2, 0.4], meeting),
     row('communication.algorithm', ['shared-memory', 'backend'], transport),
