@@ -83,11 +83,11 @@ say(
 
 const steps = Array.from({ length: Number(values.steps) }, () => {
   const before = { ...trafficOf() };
-  const { loss, milliseconds } = engine.trainBatch({ inputIds });
+  const { loss, milliseconds, exposedOffloadMs = 0 } = engine.trainBatch({ inputIds });
   const after = trafficOf();
   const [read, written] = [after.readBytes - before.readBytes, after.writtenBytes - before.writtenBytes];
   const diskMs = 1000 * (read / disk.readBytesPerSecond + written / disk.writtenBytesPerSecond);
-  const computeMs = milliseconds - (after.waitedMs - before.waitedMs);
+  const computeMs = milliseconds - exposedOffloadMs;
   const ratio = milliseconds / Math.max(diskMs, computeMs);
   say(
     `loss ${loss.toFixed(4)}  ${(milliseconds / 1000).toFixed(1)} s  compute ${(computeMs / 1000).toFixed(1)} s  ` +

@@ -17,6 +17,7 @@ const anyCase = fc.record({
   sameOrder: fc.boolean(),
   stage: fc.constantFrom(1 as const, 2 as const, 3 as const),
   dtype: fc.constantFrom('float32' as const, 'bfloat16' as const),
+  tier: fc.constantFrom('nvme' as const, 'host' as const),
   moves: fc.constantFrom('optimizer' as const, 'parameters' as const, 'both' as const),
   mostResident: fc.integer({ min: 0, max: 60 }),
   blocksAhead: fc.integer({ min: 1, max: 4 }),
@@ -25,11 +26,11 @@ const anyCase = fc.record({
 
 type Case = typeof anyCase extends fc.Arbitrary<infer Value> ? Value : never;
 
-function optionsOf({ moves, ...of }: Case): OffloadStateOptions {
+function optionsOf({ moves, tier, ...of }: Case): OffloadStateOptions {
   const { mostResident, blocksAhead, elementsAhead } = of;
-  const parameters = { tier: 'nvme', mostResident, blocksAhead, elementsAhead } as const;
+  const parameters = { tier, mostResident, blocksAhead, elementsAhead };
   return {
-    ...(moves !== 'parameters' && { optimizer: 'nvme' as const }),
+    ...(moves !== 'parameters' && { optimizer: tier }),
     ...(moves !== 'optimizer' && of.stage === 3 && { parameters }),
     tiles: { count: 3, elements: 2048 },
   };
@@ -69,6 +70,7 @@ function compile(of: Case): readonly Program[] {
         mostLiveElements: 200,
       },
       offload: optionsOf(of),
+      hostIsApart: of.tier === 'host',
       precision: dtype === 'float32' ? { dtype } : { dtype, checksOverflow: true },
     }),
   );

@@ -69,6 +69,8 @@ export interface StepResult {
   readonly milliseconds: number;
   /** Of these, how long this rank did nothing but communicate (`ExchangeTime`): it hid behind nothing. */
   readonly exposedCommunicationMs: number;
+  /** Of these, how long this rank stood still for other tiers; undefined where all of its training state is on the device. */
+  readonly exposedOffloadMs?: number;
   /** What this rank has handed to others in this step, in bytes (`ProcessGroup.exchangedBytes`). */
   readonly exchangedBytes: number;
   /** Whether the update was left out, because a gradient was not finite. */
@@ -248,6 +250,7 @@ export class Engine {
     const exchangeTime = new ExchangeTime();
     let standstillMs = flight?.recorder.exposedMs ?? 0;
     const bytesBefore = exchangedBytes(group, axes);
+    const waitedBefore = this.tierTraffic?.waitedMs ?? 0;
     const { updates, lossScale } = this.#progress;
     programs.turnTo({ steps: this.steps, updates });
     const { learningRate, momentum } = schedule.at(updates);
@@ -292,6 +295,7 @@ export class Engine {
       tokens: metrics.tokens,
       milliseconds: performance.now() - startMs,
       exposedCommunicationMs: exchangeTime.milliseconds,
+      ...(this.tierTraffic && { exposedOffloadMs: this.tierTraffic.waitedMs - waitedBefore }),
       exchangedBytes: exchangedBytes(group, axes) - bytesBefore,
       skipped,
       ...(skipped && { overflow }),

@@ -74,6 +74,7 @@ export class TrainingReport {
       tokens_per_second: result.tokens / (result.milliseconds / 1000),
       step_ms: result.milliseconds,
       exposed_communication_ms: result.exposedCommunicationMs,
+      ...(result.exposedOffloadMs !== undefined && { exposed_offload_ms: result.exposedOffloadMs }),
       exchanged_bytes: result.exchangedBytes,
       ...(result.drift && { drift_mean: result.drift.mean, drift_max: result.drift.max }),
       skipped: result.skipped,

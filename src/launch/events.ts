@@ -52,6 +52,8 @@ export interface StepEvent {
   readonly step_ms: number;
   /** Of `step_ms`, how long rank 0 started communication or waited for it and computed nothing. */
   readonly exposed_communication_ms?: number;
+  /** Of `step_ms`, how long rank 0 stood still for what it read from other tiers and wrote to them. */
+  readonly exposed_offload_ms?: number;
   /** What rank 0 has handed to other ranks in this step. */
   readonly exchanged_bytes?: number;
   /**
