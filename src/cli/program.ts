@@ -26,6 +26,8 @@ export function createProgram(): Command {
   addDoctor(program);
   addSchema(program);
   addDemo(program);
+  addLaunch(program);
+  addHostAgent(program);
   return program;
 }
 
@@ -45,7 +47,15 @@ function addTrain(program: Command): void {
     .description('Train as the configuration says; progress on stderr.')
     .argument('<config>', 'configuration file (JSON, comments allowed)')
     .option('--ranks <n>', 'processes to start on this machine (default: 1)', positiveInteger)
-    .option('--hostfile <file>', 'several machines (not supported yet)')
+    .option('--hostfile <file>', "the machines, over ssh: lines `name slots=N`, as DeepSpeed's")
+    .option('--include <hosts>', 'only these of the hostfile, or of their slots: host1@host2:0,2')
+    .option('--exclude <hosts>', 'all but these')
+    .option(
+      '--master-addr <address>',
+      'where the ranks of several machines meet (default: a private address)',
+    )
+    .option('--master-port <port>', 'the port there (default: a free one)', port)
+    .option('--insecure-network', 'let them meet at a public address')
     .option('--set <key.path=value>', SET_HELP, collect)
     .option('--resume', 'go on from the newest checkpoint in the output folder')
     .option('--timeline <file>', 'write what every rank did in the last step (for ui.perfetto.dev)')
@@ -268,6 +278,38 @@ function addDemo(program: Command): void {
     });
 }
 
+function addLaunch(program: Command): void {
+  program
+    .command('launch')
+    .description('Write what starts a training on a cluster: a JobSet manifest or an sbatch file.')
+    .argument('<config>', 'configuration file, as the hosts of the cluster see it')
+    .addOption(
+      new Option('--emit <kind>', 'for which scheduler')
+        .choices(['kubernetes', 'slurm'])
+        .makeOptionMandatory(),
+    )
+    .requiredOption('--hosts <n>', 'machines', positiveInteger)
+    .requiredOption('--ranks-per-host <n>', 'processes on each', positiveInteger)
+    .option('--gpus-per-host <n>', 'GPUs to ask for on each', positiveInteger)
+    .option('--name <name>', 'of the job', 'trainyard')
+    .option('--image <image>', 'container image that has trainyard (kubernetes)')
+    .option('--set <key.path=value>', SET_HELP, collect)
+    .option('--resume', 'go on from the newest checkpoint in the output folder')
+    .option('--output <file>', 'write it there (default: print it)')
+    .action(async (config: string, options: LaunchOptions) => {
+      const { launch } = await import('./commands/launch.js');
+      launch(config, options);
+    });
+}
+
+/** What `train --hostfile` starts on every host; not for people. */
+function addHostAgent(program: Command): void {
+  program.command('host-agent', { hidden: true }).action(async () => {
+    const { hostAgent } = await import('./commands/host-agent.js');
+    await hostAgent();
+  });
+}
+
 export interface JsonOption {
   readonly json?: boolean;
 }
@@ -292,8 +334,25 @@ export interface InspectOptions extends ConfigOptions {
 export interface TrainOptions extends ConfigOptions {
   readonly ranks?: number;
   readonly hostfile?: string;
+  readonly include?: string;
+  readonly exclude?: string;
+  readonly masterAddr?: string;
+  readonly masterPort?: number;
+  readonly insecureNetwork?: boolean;
   readonly resume?: boolean;
   readonly timeline?: string;
+}
+
+export interface LaunchOptions {
+  readonly emit: 'kubernetes' | 'slurm';
+  readonly hosts: number;
+  readonly ranksPerHost: number;
+  readonly gpusPerHost?: number;
+  readonly name: string;
+  readonly image?: string;
+  readonly set?: readonly string[];
+  readonly resume?: boolean;
+  readonly output?: string;
 }
 
 export interface ProgramOptions extends ConfigOptions {
@@ -372,6 +431,12 @@ function wholeNumber(text: string): number {
 function positiveInteger(text: string): number {
   const value = wholeNumber(text);
   if (value === 0) throw new InvalidArgumentError('Expected at least 1.');
+  return value;
+}
+
+function port(text: string): number {
+  const value = positiveInteger(text);
+  if (value > 65_535) throw new InvalidArgumentError('Expected a port up to 65535.');
   return value;
 }
 
