@@ -48,6 +48,64 @@ for (const [text, where, pattern] of [
   });
 }
 
+/** What a shell, ssh's own options or its tokens would make something of. */
+const HOSTILE_HOSTS: readonly string[] = [
+  ...[
+    '-oProxyCommand=touch',
+    '-l',
+    '--',
+    '-',
+    '.hidden',
+    '_a',
+    ':1',
+    '::1',
+    '/etc',
+    '../x',
+    '~',
+    '~root',
+    '@',
+    'a@b',
+  ],
+  ...[
+    '$(touch)',
+    '`touch`',
+    `\${HOME}`,
+    '$HOME',
+    'a$(id)',
+    'a;id',
+    'a|id',
+    'a&id',
+    'a&&id',
+    'a>x',
+    'a<x',
+    'a*',
+    'a?',
+    'a[b]',
+  ],
+  ...[
+    'a"b',
+    "a'b",
+    'a\\b',
+    'a\u0000b',
+    'a\u0007',
+    'a\u001b[31m',
+    'a%h',
+    '%p',
+    'a,b',
+    'a=b',
+    'a+b',
+    'a!',
+    'a(b)',
+    'a{b,c}',
+  ],
+  ...['ä', 'a\u202eb', 'a\u2044b', '\uff41', 'a/b', 'a'.repeat(256)],
+];
+
+test('no name that could be anything but a name gets as far as ssh', () => {
+  for (const name of HOSTILE_HOSTS)
+    assert.throws(() => parseHostfile(`${name} slots=1`, 'hosts'), TrainyardError, JSON.stringify(name));
+});
+
 test('--include and --exclude take hosts and slots', () => {
   const hosts = parseHostfile(TEXT, 'hosts');
   assert.deepEqual(names(selectHosts(hosts, {})), names(hosts));

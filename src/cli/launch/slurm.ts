@@ -24,8 +24,8 @@ export function slurmScript(job: ClusterJob, program: readonly string[]): string
     'TRAINYARD_RUN_ID="$(od -An -N16 -tx1 /dev/urandom | tr -d \' \\n\')"',
     'export TRAINYARD_RUN_ID',
     '',
-    '# A rank that fails takes the others with it.',
-    `exec srun --kill-on-bad-exit=1 ${words.join(' ')}`,
+    '# Ranks find out by themselves when one has failed; one that leaves first must not keep others from saving.',
+    `exec srun --kill-on-bad-exit=0 --wait=600 ${words.join(' ')}`,
     '',
   ].join('\n');
 }

@@ -25,6 +25,8 @@ export interface HostAgentOptions {
   readonly version: string;
   readonly input: Readable;
   readonly output: Writable;
+  /** How long the launcher may say nothing before it is taken for gone. */
+  readonly silenceMs?: number;
 }
 
 /** A launcher says that it is there every few seconds. */
@@ -71,7 +73,7 @@ class HostAgent {
     const lines = createInterface({ input: this.#options.input });
     const expectMore = (): void => {
       clearTimeout(this.#silence);
-      this.#silence = setTimeout(() => lines.close(), SILENCE_MS);
+      this.#silence = setTimeout(() => lines.close(), this.#options.silenceMs ?? SILENCE_MS);
     };
     expectMore();
     for await (const line of lines) {

@@ -78,7 +78,7 @@ async function addressesOf(name: string): Promise<readonly string[]> {
 }
 
 /** Whether others than those on the same premises may reach it; names count as public. */
-export function isPublic(address: string): boolean {
+function isPublic(address: string): boolean {
   if (isIP(address) === 0) return true;
   return !contains(PRIVATE, address);
 }
