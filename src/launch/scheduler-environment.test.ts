@@ -98,8 +98,11 @@ test('Open MPI: on one host nothing more is needed, on several MASTER_ADDR', () 
 test('mpirun inside an allocation counts, not the srun that started its helpers', () => {
   const helpers = { ...SRUN, SLURM_STEP_NUM_TASKS: '2', SLURM_PROCID: '1' };
   assert.equal(rankEnvironment({ ...helpers, ...OPEN_MPI })?.worldSize, 2);
-  const hydra = { ...helpers, SLURM_STEP_NUM_TASKS: undefined, PMI_RANK: '2', PMI_SIZE: '3' };
-  assert.equal(rankEnvironment({ ...hydra, MPI_LOCALRANKID: '2', MPI_LOCALNRANKS: '3' })?.rank, 2);
+  const hydra = { ...helpers, PMI_RANK: '2', PMI_SIZE: '3', MPI_LOCALRANKID: '2', MPI_LOCALNRANKS: '3' };
+  assert.deepEqual([rankEnvironment(hydra)?.rank, rankEnvironment(hydra)?.worldSize], [2, 3]);
+  const plugin = { ...SRUN, PMI_RANK: '5', PMI_SIZE: '7' };
+  assert.deepEqual(rankEnvironment(plugin), rankEnvironment(SRUN));
+  assert.equal(rankEnvironment({ ...plugin, SLURM_PTY_PORT: '40001' }), undefined);
 });
 
 test('torchrun inside srun numbers its ranks itself; RANK that was left over is refused', () => {

@@ -13,7 +13,7 @@ export interface SchedulerPlace {
 }
 
 /**
- * Reads the place of a rank that `srun` (Slurm), `mpirun` of Open MPI, or `mpiexec` of MPICH, Intel MPI or MVAPICH has
+ * Reads the place of a rank that `srun` (Slurm), `mpirun` of Open MPI, or `mpiexec` of MPICH or Intel MPI has
  * started. Undefined where none has: not in the script of `sbatch`, not in an interactive shell of `salloc` or
  * `srun --pty`, and not for the only task of a step, for then this process is to start the ranks itself.
  *
@@ -68,10 +68,9 @@ function openMpi(variables: Variables): Found | undefined {
   };
 }
 
-/** MPICH's process manager; Intel's and MVAPICH's are made from it. */
+/** MPICH's process manager, from which Intel's is made. */
 function pmi(variables: Variables): Found | undefined {
-  // Slurm's own PMI plugin sets these too, and srun knows more.
-  if (text(variables, 'PMI_SIZE') === undefined || isSlurmTask(variables)) return undefined;
+  if (text(variables, 'PMI_SIZE') === undefined || isSlurmsOwnPmi(variables)) return undefined;
   return {
     source: 'PMI_SIZE',
     ...rankOf(variables, 'PMI_RANK', 'PMI_SIZE'),
@@ -80,6 +79,15 @@ function pmi(variables: Variables): Found | undefined {
     master: undefined,
     job: text(variables, 'PMI_JOBID') ?? 'mpi',
   };
+}
+
+/** Slurm has a PMI plugin, which says what srun says, who knows more. */
+function isSlurmsOwnPmi(variables: Variables): boolean {
+  const pairs = [
+    ['PMI_RANK', 'SLURM_PROCID'],
+    ['PMI_SIZE', 'SLURM_STEP_NUM_TASKS'],
+  ] as const;
+  return pairs.every(([left, right]) => text(variables, left) === text(variables, right));
 }
 
 /**
