@@ -212,7 +212,7 @@ test('parts that belong to another checkpoint are found', () => {
   rmSync(join(second, part));
   assert.throws(
     () => load(directory, 'step-2'),
-    invalid(/part-00000\.safetensors breaks the rule that the file can be read: there is no such file/),
+    invalid(/part-00000\.safetensors cannot be read: there is no such file/),
   );
   renameSync(second, join(directory, 'step-3'));
   assert.throws(() => load(directory, 'step-3'), invalid(/its manifest is that of step-2/));
