@@ -78,7 +78,12 @@ const named = (file: string): RegExp =>
   file === 'manifest.json' ? /^step-2: its manifest/ : new RegExp(`^step-2: .*${file}`);
 
 /** Damages one file of the newest checkpoint so many times, each time as it was before. */
-function damageFile(file: string, times: number, change: (content: Buffer) => Uint8Array, named: RegExp): void {
+function damageFile(
+  file: string,
+  times: number,
+  change: (content: Buffer) => Uint8Array,
+  named: RegExp,
+): void {
   const directory = join(root, 'in-place');
   cpSync(join(root, 'whole'), directory, { recursive: true });
   const path = join(directory, 'step-2', file);

@@ -12,8 +12,8 @@ import type { CrashRankTask } from './crash-rank.js';
 const RANK = join(import.meta.dirname, 'crash-rank.js');
 /** Of a rank whose run was killed between its last checkpoint and its end. */
 const ALREADY_DONE = 3;
-const STEPS = 40;
-const INTERVAL = 5;
+const STEPS = 24;
+const INTERVAL = 4;
 
 /** A run that is killed again and again. */
 export interface CrashSetup {
@@ -58,7 +58,7 @@ function start(): ChildProcess {
   const env = { ...process.env, OMP_NUM_THREADS: '1' };
   return fork(RANK, {
     env,
-    execArgv: ['--enable-source-maps'],
+    execArgv: [],
     stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
   });
 }
@@ -198,12 +198,28 @@ async function runOnce(
   spares.prepare(ranks);
   const over = new AbortController();
   if (killAfterMs !== undefined) {
-    void sleep(killAfterMs, undefined, { signal: over.signal }).then(
-      () => children[victim]?.kill('SIGKILL'),
-      () => undefined,
-    );
+    void killIn(killAfterMs, children, victim, over.signal);
   }
   const codes = await Promise.all(ends);
   over.abort();
   return codes.every(([code]) => code === 0) || codes.every(([code]) => code === ALREADY_DONE);
+}
+
+/** How long the others may go on with what they are at, before they are stopped as a supervisor would. */
+const SURVIVORS_MS = 200;
+
+async function killIn(
+  milliseconds: number,
+  children: readonly ChildProcess[],
+  victim: number,
+  signal: AbortSignal,
+): Promise<void> {
+  try {
+    await sleep(milliseconds, undefined, { signal });
+    children[victim]?.kill('SIGKILL');
+    await sleep(SURVIVORS_MS, undefined, { signal });
+    for (const child of children) child.kill('SIGKILL');
+  } catch {
+    // The run has come to its end before.
+  }
 }

@@ -200,7 +200,7 @@ export function storedParameters(folder: ModelFolder, model: Model): ReadonlyMap
 }
 
 /** What is stored, read where it is asked for: over the file's own pages where the alignment allows it. */
-export function storedSource({ bytes, dtype }: Pick<StoredTensor, 'bytes' | 'dtype'>): ParameterSource {
+function storedSource({ bytes, dtype }: Pick<StoredTensor, 'bytes' | 'dtype'>): ParameterSource {
   const { bytes: size } = DTYPES[dtype];
   const isAligned = bytes.byteOffset % size === 0;
   return (target, offset) =>

@@ -8,7 +8,7 @@ import type { PieceRecord, Selection, TensorRecord } from './manifest.js';
  */
 
 /** A stretch of elements that is contiguous in a tensor and in a piece of it. */
-export interface Span {
+interface Span {
   /** First element inside the tensor. */
   readonly inTensor: number;
   /** First element inside the piece. */
@@ -36,7 +36,7 @@ export function stridesOf(
 }
 
 /** What a piece has of elements [from, to) of its tensor. */
-export function spansOf(
+function spansOf(
   shape: readonly number[],
   piece: Pick<PieceRecord, 'start' | 'elements' | 'along'>,
   from: number,
