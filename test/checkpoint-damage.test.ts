@@ -38,7 +38,6 @@ function save(directory: string, step: number): void {
     runPartTask(unsynced, {
       draft,
       rank,
-      totalBytes: 0,
       sources: TENSORS.map((name, index) => ({
         name,
         dtype: 'float32',

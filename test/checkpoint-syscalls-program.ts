@@ -15,7 +15,7 @@ const sources = ['weight', 'moment'].map((name, index) => ({
   elements: 64,
   read: (target: Uint8Array) => void target.fill(Number(step) * 16 + index),
 }));
-const part = runPartTask(nodeFileSystem, { draft, rank: 0, totalBytes: 512, sources });
+const part = runPartTask(nodeFileSystem, { draft, rank: 0, sources });
 const state = { step: Number(step), data: { seed: 0, position: 0 }, random: {}, model: null, extra: {} };
 const content = manifestContent(state);
 runCommitTask(nodeFileSystem, { draft, content, parts: [part], retention: { keep: 2, inUse: [] } });

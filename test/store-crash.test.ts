@@ -85,7 +85,7 @@ function saveTogether(fileSystem: FileSystem, path: string, version: number): vo
       read: (target: Uint8Array, from: number) =>
         target.set(bytes.subarray((rank * 3 + from) * 4, (rank * 3 + from) * 4 + target.length)),
     }));
-    return runPartTask(fileSystem, { draft, rank, totalBytes: 48, sources });
+    return runPartTask(fileSystem, { draft, rank, sources });
   });
   const content = manifestContent(stateOf(version, step));
   runCommitTask(fileSystem, { draft, content, parts, retention: { keep: 2, inUse: [] } });
@@ -266,11 +266,11 @@ for (const [what, scenario] of Object.entries(SCENARIOS)) {
 
 test('a disk without room is found before anything is written, with the bytes that are needed', () => {
   const disk = new SimulatedDisk();
-  saveTogether(disk, '/run', 1);
+  saveStep(disk, '/run', 1, 10);
   const before = disk.operations;
   disk.freeBytesLeft = 1_000_000;
   assert.throws(
-    () => saveTogether(disk, '/run', 2),
+    () => saveStep(disk, '/run', 2, 20),
     (error) =>
       error instanceof TrainyardError &&
       error.code === 'OUTPUT_UNWRITABLE' &&
@@ -278,7 +278,18 @@ test('a disk without room is found before anything is written, with the bytes th
       error.report.expected === `${48 + 1024 * 1024} bytes free` &&
       error.report.got === '1000000 bytes free',
   );
-  assert.equal(disk.operations - before, 1, 'no more than the folder was synced');
+  assert.equal(disk.operations, before);
+});
+
+test('a part that rank 0 cannot see keeps the checkpoint from being committed', () => {
+  const disk = new SimulatedDisk();
+  const draft = draftCheckpoint('/run', 'step-1');
+  const part = runPartTask(disk, { draft, rank: 0, sources: tensors(1).map(wholePiece) });
+  disk.remove(`${draft.folder}/${part.file.name}`);
+  assert.throws(
+    () => runCommitTask(disk, { draft, content: manifestContent(stateOf(1, 1)), parts: [part] }),
+    (error) => error instanceof TrainyardError && /file system that all hosts share/.test(error.message),
+  );
 });
 
 function newRemains(): string {

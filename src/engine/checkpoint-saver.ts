@@ -2,24 +2,21 @@ import { join } from 'node:path';
 import { invariant, TrainyardError } from '../base/errors.js';
 import { quote } from '../base/printable.js';
 import type { ProcessGroup } from '../comm/process-group.js';
+import { demandSpace } from '../store/checkpoint/demand-space.js';
 import { checkTag, tagOfStep } from '../store/checkpoint/tag.js';
 import { ThreadedWriter } from '../store/checkpoint/threaded-writer.js';
-import {
-  type CheckpointDraft,
-  type CheckpointPart,
-  draftCheckpoint,
-  type PieceSource,
-} from '../store/checkpoint/write.js';
+import { type CheckpointDraft, type CheckpointPart, draftCheckpoint } from '../store/checkpoint/write.js';
 import {
   type CheckpointWriter,
   type Committed,
   DirectWriter,
   type Job,
   type Outcome,
+  outcomeOf,
 } from '../store/checkpoint/writer.js';
-import { manifestContent, type RunState } from '../store/checkpoint.js';
+import { bytesOf, manifestContent, type RunState } from '../store/checkpoint.js';
 import type { CheckpointConfig } from '../store/config.js';
-import { DTYPES } from '../tensor/dtype.js';
+import { nodeFileSystem } from '../store/file-system.js';
 import { piecesToSave, runStateOf, type TrainingState } from './checkpoint.js';
 import { gatherNumbers, gatherText } from './gather-bytes.js';
 
@@ -97,13 +94,15 @@ export class CheckpointSaver {
     const runState = runStateOf(state, steps);
     const sources = piecesToSave(state);
     const bytes = gatherNumbers(this.#group, bytesOf(sources)).reduce((sum, each) => sum + each, 0);
-    const draft = this.#agreeOnDraft(directory, tag);
-    this.#writer ??= this.isDecoupled ? new ThreadedWriter() : new DirectWriter();
-    const part = this.#writer.writePart({ draft, rank: this.#group.rank, totalBytes: bytes, sources });
-    const stallMs = performance.now() - startMs;
-    this.#pending = { draft, state: runState, bytes, startMs, part, stallMs };
-    const isGoingOn = this.isDecoupled || this.finish();
-    return isGoingOn ? join(directory, tag) : undefined;
+    const isGoingOn = this.#attempt(() => {
+      const draft = this.#agreeOnDraft(directory, tag, bytes);
+      this.#writer ??= this.isDecoupled ? new ThreadedWriter() : new DirectWriter();
+      const part = this.#writer.writePart({ draft, rank: this.#group.rank, sources });
+      const stallMs = performance.now() - startMs;
+      this.#pending = { draft, state: runState, bytes, startMs, part, stallMs };
+    });
+    const isThere = isGoingOn && (this.isDecoupled || this.finish());
+    return isThere ? join(directory, tag) : undefined;
   }
 
   /** The checkpoints that have been completed since this was asked last. */
@@ -125,7 +124,7 @@ export class CheckpointSaver {
     const isDone = job === 'elsewhere' || job.isDone;
     const areAllDone = gatherNumbers(this.#group, isDone ? 1 : 0).every((done) => done === 1);
     pending.stallMs += performance.now() - startMs;
-    if (areAllDone) this.#attempt(pending, () => this.#goOn(pending, this.#group));
+    if (areAllDone) this.#attempt(() => this.#goOn(pending, this.#group));
   }
 
   /**
@@ -139,7 +138,7 @@ export class CheckpointSaver {
     if (pending === undefined) return true;
     const patient = this.#group.withDeadline(LONGEST_WRITE_MS);
     try {
-      return this.#attempt(pending, () => {
+      return this.#attempt(() => {
         while (this.#pending !== undefined) this.#goOn(pending, patient);
       });
     } finally {
@@ -147,13 +146,14 @@ export class CheckpointSaver {
     }
   }
 
-  #attempt(pending: PendingSave, work: () => void): boolean {
+  /** False for a failure that is a warning; it is the same on every rank. */
+  #attempt(work: () => void): boolean {
     try {
       work();
       return true;
     } catch (error) {
+      if (this.#group.rank === 0 && this.#pending) this.#writer?.abandon(this.#pending.draft);
       this.#pending = undefined;
-      if (this.#group.rank === 0) this.#writer?.abandon(pending.draft);
       if (this.#config.on_failure === 'stop' || !(error instanceof TrainyardError)) throw error;
       if (this.#group.rank === 0) this.#warn(error.message);
       return false;
@@ -169,15 +169,23 @@ export class CheckpointSaver {
   #goOn(pending: PendingSave, group: ProcessGroup): void {
     const startMs = performance.now();
     if (pending.commit === undefined) {
-      const parts = together<CheckpointPart>(pending, group, pending.part.outcome());
-      pending.commit = group.rank === 0 ? this.#commit(pending, parts) : 'elsewhere';
+      const parts = outcomesOfRanks(pending.draft.folder, group, pending.part.outcome());
+      // Of thousands of tensors on as many ranks, only the first one need read all.
+      const commit = () =>
+        this.#commit(
+          pending,
+          parts.map((part) => part()),
+        );
+      pending.commit = group.rank === 0 ? commit() : 'elsewhere';
       pending.stallMs += performance.now() - startMs;
       return;
     }
     const own: Outcome<Committed> =
       pending.commit === 'elsewhere' ? { ok: true, result: { removed: [] } } : pending.commit.outcome();
-    const [first] = together<Committed>(pending, group, own);
     const { draft, state, bytes } = pending;
+    const [first] = outcomesOfRanks(draft.folder, group, own)
+      .slice(0, 1)
+      .map((outcome) => outcome());
     this.#pending = undefined;
     if (first?.left !== undefined && group.rank === 0) {
       this.#warn(`old checkpoints in ${draft.directory} could not be removed: ${first.left}`);
@@ -223,32 +231,40 @@ export class CheckpointSaver {
     return tag;
   }
 
-  /** Rank 0 thinks of the name that the folder has until it is complete. */
-  #agreeOnDraft(directory: string, tag: string): CheckpointDraft {
-    const own = draftCheckpoint(directory, tag);
-    const [said] = gatherText(this.#group, own.folder);
-    return { ...own, folder: said ?? own.folder };
+  /**
+   * Rank 0 thinks of the name that the folder has until it is complete, when it has looked whether there is room.
+   *
+   * @throws TrainyardError OUTPUT_UNWRITABLE
+   */
+  #agreeOnDraft(directory: string, tag: string, bytes: number): CheckpointDraft {
+    const draft = draftCheckpoint(directory, tag);
+    const own = outcomeOf(() => {
+      if (this.#group.rank === 0) demandSpace(nodeFileSystem, directory, bytes);
+      return draft.folder;
+    });
+    const [said] = outcomesOfRanks(draft.folder, this.#group, own);
+    return { ...draft, folder: said?.() ?? draft.folder };
   }
 }
 
 /**
- * What all ranks have done, in their order.
+ * What all ranks have done, in their order; each is read when it is asked for.
  *
+ * @param place for a failure that does not say where it was
  * @throws TrainyardError on every rank, as the first that failed says
  */
-function together<Result>(
-  { draft }: PendingSave,
+function outcomesOfRanks<Result>(
+  place: string,
   group: ProcessGroup,
   own: Outcome<Result>,
-): readonly Result[] {
-  const outcomes = gatherText(group, JSON.stringify(own)).map((text) => JSON.parse(text) as Outcome<Result>);
-  return outcomes.map((outcome, rank) => {
-    if (outcome.ok) return outcome.result;
-    const { where = draft.folder } = outcome.report;
-    throw new TrainyardError(outcome.code, { ...outcome.report, where: `${where} (rank ${rank})` });
-  });
-}
-
-function bytesOf(sources: readonly PieceSource[]): number {
-  return sources.reduce((sum, { elements, dtype }) => sum + elements * DTYPES[dtype].bytes, 0);
+): readonly (() => Result)[] {
+  const failure = own.ok ? '' : JSON.stringify(own);
+  const failures = gatherText(group, failure);
+  const rank = failures.findIndex((text) => text !== '');
+  if (rank !== -1) {
+    const { code, report } = JSON.parse(failures[rank] ?? '') as Extract<Outcome<Result>, { ok: false }>;
+    throw new TrainyardError(code, { ...report, where: `${report.where ?? place} (rank ${rank})` });
+  }
+  const results = gatherText(group, JSON.stringify(own.ok ? own.result : null));
+  return results.map((text) => () => JSON.parse(text) as Result);
 }

@@ -3,9 +3,11 @@ import { TrainyardError } from '../base/errors.js';
 import type { JsonObject, JsonValue } from '../base/json-document.js';
 import { printable } from '../base/printable.js';
 import { DTYPES, type DType } from '../tensor/dtype.js';
+import { demandSpace } from './checkpoint/demand-space.js';
 import type { Manifest } from './checkpoint/manifest.js';
 import { elementsIn, pieceName, readElements } from './checkpoint/pieces.js';
 import { type Candidate, DamagedCheckpoint, listCandidates, openParts, verify } from './checkpoint/read.js';
+import { nextSerial } from './checkpoint/retention.js';
 import { checkTag, tagOfStep } from './checkpoint/tag.js';
 import {
   clearRemains,
@@ -94,13 +96,21 @@ export function saveCheckpoint(
     const draft = draftCheckpoint(directory, tag);
     try {
       clearRemains(fileSystem, directory);
-      commitCheckpoint(fileSystem, draft, manifestContent(state), [writePart(fileSystem, draft, 0, tensors)]);
+      demandSpace(fileSystem, directory, bytesOf(tensors));
+      const parts = [writePart(fileSystem, draft, 0, tensors)];
+      const serial = nextSerial(listCandidates(directory, fileSystem));
+      commitCheckpoint(fileSystem, draft, serial, manifestContent(state), parts);
     } catch (error) {
       removeQuietly(fileSystem, draft.folder);
       throw error;
     }
     return join(directory, tag);
   });
+}
+
+/** Of tensors as they will be written. */
+export function bytesOf(pieces: readonly PieceSource[]): number {
+  return pieces.reduce((sum, { elements, dtype }) => sum + elements * DTYPES[dtype].bytes, 0);
 }
 
 /**

@@ -1,7 +1,6 @@
-import { join } from 'node:path';
 import { temporaryName } from '../durable.js';
 import type { FileSystem } from '../file-system.js';
-import { listCandidates } from './read.js';
+import type { Candidate } from './read.js';
 
 /** How many checkpoints stay, and which of them whatever their age. */
 export interface Retention {
@@ -11,21 +10,27 @@ export interface Retention {
   readonly inUse: readonly string[];
 }
 
+/** A number that grows from checkpoint to checkpoint, given those that there are. */
+export function nextSerial(candidates: readonly Candidate[]): number {
+  return candidates.reduce((largest, { manifest }) => Math.max(largest, manifest?.serial ?? 0), 0) + 1;
+}
+
 /**
- * Removes checkpoints beyond the newest `keep`. Each loses its name first, so that a crash leaves no half of one
+ * Removes checkpoints so that `keep` of them are left. Each loses its name first, so that a crash leaves no half of one
  * that looks like one. What has no readable manifest is left alone: it does not count, and nobody knows what it is.
  *
+ * @param older those that were there before the newest one, in their order
  * @returns the tags of those that were removed
  */
 export function removeOldCheckpoints(
   fileSystem: FileSystem,
-  directory: string,
+  older: readonly Candidate[],
   { keep, inUse }: Retention,
 ): readonly string[] {
-  const complete = listCandidates(directory, fileSystem).filter(({ manifest }) => manifest !== undefined);
-  const old = complete.slice(keep).filter(({ tag }) => !inUse.includes(tag));
-  for (const { folder, tag } of old) {
-    const nameless = temporaryName(join(directory, tag));
+  const complete = older.filter(({ manifest }) => manifest !== undefined);
+  const old = complete.slice(keep - 1).filter(({ tag }) => !inUse.includes(tag));
+  for (const { folder } of old) {
+    const nameless = temporaryName(folder);
     fileSystem.rename(folder, nameless);
     fileSystem.remove(nameless);
   }

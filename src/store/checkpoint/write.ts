@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
+import { TrainyardError } from '../../base/errors.js';
 import { groupBy } from '../../base/group-by.js';
 import { DTYPES, type DType } from '../../tensor/dtype.js';
 import {
@@ -25,7 +26,7 @@ import {
   type TensorRecord,
 } from './manifest.js';
 import { pieceName, pieceShape } from './pieces.js';
-import { type ExpectedPiece, listCandidates, verifyPart } from './read.js';
+import { type ExpectedPiece, verifyPart } from './read.js';
 import { LATEST_FILE } from './tag.js';
 
 /*
@@ -129,19 +130,26 @@ function contentOf(source: PieceSource): TensorSource {
   };
 }
 
-/** Makes the draft a checkpoint. When this returns it is there for good. */
+/**
+ * Makes the draft a checkpoint. When this returns it is there for good.
+ *
+ * @param serial one more than that of every checkpoint there is
+ * @throws TrainyardError OUTPUT_UNWRITABLE where a part is not in the folder: then ranks have disks of their own
+ */
 export function commitCheckpoint(
   fileSystem: FileSystem,
   draft: CheckpointDraft,
+  serial: number,
   content: ManifestContent,
   parts: readonly CheckpointPart[],
 ): void {
   const { directory, tag, folder } = draft;
+  for (const { file } of parts) demandPart(fileSystem, folder, file);
   const manifest: Manifest = {
     format: 'trainyard-checkpoint',
     version: FORMAT_VERSION,
     tag,
-    serial: nextSerial(fileSystem, directory),
+    serial,
     ...content,
     files: parts.map(({ file }) => file),
     tensors: joinPieces(parts),
@@ -152,6 +160,20 @@ export function commitCheckpoint(
   publishDirectory(fileSystem, folder, join(directory, tag));
   replaceFile(fileSystem, join(directory, LATEST_FILE), (file) => {
     fileSystem.write(file, Buffer.from(`${tag}\n`));
+  });
+}
+
+function demandPart(fileSystem: FileSystem, folder: string, { name, rank, byteLength }: FileRecord): void {
+  const found = fileSystem.list(folder).includes(name)
+    ? fileSystem.open(join(folder, name), ({ bytes }) => `${bytes} bytes`)
+    : 'no such file';
+  if (found === `${byteLength} bytes`) return;
+  throw new TrainyardError('OUTPUT_UNWRITABLE', {
+    what: 'A part of the checkpoint that another rank has written is not there.',
+    where: join(folder, name),
+    expected: `${byteLength} bytes, written by rank ${rank}`,
+    got: found,
+    cure: 'Put the output on a file system that all hosts share.',
   });
 }
 
@@ -189,10 +211,4 @@ export function clearRemains(
     } else if (original !== undefined) fileSystem.rename(path, join(directory, original));
   }
   return removed;
-}
-
-/** One more than that of every checkpoint there is. */
-function nextSerial(fileSystem: FileSystem, directory: string): number {
-  const serials = listCandidates(directory, fileSystem).map(({ manifest }) => manifest?.serial ?? 0);
-  return Math.max(0, ...serials) + 1;
 }

@@ -1,12 +1,11 @@
 import { join } from 'node:path';
 import type { ErrorCode } from '../../base/error-codes.js';
 import { type ErrorReport, TrainyardError } from '../../base/errors.js';
-import { makeDurableDirectory, removeQuietly, reportingWriteErrors } from '../durable.js';
+import { removeQuietly, reportingWriteErrors } from '../durable.js';
 import { type FileSystem, nodeFileSystem } from '../file-system.js';
 import { describeFileError } from '../open-file.js';
-import { demandSpace } from './demand-space.js';
-import { DamagedCheckpoint } from './read.js';
-import { type Retention, removeOldCheckpoints } from './retention.js';
+import { DamagedCheckpoint, listCandidates, openCandidate } from './read.js';
+import { nextSerial, type Retention, removeOldCheckpoints } from './retention.js';
 import {
   type CheckpointDraft,
   type CheckpointPart,
@@ -21,8 +20,6 @@ import {
 export interface PartTask {
   readonly draft: CheckpointDraft;
   readonly rank: number;
-  /** Of the tensors of all ranks. The first rank looks whether there is room for them. */
-  readonly totalBytes: number;
   readonly sources: readonly PieceSource[];
 }
 
@@ -93,16 +90,9 @@ function finished<Result>(work: () => Result): Job<Result> {
 }
 
 /** @throws TrainyardError OUTPUT_UNWRITABLE */
-export function runPartTask(
-  fileSystem: FileSystem,
-  { draft, rank, totalBytes, sources }: PartTask,
-): CheckpointPart {
+export function runPartTask(fileSystem: FileSystem, { draft, rank, sources }: PartTask): CheckpointPart {
   return writing(draft, () => {
-    if (rank === 0) {
-      makeDurableDirectory(fileSystem, draft.directory, 'private');
-      clearRemains(fileSystem, draft.directory, draft);
-      demandSpace(fileSystem, draft.directory, totalBytes);
-    }
+    if (rank === 0) clearRemains(fileSystem, draft.directory, draft);
     return writePart(fileSystem, draft, rank, sources);
   });
 }
@@ -112,10 +102,14 @@ export function runCommitTask(
   fileSystem: FileSystem,
   { draft, content, parts, retention }: CommitTask,
 ): Committed {
-  writing(draft, () => commitCheckpoint(fileSystem, draft, content, parts));
+  const before = listCandidates(draft.directory, fileSystem);
+  writing(draft, () => commitCheckpoint(fileSystem, draft, nextSerial(before), content, parts));
   if (retention === undefined) return { removed: [] };
   try {
-    return { removed: removeOldCheckpoints(fileSystem, draft.directory, retention) };
+    const { manifest, reason } = openCandidate(join(draft.directory, draft.tag), draft.tag, fileSystem);
+    if (manifest === undefined) return { removed: [], left: reason ?? 'the new one cannot be read' };
+    const older = before.filter(({ tag }) => tag !== draft.tag);
+    return { removed: removeOldCheckpoints(fileSystem, older, retention) };
   } catch (error) {
     if (!(error instanceof Error && 'syscall' in error)) throw error;
     return { removed: [], left: describeFileError(error) };
