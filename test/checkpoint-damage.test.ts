@@ -171,7 +171,7 @@ test(`${MANIFESTS} manifests with a right checksum and any content are used or r
     for (let times = 0; times <= chance() * 3; times += 1) changed = mutated(changed, chance);
     const sha256 = createHash('sha256').update(JSON.stringify(changed)).digest('hex');
     writeFileSync(path, `${JSON.stringify({ sha256, manifest: changed }, undefined, 1)}\n`);
-    const startMs = performance.now();
+    const before = process.cpuUsage();
     try {
       const found = loadCheckpoint(directory);
       for (const name of found?.names ?? []) found?.read(name).bytes();
@@ -180,7 +180,9 @@ test(`${MANIFESTS} manifests with a right checksum and any content are used or r
       assert.equal(error.code, 'CHECKPOINT_INVALID', `round ${round}`);
       refused += 1;
     }
-    assert.ok(performance.now() - startMs < 1000, `round ${round} took ${performance.now() - startMs} ms`);
+    // Of this process's own time, so that what else a machine does is no reason to fail.
+    const { user } = process.cpuUsage(before);
+    assert.ok(user < 1e6, `round ${round} took ${user} µs`);
   }
   assert.ok(refused > MANIFESTS / 2, `${refused} of ${MANIFESTS} were refused`);
 });
