@@ -147,7 +147,7 @@ test('two ranks train; --json prints events and nothing else', () => {
   const events = eventsIn(stdout);
   assert.deepEqual(
     events.map(({ event }) => event),
-    ['start', 'step', 'step', 'step', 'step', 'end'],
+    ['start', 'step', 'step', 'step', 'step', 'checkpoint', 'end'],
   );
   const [start] = events;
   assert.ok(start?.event === 'start' && start.world_size === 2 && start.parameters > 1000);

@@ -174,6 +174,7 @@ class Supervisor {
         break;
       case 'start':
       case 'step':
+      case 'checkpoint':
       case 'end':
       case 'answer':
         if (rank === 0) this.#options.observer.event(event, rank);
