@@ -4,6 +4,8 @@ import type { BatchSource } from '../data/batch-source.js';
 import type { Tokenizer } from '../data/tokenizer.js';
 import type { RankEnvironment } from '../launch/environment.js';
 import type { EventSink } from '../launch/events.js';
+import { clearRemains } from '../store/checkpoint/write.js';
+import { nodeFileSystem } from '../store/file-system.js';
 import { checkpointsIn } from './checkpoints-in.js';
 import { type LoadedConfig, loadConfig } from './config.js';
 import { demandOutput } from './demand-output.js';
@@ -53,7 +55,10 @@ export async function runTraining(options: TrainingOptions): Promise<void> {
   }
   const resumed = options.resume ? outputToResume(config) : undefined;
   enter('try the output folder');
-  if (environment.rank === 0) demandOutput(loaded, options.timeline);
+  if (environment.rank === 0) {
+    demandOutput(loaded, options.timeline);
+    clearOutput(config, sink);
+  }
   enter('open the model');
   const source = openModel(config);
   enter('open the data');
@@ -92,19 +97,22 @@ async function trainInWorld(
   const { config } = loaded;
   sink({ event: 'section', step: 0, instruction: 'build the model' });
   const { sequenceLength } = batches;
-  const engine = buildEngine({ config, source, world, sequenceLength, data: data.identity });
+  const warn = (message: string): void => sink({ event: 'log', level: 'warning', message });
+  const engine = buildEngine({ config, source, world, sequenceLength, data: data.identity, warn });
 
   if (resumed !== undefined) resume(engine, resumed, loaded, sink);
 
   const report = new TrainingReport({ config, engine, sink, sequenceLength, timeline });
   report.begin();
-  await trainSteps({ engine, batches, steps: config.steps, signal, report });
+  const checkpoints = config.output === undefined ? undefined : checkpointsIn(config.output);
+  await trainSteps({ engine, batches, steps: config.steps, signal, report, checkpoints });
   // Replicas that never meet are stopped at steps of their own: they all go as far as the first of them has come.
   const steps = engine.furthestStep();
-  await trainSteps({ engine, batches, steps, signal: new AbortController().signal, report });
+  await trainSteps({ engine, batches, steps, signal: new AbortController().signal, report, checkpoints });
   const stopped = engine.steps < config.steps;
   if (config.output !== undefined) {
     const folder = save(engine, config.output, data.tokenizer, sink);
+    report.checkpoints();
     const message = `stopped after step ${engine.steps}; --resume goes on from ${folder}`;
     if (stopped && engine.rank === 0) sink({ event: 'log', level: 'info', message });
   }
@@ -149,6 +157,14 @@ function demandStepsToDo({ steps: done }: Engine, steps: number, place: string):
   });
 }
 
+/** Removes what a save has left that was interrupted. */
+function clearOutput({ output }: TrainingConfig['config'], sink: EventSink): void {
+  const removed = output === undefined ? [] : clearRemains(nodeFileSystem, checkpointsIn(output));
+  for (const name of removed) {
+    sink({ event: 'log', level: 'info', message: `removed ${name}, which an interrupted save has left` });
+  }
+}
+
 /** A run leaves its model, and what it needs to go on: to its end, or beyond it. */
 function save(
   engine: Engine,
@@ -159,7 +175,9 @@ function save(
   sink({ event: 'section', step: engine.steps, instruction: 'save the model' });
   engine.saveModel(output, tokenizer);
   sink({ event: 'section', step: engine.steps, instruction: 'save a checkpoint' });
-  return engine.save(checkpointsIn(output));
+  const folder = engine.save(checkpointsIn(output));
+  engine.finishSave();
+  return folder;
 }
 
 interface TrainingLoop {
@@ -168,10 +186,20 @@ interface TrainingLoop {
   readonly steps: number;
   readonly signal: AbortSignal;
   readonly report: TrainingReport;
+  /** Where checkpoints go between steps; absent where there is no output. */
+  readonly checkpoints: string | undefined;
 }
 
 /** Steps until the last one, or until some rank was asked to stop: all ranks stop after the same step. */
-async function trainSteps({ engine, batches, steps, signal, report }: TrainingLoop): Promise<void> {
+async function trainSteps({
+  engine,
+  batches,
+  steps,
+  signal,
+  report,
+  checkpoints,
+}: TrainingLoop): Promise<void> {
+  const { interval } = engine.config.checkpoint;
   let result: StepResult | undefined;
   while (engine.steps < steps && !result?.stopAsked) {
     // A step does not yield: signals are heard between steps.
@@ -182,5 +210,9 @@ async function trainSteps({ engine, batches, steps, signal, report }: TrainingLo
       record: report.recorder(step + 1),
     });
     report.step(result);
+    // The end of the run has a checkpoint of its own.
+    const isDue = interval !== undefined && engine.steps % interval === 0 && engine.steps < steps;
+    if (isDue && checkpoints !== undefined && !result.stopAsked) engine.save(checkpoints);
+    report.checkpoints();
   }
 }

@@ -3,12 +3,13 @@ import { demandOutput } from '../../engine/demand-output.js';
 import type { EndEvent, StepEvent } from '../../launch/events.js';
 import { createDisplay } from '../progress/create-display.js';
 import type { Display } from '../progress/display.js';
-import { superviseRanks } from './supervise-ranks.js';
+import { type OtherHosts, superviseRanks } from './supervise-ranks.js';
 
 /** A run in processes of their own. */
 export interface SupervisedTraining {
   readonly config: string;
   readonly ranks: number;
+  readonly otherHosts?: OtherHosts | undefined;
   /** As given to `--set`. */
   readonly overrides: readonly string[];
   /** Go on from the newest checkpoint. */
@@ -33,9 +34,9 @@ export interface TrainingOutcome {
  * @throws TrainyardError for the configuration; whatever happens later is shown, and in the exit code.
  */
 export async function superviseTraining(training: SupervisedTraining): Promise<TrainingOutcome> {
-  const { config, ranks, overrides, timeline, display } = training;
+  const { config, ranks, otherHosts, overrides, timeline, display } = training;
   const loaded = loadConfig(config, overrides, { worldSize: ranks, requires: ['model', 'data', 'steps'] });
-  demandOutput(loaded, timeline);
+  if (hasFirstRank(otherHosts)) demandOutput(loaded, timeline);
   let end: EndEvent | undefined;
   const exitCode = await superviseRanks({
     command: [
@@ -44,6 +45,7 @@ export async function superviseTraining(training: SupervisedTraining): Promise<T
       ...['--', config],
     ],
     ranks,
+    otherHosts,
     display,
     saves: loaded.config.output !== undefined,
     onEvent: (event) => {
@@ -54,6 +56,11 @@ export async function superviseTraining(training: SupervisedTraining): Promise<T
     },
   });
   return { exitCode, ...(end !== undefined && { end }) };
+}
+
+/** Rank 0 writes the output, on its own host. */
+function hasFirstRank(otherHosts: OtherHosts | undefined): boolean {
+  return otherHosts === undefined || (otherHosts.kind === 'own-part' && otherHosts.place.firstRank === 0);
 }
 
 /** Overrides as flags again. */

@@ -1,5 +1,5 @@
 import { printable } from '../../base/printable.js';
-import type { EndEvent, StartEvent, StepEvent } from '../../launch/events.js';
+import type { CheckpointEvent, EndEvent, StartEvent, StepEvent } from '../../launch/events.js';
 import { formatBytes, formatCount, formatDuration, formatRate, formatValue } from '../format.js';
 import { ledgerLines } from './ledger-lines.js';
 import { type Progress, secondsLeft, tokensPerSecond } from './progress.js';
@@ -32,6 +32,12 @@ export function startLine(start: StartEvent): string {
       ? ''
       : ` of ${formatCount(start.parameters + start.frozen_parameters)}`;
   return `training ${formatCount(start.parameters)}${whole} parameters on ${ranks} (${start.device}): ${steps} steps${tokens}${from}`;
+}
+
+/** A checkpoint that is there for good, with what it took. */
+export function checkpointLine({ step, path, bytes, stall_ms, total_ms }: CheckpointEvent): string {
+  const times = `${Math.round(total_ms)} ms, of which training waited ${Math.round(stall_ms)} ms`;
+  return `checkpoint after step ${step}: ${printable(path)}, ${formatBytes(bytes)} in ${times}`;
 }
 
 /** One step as a line of a log. */

@@ -53,6 +53,8 @@ test('what needs all of the state in memory, or has it more than once, is refuse
   refuses({ zero_optimization, optimizer: { type: 'OneBitAdam' } }, 'device', /whole momentum/);
   refuses({ zero_optimization, mesh: { tensor: 2 } }, 'device', /tensor parallelism/, 2);
   refuses({ zero_optimization, redundancy: { type: 'groups', size: 2 } }, 'device', /"groups"/, 4);
+  const checkpoint = { writer: { decoupled: true } };
+  refuses({ zero_optimization, checkpoint }, 'checkpoint.writer.decoupled', /copied into memory/);
   refuses(
     { zero_optimization: { stage: 3, offload_param: FILES }, bf16: { enabled: true } },
     'offload_param.device',

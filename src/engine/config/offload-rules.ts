@@ -18,6 +18,7 @@ export const offloadRules: readonly ConfigRule[] = [
   { keys: ['zero_optimization', 'optimizer'], check: checkOptimizer },
   { keys: ['zero_optimization', 'redundancy'], check: checkRedundancy },
   { keys: ['zero_optimization', 'mesh'], check: checkMesh },
+  { keys: ['zero_optimization', 'checkpoint'], check: checkDecoupled },
   ...idleKeys().map(checkIdle),
 ];
 
@@ -179,6 +180,21 @@ function checkMesh(config: CheckedConfig): ConfigIssue | undefined {
     expected: 'mesh.pipeline 1 and mesh.tensor 1',
     got: `pipeline ${pipeline}, tensor ${tensor}`,
     cure: `Divide over data-parallel ranks alone, or set zero_optimization.${section}.device to "none".`,
+  };
+}
+
+/** Its copy would bring into memory what lies in files for want of it. */
+function checkDecoupled(config: CheckedConfig): ConfigIssue | undefined {
+  const areFiles = SECTIONS.some((section) => deviceOf(config, section) === 'nvme');
+  if (!areFiles || !config.checkpoint.writer.decoupled) return undefined;
+  return {
+    code: 'CONFIG_CONFLICT',
+    path: ['checkpoint', 'writer', 'decoupled'],
+    part: 'value',
+    what: 'A checkpoint that is written beside training is copied into memory first, and the training state is in files.',
+    expected: 'false beside device "nvme"',
+    got: 'true',
+    cure: 'Remove it: checkpoints are then read from the files as they are written.',
   };
 }
 

@@ -19,7 +19,7 @@ import {
   recomputeSchema,
 } from '../../recompute/config.js';
 import { redundancySchema } from '../../redundancy/config.js';
-import { aioSchema } from '../../store/config.js';
+import { aioSchema, checkpointSchema } from '../../store/config.js';
 import { zeroShape } from '../../zero/config.js';
 
 /**
@@ -45,6 +45,7 @@ export const configSchema = z.strictObject({
     .describe(
       "The folder that receives the trained model, in Hugging Face's layout. Left out: none is written.",
     ),
+  checkpoint: checkpointSchema,
   mesh: meshSchema,
   tensor_parallel: tensorParallelSchema,
   sequence_parallel_size: sequenceParallelSizeSchema,
