@@ -29,6 +29,7 @@ import { planFlatLayout } from '../src/nn/flat-layout.js';
 import { createSchedule } from '../src/optim/lr-schedules.js';
 import { initialLossScale, nextLossScale } from '../src/precision/loss-scaler.js';
 import { printReport } from '../src/step/print.js';
+import { OWN_BLOCKS_MODEL } from './own-blocks-model.js';
 
 // Every key that a configuration may hold does something: for each there are two values between which
 // something outside of the configuration changes. A new key without a row here fails the first test.
@@ -93,6 +94,15 @@ const training: Observer = (config) => {
   const steps = [1, 2, 3].map(() => engine.trainBatch({ inputIds }).loss);
   engine.close();
   return JSON.stringify(steps);
+};
+
+const LAYER_SPECS = { layer_specs: [{ patterns: ['widen'], partition_type: 'column' }] };
+
+/** What one of two ranks has of a model without a table, or why it has not. */
+const ownParts: Observer = (written) => {
+  const config = resolveConfig(written, { worldSize: 2 });
+  const { blocks } = localModel({ model: OWN_BLOCKS_MODEL }, config, loneAxis(2, false));
+  return JSON.stringify(blocks.map(({ parameters }) => parameters.map(({ division }) => division?.runs)));
 };
 
 /** The programs of ranks that are each on a host of its own, with what they need and send. */
@@ -242,7 +252,7 @@ const transport: Observer = async (written) => {
 
 const TRANSPORT = `
   const [engine, config] = process.argv.slice(1);
-  const { joinWorld } = await import(engine + '/initialize.js');
+  const { joinWorld } = await import(engine + '/world.js');
   const { resolveConfig } = await import(engine + '/config.js');
   const { rankEnvironment } = await import(engine + '/../launch/environment.js');
   const { group } = joinWorld(resolveConfig(JSON.parse(config), { worldSize: 2 }), rankEnvironment(process.env));
@@ -331,6 +341,11 @@ function rows(): readonly Row[] {
     });
 
   const stages = { mesh: { pipeline: 2 } };
+  const byNames = (key: string, values: Row['values'], beside: JsonObject = {}): Row =>
+    row(`tensor_parallel.partition_config.${key}`, values, ownParts, {
+      mesh: { tensor: 2 },
+      tensor_parallel: { partition_config: beside },
+    });
   return [
     adapter('targets', [['q_proj'], 'all-linear']),
     adapter('rank', [2, 4], programs),
@@ -373,6 +388,11 @@ function rows(): readonly Row[] {
     row('mesh.tensor', [1, 2], programs),
     row('mesh.sequence_parallel', [true, false], programs, { mesh: { tensor: 2 } }),
     row('tensor_parallel.autotp_size', [0, 2], programs),
+    byNames('layer_specs', [
+      [{ patterns: ['widen'], partition_type: 'column' }],
+      [{ patterns: ['widen'], partition_type: 'column', sections: 2 }],
+    ]),
+    { ...byNames('strict_mode', [true, false], LAYER_SPECS), refuses: true },
     row('sequence_parallel_size', [1, 2], programs),
     row('communication.timeout_seconds', [0.2, 0.4], meeting),
     row('communication.algorithm', ['shared-memory', 'backend'], transport),

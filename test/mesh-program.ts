@@ -5,6 +5,7 @@ import { openModel } from '../src/engine/model-source.js';
 import { summarizeCollectives } from '../src/step/checker/collectives.js';
 import { summarizeMessages } from '../src/step/checker/messages.js';
 import { liveTensors } from '../src/tensor/tensor.js';
+import { OWN_BLOCKS_MODEL } from './own-blocks-model.js';
 import { joinAsRank, type RankPlace } from './rank-world.js';
 
 const VOCABULARY = 37;
@@ -23,14 +24,20 @@ export interface MeshRun {
   readonly leaked: number;
 }
 
+interface MeshTask {
+  readonly save?: string;
+  readonly load?: string;
+  /** In place of the model that the configuration names. */
+  readonly ownModel?: boolean;
+}
+
 /** Trains three steps, or those that a checkpoint lacks of them: its arguments are CONFIG TASK, in JSON. */
 export function run(place: RankPlace, [configText = '{}', taskText = '{}']: readonly string[]): MeshRun {
-  const { save, load } = JSON.parse(taskText) as { readonly save?: string; readonly load?: string };
+  const { save, load, ownModel = false } = JSON.parse(taskText) as MeshTask;
   const config = resolveConfig(JSON.parse(configText) as UserConfig, {
     worldSize: place.worldSize,
-    requires: ['model'],
   });
-  const source = openModel(config);
+  const source = ownModel ? { model: OWN_BLOCKS_MODEL } : openModel({ ...config, model: config.model ?? '' });
   const world = joinAsRank(config, place);
   const engine = buildEngine({ config, source, world, sequenceLength: LENGTH });
   const { pipeline, data, tensor, sequence } = world.axes;

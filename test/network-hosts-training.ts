@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { compileStep } from '../src/engine/compile-step.js';
 import { resolveConfig, type UserConfig } from '../src/engine/config.js';
-import { buildEngine, joinWorld } from '../src/engine/initialize.js';
+import { buildEngine } from '../src/engine/initialize.js';
 import { openModel } from '../src/engine/model-source.js';
+import { joinWorld } from '../src/engine/world.js';
 import { rankEnvironment } from '../src/launch/environment.js';
 import { planFlatLayout } from '../src/nn/flat-layout.js';
 import { linkTraffic, type Traffic, trafficBetween } from './link-traffic.js';

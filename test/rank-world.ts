@@ -1,7 +1,7 @@
 import { SingleGroup } from '../src/comm/process-group/single.js';
 import type { ProcessGroup } from '../src/comm/process-group.js';
 import type { ResolvedConfig } from '../src/engine/config.js';
-import { joinWorld, type World } from '../src/engine/initialize.js';
+import { joinWorld, type World } from '../src/engine/world.js';
 import type { RankEnvironment } from '../src/launch/environment.js';
 
 /** Whatever a test program is told of its place, by `run-ranks.ts`. */

@@ -18,12 +18,52 @@ export const meshSchema = z
   .prefault({})
   .describe('The layout of the ranks; data parallelism takes world size / (pipeline × tensor).');
 
+/** How the parameters lie on the tensor axis whose names match. */
+const layerSpecSchema = z.strictObject({
+  patterns: z
+    .array(z.string().min(1).refine(isExpression, 'a regular expression'))
+    .min(1)
+    .describe('Regular expressions, which match anywhere in the full name of a parameter.'),
+  partition_type: z
+    .enum(['column', 'row', 'vocabulary', 'skip'])
+    .describe(
+      'Divided by outputs (biases too), by inputs, a table over tokens by its rows, or whole on every rank. ' +
+        'DeepSpeed knows no `vocabulary`.',
+    ),
+  sections: positiveInteger()
+    .default(1)
+    .describe(
+      'Matrices that lie side by side in a `column`, each of which is divided (3: queries, keys and values).',
+    ),
+});
+
+function isExpression(pattern: string): boolean {
+  try {
+    return new RegExp(pattern, 'u').source !== '';
+  } catch {
+    return false;
+  }
+}
+
 /** The `tensor_parallel` key: DeepSpeed's name of one axis. */
 export const tensorParallelSchema = z
   .strictObject({
     autotp_size: nonNegativeInteger()
       .default(0)
       .describe("DeepSpeed's name of `mesh.tensor`; 0 and 1 mean that layers are not divided."),
+    partition_config: z
+      .strictObject({
+        layer_specs: z
+          .array(layerSpecSchema)
+          .default([])
+          .describe('How parameters lie by their names; of several rules the first that matches counts.'),
+        strict_mode: z
+          .boolean()
+          .default(false)
+          .describe('A parameter that no rule matches is an error; otherwise it is whole on every rank.'),
+      })
+      .prefault({})
+      .describe("How a model of one's own is divided that has no table of placements (`Model.divided`)."),
   })
   .prefault({})
   .describe('Tensor parallelism, as DeepSpeed writes it.');

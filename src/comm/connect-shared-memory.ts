@@ -55,8 +55,11 @@ export function connectSharedMemory(
   });
 }
 
-/** How often a rank looks for the others before it sleeps: some 80 µs, or a few turns of the scheduler. */
-const LOOKS = { ownCore: 4000, sharedCore: 10 } as const;
+/**
+ * How often a rank looks for the others before it sleeps: some 80 µs, or where ranks share cores so many turns of the
+ * scheduler, each of which goes to a rank that has something to do, and costs less than being woken.
+ */
+const LOOKS = { ownCore: 4000, sharedCore: 200 } as const;
 
 function open(
   store: NativeObject,

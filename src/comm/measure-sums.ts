@@ -21,11 +21,11 @@ const FLOAT_BYTES = 4;
 const LONGEST = 0.12;
 
 /** How often each has its turn, so that what else the machine does meets all alike. */
-const TURNS = 6;
+const TURNS = 20;
 const LEAST_TURNS = 2;
 
-/** Calls of one turn. The first finds in caches what the one before left there; where that matters it is not counted. */
-const CALLS = 3;
+/** Calls of one turn, after one that finds in caches what another left there; of many bytes one, for it does not matter. */
+const CALLS = 4;
 const LONG = 1 << 20;
 
 /**
@@ -75,7 +75,7 @@ function secondsOfTurn(
 ): number {
   const call = { collective: 'all-reduce', elements: bytes / FLOAT_BYTES, dtype: 'float32' } as const;
   const once = makers.reduce((sum, maker) => sum + secondsOfParts(maker, hosts, call, costs), 0);
-  return once * callsFor(bytes);
+  return once * (bytes < LONG ? CALLS + 1 : 1);
 }
 
 function callsFor(bytes: number): number {
@@ -114,21 +114,34 @@ function timesInTurns(
   bytes: number,
 ): ReadonlyMap<SumMaker, number> {
   const values = sums.allocate(bytes);
-  const once = (maker: SumMaker): number => {
+  const call = (maker: SumMaker): void => scope(() => sums.start(maker, values).wait());
+  const calls = callsFor(bytes);
+  const timeOf = (maker: SumMaker): number => {
     // Otherwise a rank that is late for one makes the next one longer.
     transport.barrier().wait();
-    return seconds(() => scope(() => sums.start(maker, values).wait()));
+    if (calls > 1) call(maker);
+    // One after the other, as buckets come: the next may begin on one rank while the last ends on another.
+    return seconds(() => repeat(calls, () => call(maker))) / calls;
   };
-  const calls = callsFor(bytes);
-  const turn = () =>
-    makers.map((maker) => Array.from({ length: calls }, () => once(maker)).slice(calls > 1 ? 1 : 0));
-  const turns = inTurns(transport, turn, { seconds: LONGEST, least: LEAST_TURNS, most: TURNS });
-  const middles = makers.map((_, index) => middle(turns.flatMap((times) => times[index] ?? [])));
-  const means = meansOverRanks(transport, middles);
+  const turn = () => makers.map(timeOf);
+  // In the first, memory is touched for the first time.
+  const [, ...turns] = inTurns(transport, turn, { seconds: LONGEST, least: LEAST_TURNS, most: TURNS });
+  const typical = bytes < LONG ? middle : least;
+  const measured = makers.map((_, index) => typical(turns.flatMap((times) => times[index] ?? [])));
+  const means = meansOverRanks(transport, measured);
   return new Map(makers.map((maker, index) => [maker, means[index] ?? Number.NaN]));
 }
 
-/** Of two the shorter: noise only adds. */
+function repeat(times: number, body: () => void): void {
+  for (let time = 0; time < times; time += 1) body();
+}
+
+/** Of few turns that take long: noise only adds. */
+function least(values: readonly number[]): number {
+  return Math.min(...values);
+}
+
+/** Of two the shorter. */
 function middle(values: readonly number[]): number {
   return [...values].sort((left, right) => left - right)[(values.length - 1) >> 1] ?? Number.NaN;
 }

@@ -69,7 +69,7 @@ function countingSequenceAxis(size: number, count: Count): SequenceAxis | undefi
 /** What the blocks of a source's model exchange, as a configuration divides them; undefined where it does not. */
 export function exchangesOf(
   source: ModelSource,
-  config: TrainingForm & Pick<ResolvedConfig, 'mesh' | 'sequence_parallel_size'>,
+  config: TrainingForm & Pick<ResolvedConfig, 'mesh' | 'sequence_parallel_size' | 'tensor_parallel'>,
   dtype: DType,
 ): readonly BlockExchanges[] | undefined {
   const { tensor, sequence_parallel: sequence } = config.mesh;

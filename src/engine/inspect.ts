@@ -3,7 +3,7 @@ import type { ProcessGroup } from '../comm/process-group.js';
 import type { BatchSource } from '../data/batch-source.js';
 import { type RankEnvironment, singleRank } from '../launch/environment.js';
 import type { Model } from '../nn/block.js';
-import { type FlatSlot, planFlatLayout } from '../nn/flat-layout.js';
+import type { FlatSlot } from '../nn/flat-layout.js';
 import { precisionOf } from '../precision/config.js';
 import { initialLossScale } from '../precision/loss-scaler.js';
 import type { StepMetrics } from '../step/handlers/step-state.js';
@@ -17,20 +17,18 @@ import { type Partition, type Piece, piecesOf } from '../zero/partition.js';
 import { toDevice } from './batch.js';
 import { compileStep } from './compile-step.js';
 import { loadConfig, type ResolvedConfig } from './config.js';
-import { dataRanks } from './data-ranks.js';
 import { TrainingErrors } from './error-memory.js';
 import { gatherText } from './gather-bytes.js';
-import { joinWorld, openMemory, tensorAxis, type World } from './initialize.js';
-import { localModel } from './local-model.js';
+import { openMemory } from './initialize.js';
 import { lossScalingOf } from './loss-scaling.js';
 import { closeMesh, type MeshGroups } from './mesh-groups.js';
 import { openModel } from './model-source.js';
 import { ownPositions } from './own-positions.js';
 import { linkPrograms, type ProgramLinks } from './program-links.js';
-import { stageCosts } from './stage-costs.js';
-import { planStages } from './stage-plan.js';
+import { planRank } from './rank-plan.js';
 import { dataPlace, openTrainingData } from './training-data.js';
 import type { TrainingMemory } from './training-memory.js';
+import { joinWorld, type World } from './world.js';
 
 /** What one forward and backward pass over the first global batch finds, before any update. */
 export interface Inspection {
@@ -69,22 +67,9 @@ export async function inspectModel({
   const { batches } = await openTrainingData(config, source, dataPlace(config, environment));
   const { sequenceLength } = batches;
   const world = joinWorld(config, environment);
-  const model = localModel(source, config, tensorAxis(config, world));
-  const { group, axes } = world;
-  const stages = planStages({ config, model, costs: stageCosts(group, { config, model, sequenceLength }) });
-  const layout =
-    stages?.stages[axes.pipeline.rank]?.layout ?? planFlatLayout(model.blocks, undefined, dataRanks(config));
-  const program = compileStep({
-    config,
-    model,
-    layout,
-    stages,
-    goal: 'gradients',
-    readsInPlace: axes.shard.readsInPlace,
-    stagesOf: axes.data.stagesOf,
-    ...(world.hosts && { hosts: world.hosts }),
-    sequenceLength,
-  }).program(world.group.rank);
+  const plan = planRank({ config, source, world, sequenceLength });
+  const { model, layout, stages } = plan;
+  const program = compileStep({ ...plan, goal: 'gradients' }).program(world.group.rank);
   const { sharding } = program;
   const { dtype } = precisionOf(config);
   const memory = openMemory({

@@ -21,7 +21,9 @@ function model(query: number, keyValue: number): Model {
 
 function local(source: Model, ranks: number, tensor = 1): Model {
   const axis = tensor === 1 ? undefined : loneAxis(tensor, false);
-  return localModel({ model: source }, { sequence_parallel_size: ranks }, axis);
+  const partition_config = { layer_specs: [], strict_mode: false };
+  const form = { sequence_parallel_size: ranks, tensor_parallel: { partition_config } };
+  return localModel({ model: source }, form, axis);
 }
 
 function refuses(source: Model, ranks: number, says: RegExp, tensor = 1): void {

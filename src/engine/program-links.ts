@@ -3,11 +3,11 @@ import type { Model } from '../nn/block.js';
 import type { StepResources } from '../step/handlers/step-state.js';
 import type { DType } from '../tensor/dtype.js';
 import { tiedRanks } from './compile-program.js';
-import type { World } from './initialize.js';
 import { positionsDivisor } from './measure-blocks.js';
 import { emptyOutputs } from './output-shapes.js';
 import { groupSequenceAxis } from './sequence-axes.js';
 import type { StagePlan } from './stage-plan.js';
+import type { World } from './world.js';
 
 /** How a rank's programs reach the other ranks. */
 export interface ProgramLinks {

@@ -9,10 +9,11 @@ import { type LoadedConfig, loadConfig } from './config.js';
 import { demandOutput } from './demand-output.js';
 import type { Engine, StepResult } from './engine.js';
 import { hostNotes } from './hosts.js';
-import { buildEngine, joinWorld, type World } from './initialize.js';
+import { buildEngine } from './initialize.js';
 import { type ModelSource, openModel } from './model-source.js';
 import { dataPlace, openTrainingData } from './training-data.js';
 import { TrainingReport } from './training-report.js';
+import { joinWorld, type World } from './world.js';
 
 /** What a rank needs to train by a configuration file. */
 export interface TrainingOptions {

@@ -10,8 +10,10 @@ export interface CompressedMessages {
   readonly bytes: number;
   /** What this rank sends. */
   readonly sentBytes: number;
-  /** Of a reduction under way: all of its values encoded, and what every rank says of the own chunk. */
+  /** Of a reduction under way, at most: all of its values encoded, and what every rank says of the own chunk. */
   readonly memoryBytes: number;
+  /** The same in each stage of a reduction (`comm/compressed-reductions.ts`). */
+  readonly stages?: readonly number[];
 }
 
 /** Of a largest magnitude, and of each number of the tally. */
@@ -32,6 +34,7 @@ export function compressedAllReduce(
     // The others get their chunks, and then each of them the sum of the own one.
     sentBytes: 2 * peers * chunk + peers * tally + maximumBytes(compression, peers),
     memoryBytes: 2 * ranks * chunk,
+    stages: [...agreement(compression), 2 * ranks * chunk, ranks * chunk],
   };
 }
 
@@ -48,6 +51,7 @@ export function compressedReduceScatter(
     bytes: ranks * own,
     sentBytes: peers * own + maximumBytes(compression, peers),
     memoryBytes: 2 * ranks * own,
+    stages: [...agreement(compression), 2 * ranks * own],
   };
 }
 
@@ -102,6 +106,11 @@ export function compressionName(compression: ActiveCompression): string {
     default:
       return compression satisfies never;
   }
+}
+
+/** Before they encode, ranks agree on the largest magnitude where the scale depends on it: no message is made yet. */
+function agreement(compression: ActiveCompression): readonly number[] {
+  return createCodec(compression).usesMaximum ? [0] : [];
 }
 
 /** Each other rank is told the largest magnitude, where the scale depends on it. */

@@ -51,6 +51,11 @@ export interface Allocation {
   readonly pool?: 'messages' | 'blocks';
   /** How many of them are in use in each stage of what is started; left out: one until it is awaited. */
   readonly held?: readonly number[];
+  /**
+   * Allocated anew, but in stages: so many bytes in each, and `bytes` at most. What goes in stages is taken one further
+   * whenever a later one starts, and to its end by the wait. Left out: `bytes` until it is awaited.
+   */
+  readonly stages?: readonly number[];
 }
 
 /** The lines of the memory ledger. `host`: what was moved off the device. */

@@ -13,9 +13,10 @@ import { scaledForMemory } from '../../zero/compress-reductions.js';
 import { toDevice } from '../batch.js';
 import { compileStep, defaultSequenceLength } from '../compile-step.js';
 import { loadConfig } from '../config.js';
-import { joinWorld, openMemory } from '../initialize.js';
+import { openMemory } from '../initialize.js';
 import { openModel } from '../model-source.js';
 import { openTrainingData } from '../training-data.js';
+import { joinWorld } from '../world.js';
 
 /** How far a compressed sum of gradients is from the exact one. */
 export interface CompressionError {

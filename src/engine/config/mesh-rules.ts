@@ -8,6 +8,7 @@ import type { CheckedConfig } from './schema.js';
 export const meshRules: readonly ConfigRule[] = [
   { keys: ['mesh', 'tensor_parallel'], check: checkTensorTwice },
   { keys: ['mesh', 'tensor_parallel'], check: checkSequenceParallel },
+  { keys: ['mesh', 'tensor_parallel'], check: checkPartitionRules },
   { keys: ['mesh', 'tensor_parallel', 'adapter'], check: checkAdapter },
   { keys: ['mesh', 'tensor_parallel', 'optimizer', 'communication'], check: checkErrorFeedback },
   { keys: ['mesh', 'tensor_parallel', 'zero_optimization'], check: checkHierarchy },
@@ -43,6 +44,31 @@ function checkSequenceParallel(config: CheckedConfig): ConfigIssue | undefined {
     got: 'mesh.tensor 1',
     cure: 'Remove it, or set mesh.tensor.',
   };
+}
+
+/** Rules by names say how matrices are divided, and nothing of positions. */
+function checkPartitionRules(config: CheckedConfig): ConfigIssue | undefined {
+  const { layer_specs: rules, strict_mode: isStrict } = config.tensor_parallel.partition_config;
+  const isDivided = meshSetting(config).tensor > 1;
+  const conflict = (key: string, what: string, got: string, cure: string): ConfigIssue => ({
+    code: 'CONFIG_CONFLICT',
+    path: ['tensor_parallel', 'partition_config', key],
+    part: 'key',
+    what,
+    got,
+    cure,
+  });
+  if (rules.length > 0 && !isDivided) {
+    const what = 'partition_config.layer_specs has no effect while no ranks share a layer.';
+    return conflict('layer_specs', what, 'mesh.tensor 1', 'Remove it, or set mesh.tensor.');
+  }
+  if (isStrict && rules.length === 0) {
+    const what = 'partition_config.strict_mode has no effect without layer_specs.';
+    return conflict('strict_mode', what, 'no rules', 'Remove it, or write layer_specs.');
+  }
+  if (rules.length === 0 || !config.mesh.sequence_parallel) return undefined;
+  const what = 'A model that is divided by names knows nothing of positions that ranks share.';
+  return conflict('layer_specs', what, 'mesh.sequence_parallel true', 'Remove one of the two.');
 }
 
 /** Adapters put small matrices beside whole ones, which the ranks of a host have in common. */

@@ -34,7 +34,11 @@ export type ResolvedConfig = DeepReadonly<
     '$schema' | 'tensor_parallel' | 'communication' | 'communication_data_type' | keyof BatchSizes
   >
 > &
-  BatchSizes & { readonly communication: DeepReadonly<SettledCommunication> };
+  BatchSizes & {
+    readonly communication: DeepReadonly<SettledCommunication>;
+    /** Without the number of ranks, which `mesh` has. */
+    readonly tensor_parallel: DeepReadonly<Omit<CheckedConfig['tensor_parallel'], 'autotp_size'>>;
+  };
 
 /** All of `communication` has a value but the topology, which the launcher may say. */
 type SettledCommunication = Certain<Omit<CheckedConfig['communication'], 'topology'>> &
@@ -74,7 +78,7 @@ export function resolve(written: JsonValue, surroundings: Surroundings): Resolut
   if (isBatchConflict(sizes)) throw new Error(sizes.what);
   const {
     $schema: _schema,
-    tensor_parallel: _tensorParallel,
+    tensor_parallel: { autotp_size: _size, ...tensorParallel },
     communication,
     communication_data_type,
     ...rest
@@ -83,6 +87,7 @@ export function resolve(written: JsonValue, surroundings: Surroundings): Resolut
   const dtype = communication_data_type ?? precisionName(precisionOf(config));
   const resolved = {
     ...rest,
+    tensor_parallel: tensorParallel,
     communication: { ...communication, compression: compressionOf({ ...communication, dtype }) },
     scheduler: settledSchedule(config),
     mesh: meshSetting(config),

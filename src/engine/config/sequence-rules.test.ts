@@ -31,7 +31,7 @@ test('what sequences over several ranks cannot go with is refused with the reaso
   const config = { train_batch_size: 8, sequence_parallel_size: 2 };
   refuses(config, 3, 'sequence_parallel_size', /expected {2}a divisor of 3/);
   refuses({ ...config, mesh: { tensor: 2 } }, 6, 'sequence_parallel_size', /expected {2}a divisor of 3/);
-  refuses({ ...config, redundancy: { type: 'local' } }, 2, 'redundancy', /train by themselves/);
+  refuses({ ...config, redundancy: { type: 'local' } }, 2, 'redundancy', /in their own way/);
   const data = { path: 'x.txt', sequence_length: 30 };
   resolveConfig({ ...config, data }, { worldSize: 2 });
   refuses({ ...config, sequence_parallel_size: 4, data }, 4, 'data.sequence_length', /a multiple of 4/);

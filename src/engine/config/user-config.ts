@@ -112,6 +112,34 @@ export interface UserConfig {
     | {
         /** DeepSpeed's name of `mesh.tensor`; 0 and 1 mean that layers are not divided. Default: `0`. */
         readonly autotp_size?: number | undefined;
+        /** How a model of one's own is divided that has no table of placements (`Model.divided`). */
+        readonly partition_config?:
+          | {
+              /**
+               * How parameters lie by their names; of several rules the first that matches counts. Default: `[]`.
+               */
+              readonly layer_specs?:
+                | readonly {
+                    /** Regular expressions, which match anywhere in the full name of a parameter. */
+                    readonly patterns: readonly string[];
+                    /**
+                     * Divided by outputs (biases too), by inputs, a table over tokens by its rows, or whole on every rank.
+                     * DeepSpeed knows no `vocabulary`.
+                     */
+                    readonly partition_type: 'column' | 'row' | 'vocabulary' | 'skip';
+                    /**
+                     * Matrices that lie side by side in a `column`, each of which is divided (3: queries, keys and
+                     * values). Default: `1`.
+                     */
+                    readonly sections?: number | undefined;
+                  }[]
+                | undefined;
+              /**
+               * A parameter that no rule matches is an error; otherwise it is whole on every rank. Default: `false`.
+               */
+              readonly strict_mode?: boolean | undefined;
+            }
+          | undefined;
       }
     | undefined;
   /**

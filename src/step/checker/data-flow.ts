@@ -1,6 +1,6 @@
 import { initialValues } from '../effects/initial-values.js';
-import { type Account, effectsOf, goalValues, type Made } from '../effects.js';
-import type { Program } from '../program.js';
+import { type Account, type Collective, effectsOf, goalValues, type Made } from '../effects.js';
+import type { GroupName, Program } from '../program.js';
 import { standingBuffers } from '../standing-buffers.js';
 import { refusal } from './refusal.js';
 
@@ -41,6 +41,10 @@ export function followValues(
       const start = pending.get(effects.completes);
       if (start === undefined) throw refusal(program, position, `nothing started "${effects.completes}"`);
       pending.delete(effects.completes);
+      while (start.makes.some(({ value }) => values.hasStagesToCome(value))) {
+        values.advance(start.collective?.group);
+        if (values.bytes > peak.bytes) peak = values.peakAt(position);
+      }
       values.complete(start);
       for (const value of start.frees) refuse(values.free(value));
     }
@@ -50,7 +54,8 @@ export function followValues(
       pending.set(effects.starts, { position, ...effects });
       for (const value of effects.reads) values.hold(value);
     }
-    for (const made of effects.makes) refuse(values.make(made, effects.starts));
+    if (effects.makes.some(goesInStages)) values.advance(effects.collective?.group);
+    for (const made of effects.makes) refuse(values.make(made, effects.starts, effects.collective?.group));
     const { becomes } = effects;
     const grows = becomes !== undefined && bytesOf(becomes.made) > values.bytesOf(becomes.from);
     if (becomes !== undefined && grows) refuse(values.turn(becomes.from, becomes.made));
@@ -69,6 +74,7 @@ interface Pending {
   readonly reads: readonly string[];
   readonly makes: readonly Made[];
   readonly frees: readonly string[];
+  readonly collective?: Collective;
 }
 
 function checkEnd(
@@ -88,8 +94,24 @@ function checkEnd(
   if (lost !== undefined) throw refusal(program, undefined, `it ends without "${lost}", which it began with`);
 }
 
+function goesInStages({ memory }: Made): boolean {
+  return memory?.stages !== undefined;
+}
+
 function bytesOf({ memory }: Made): number {
   return memory?.bytes ?? 0;
+}
+
+interface LiveValue {
+  readonly made: Made;
+  pendingIn: string | undefined;
+  holds: number;
+  /** Of the collective that goes in stages. */
+  readonly group: GroupName | undefined;
+  /** What it takes of its memory now, where that changes from stage to stage. */
+  bytes: number;
+  /** What it takes in the stages to come. */
+  stages: readonly number[];
 }
 
 /** The values that exist at one point of a program. */
@@ -97,7 +119,7 @@ class LiveValues {
   /** On the device. */
   bytes = 0;
   #mostOnHost = 0;
-  readonly #live = new Map<string, { readonly made: Made; pendingIn: string | undefined; holds: number }>();
+  readonly #live = new Map<string, LiveValue>();
   readonly #ledger: Record<Account, number> = {
     constants: 0,
     parameters: 0,
@@ -122,10 +144,11 @@ class LiveValues {
   }
 
   /** These return why the program must be refused, or undefined. */
-  make(made: Made, pendingIn: string | undefined): string | undefined {
+  make(made: Made, pendingIn: string | undefined, group?: GroupName): string | undefined {
     if (this.#live.has(made.value)) return `"${made.value}" exists already`;
-    this.#live.set(made.value, { made, pendingIn, holds: 0 });
-    this.#account(made, 1);
+    const [bytes = bytesOf(made), ...stages] = made.memory?.stages ?? [];
+    this.#live.set(made.value, { made, pendingIn, holds: 0, group, bytes, stages });
+    this.#account(made, bytes);
     return undefined;
   }
 
@@ -144,8 +167,23 @@ class LiveValues {
     if (entry === undefined) return undefined;
     if (entry.holds > 0) return `"${value}" is still in use by something that was started`;
     this.#live.delete(value);
-    this.#account(entry.made, -1);
+    this.#account(entry.made, -entry.bytes);
     return undefined;
+  }
+
+  hasStagesToCome(value: string): boolean {
+    return (this.#live.get(value)?.stages.length ?? 0) > 0;
+  }
+
+  /** Takes everything that goes in stages in a group one further. */
+  advance(group: GroupName | undefined): void {
+    for (const entry of this.#live.values()) {
+      if (!goesInStages(entry.made) || entry.group !== group) continue;
+      const [bytes = 0, ...stages] = entry.stages;
+      this.#account(entry.made, bytes - entry.bytes);
+      entry.bytes = bytes;
+      entry.stages = stages;
+    }
   }
 
   /** One value into another. */
@@ -189,10 +227,10 @@ class LiveValues {
     return this.hostIsApart ? { ...peak, ledger: { ...peak.ledger, host: this.#mostOnHost } } : peak;
   }
 
-  #account({ memory }: Made, sign: 1 | -1): void {
+  #account({ memory }: Made, change: number): void {
     if (memory === undefined || memory.pool !== undefined) return;
-    this.#ledger[memory.account] += sign * memory.bytes;
+    this.#ledger[memory.account] += change;
     this.#mostOnHost = Math.max(this.#mostOnHost, this.#ledger.host);
-    if (memory.account !== 'host' || !this.hostIsApart) this.bytes += sign * memory.bytes;
+    if (memory.account !== 'host' || !this.hostIsApart) this.bytes += change;
   }
 }

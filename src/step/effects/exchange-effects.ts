@@ -171,7 +171,7 @@ export const exchangeEffects: Pick<
     const messages =
       compressed === undefined
         ? arrivingMessages(instruction, elements, program)
-        : messagesOf(instruction, compressed.memoryBytes);
+        : compressedMessages(instruction, compressed);
     return {
       reads:
         part === undefined
@@ -204,7 +204,7 @@ export const exchangeEffects: Pick<
     const elements = sharding === undefined ? 0 : rangeElements(sharding, block) / groups.data.length;
     const slice = { start: 0, end: elements, carriesTally: false };
     const compressed = compression && compressedAllReduce(slice, compression, ranks);
-    const messages = compressed ? [messagesOf(instruction, compressed.memoryBytes)] : [];
+    const messages = compressed ? [compressedMessages(instruction, compressed)] : [];
     return {
       reads: [gradients, ...scattersOf(block, program).map(scattered)],
       makes: [{ value: summed(block) }, ...messages],
@@ -315,7 +315,7 @@ function summedMessages(
   compressed: CompressedMessages | undefined,
 ): readonly Made[] {
   const { ordered = false, stages } = instruction;
-  if (compressed !== undefined) return [messagesOf(instruction, compressed.memoryBytes)];
+  if (compressed !== undefined) return [compressedMessages(instruction, compressed)];
   if (ordered) return [arrivingMessages(instruction, elements, program)];
   if (stages === undefined) return [];
   const { memory, value } = messagesOf(instruction, stages.elements * program.bytesPerElement, 'messages');
@@ -331,6 +331,15 @@ function arrivingMessages(
   const ranks = groups.data.length;
   const bytes = readsInPlace ? 0 : (ranks - 1) * Math.ceil(elements / ranks) * bytesPerElement;
   return messagesOf(instruction, bytes, 'messages');
+}
+
+/** Memory of a compressed reduction that is under way. */
+function compressedMessages(
+  instruction: Instruction<'reduce' | 'scatter' | 'sum'>,
+  { memoryBytes, stages }: CompressedMessages,
+): Made {
+  const { value, memory } = messagesOf(instruction, memoryBytes);
+  return { value, ...(memory && { memory: { ...memory, ...(stages && { stages }) } }) };
 }
 
 /** Memory of an exchange that is under way. */

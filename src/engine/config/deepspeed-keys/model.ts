@@ -47,10 +47,8 @@ export const modelKeys: KeyTable = {
     }),
     partition_config: section({
       use_default_specs: foreign(true, TABLES),
-      strict_mode: foreign(false, 'a parameter that a table does not place is an error in any case'),
       embedding_partition_dim: foreign(1, 'tables over tokens are divided by their rows'),
       lm_head_patterns: foreign([], TABLES),
-      layer_specs: later([], 'a model of your own says it in `divided`'),
     }),
   }),
   use_data_before_expert_parallelism: off(false, EXPERTS),
