@@ -29,6 +29,7 @@ TRAINYARD_CLONES void update_range(const Piece& piece, int64_t begin, int64_t en
   float* second = piece.states[1];
   for (int64_t i = begin; i < end; i += lanes) {
     const int64_t count = end - i;
+    prefetch_after(piece, i, step.gradients);
     Floats p = load_part(parameters + i, count);
     const Floats g = load_numbers(piece.gradients, step.gradients, i, count) * splat(step.gradient_scale) +
                      splat(step.l2) * p;

@@ -53,12 +53,15 @@ void copy_parameters(at::TensorList parameters, at::TensorList copies);
 // The gradients of one piece in fp32, times the factor.
 at::Tensor scaled_gradients(const at::Tensor& gradients, const at::Tensor& parameters, double scale);
 
-// Lines that each loop asks for ahead of its use, on every stream: the processor's own prefetcher follows fewer streams
-// than an optimizer has, and stops at every page.
-constexpr int64_t prefetch_elements = 512;
-
-TRAINYARD_INLINE void prefetch(const void* source, int64_t bytes) {
-  __builtin_prefetch(static_cast<const char*>(source) + bytes, 0, 3);
+// Asks for what comes a kilobyte later: the processor's own prefetcher follows fewer streams than an update has.
+TRAINYARD_INLINE void prefetch_after(const Piece& piece, int64_t index, Number gradients) {
+  constexpr int64_t ahead = 256;
+  const int64_t next = index + ahead;
+  __builtin_prefetch(piece.parameters + next);
+  __builtin_prefetch(static_cast<const char*>(piece.gradients) + next * (gradients == Number::float32 ? 4 : 2));
+  for (const float* state : piece.states) {
+    if (state != nullptr) __builtin_prefetch(state + next);
+  }
 }
 
 }  // namespace trainyard

@@ -22,6 +22,7 @@ TRAINYARD_CLONES void update(const Piece& piece, int64_t begin, int64_t end, con
   const Floats zero{};
   for (int64_t i = begin; i < end; i += lanes) {
     const int64_t count = end - i;
+    prefetch_after(piece, i, f.gradients);
     const Floats g = load_numbers(piece.gradients, f.gradients, i, count) * f.gradient_scale;
     const Floats m = load_part(momentum + i, count);
     const Floats direction = m * f.beta1 + g * (1.0F - f.beta1);

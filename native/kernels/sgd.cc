@@ -23,6 +23,7 @@ TRAINYARD_CLONES void update(const Piece& piece, int64_t begin, int64_t end, con
   float* buffer = piece.states[0];
   for (int64_t i = begin; i < end; i += lanes) {
     const int64_t count = end - i;
+    prefetch_after(piece, i, f.gradients);
     Floats p = load_part(piece.parameters + i, count);
     Floats g = load_numbers(piece.gradients, f.gradients, i, count) * f.gradient_scale + p * f.decay;
     if (buffer != nullptr) {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { constants as systemConstants, tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -122,6 +123,22 @@ function writeAndRead(kind: TransferKind, written: readonly Piece[], fault: Faul
   folder.close();
 }
 
+/** Writes a file again and again, and says so once. */
+const ENDLESS_WRITER = `
+  const [module, path] = process.argv.slice(1);
+  const { openDirectFolder } = await import(module);
+  const { aioSchema } = await import(new URL('../config.js', 'file://' + module));
+  const { alignedZeros } = await import(new URL('../../tensor/aligned-buffers.js', 'file://' + module));
+  const folder = openDirectFolder(path, { setting: 'x', mark: 'killed', aio: aioSchema.parse({}) });
+  const file = folder.create('moments', 2 ** 24);
+  const memory = alignedZeros([2 ** 24], 'uint8');
+  for (let turn = 0; ; turn += 1) {
+    const work = file.write(0, memory, 0, 2 ** 24);
+    if (turn === 1) (await import('node:fs')).writeSync(1, 'writing');
+    work.wait();
+  }
+`;
+
 describe('files of offloaded memory', () => {
   for (const kind of TRANSFER_KINDS) {
     const name = describeKind(kind);
@@ -224,6 +241,18 @@ describe('files of offloaded memory', () => {
     refuses('OFFLOAD_UNUSABLE', /there is no such file/, () => folder.create('more', 8192));
     file.close();
     folder.close();
+  });
+
+  test('a process that is killed while it writes leaves nothing', async () => {
+    const place = join(root, 'killed');
+    mkdirSync(place);
+    const module = join(import.meta.dirname, 'direct-files/open-folder.js');
+    const child = spawn(process.execPath, ['--input-type=module', '--eval', ENDLESS_WRITER, module, place]);
+    await once(child.stdout, 'data');
+    child.kill('SIGKILL');
+    await once(child, 'exit');
+    assert.equal(child.signalCode, 'SIGKILL');
+    assert.deepEqual(readdirSync(place), []);
   });
 
   test('a folder that is missing, none, or not to be written is refused', () => {

@@ -33,7 +33,7 @@ function fio(file: string, bytes: number): DiskPasses {
       `--rw=${rw}`,
       `--bs=${BLOCK_BYTES}`,
       `--iodepth=${DEPTH}`,
-      '--ioengine=io_uring',
+      '--ioengine=libaio',
       '--direct=1',
       '--zero_buffers',
       '--output-format=json',
