@@ -400,6 +400,7 @@ function rows(): readonly Row[] {
       ...{ ...aRun, steps: 5, output: join(root, 'one') },
       checkpoint: { interval: 1 },
     }),
+    refused('checkpoint.replicate', [true, false], run, aRun),
     refused('checkpoint.on_failure', ['stop', 'warn'], saving('left.jsonl')),
     row('checkpoint.tag_validation', ['Warn', 'Fail'], naming),
     row('checkpoint.writer.decoupled', [true, false], saving('saved')),
