@@ -101,7 +101,9 @@ const WRONG: readonly (readonly [readonly string[], RegExp])[] = [
   [['train'], /Missing required argument 'config'/],
   [['train', 'x', '--ranks', '0'], /--ranks.*invalid.*at least 1/],
   [['train', 'x', '--ranks', '1.5'], /--ranks.*invalid.*whole number/],
-  [['train', 'x', '--hostfile', 'hosts'], /--hostfile is not supported yet/],
+  [['train', 'x', '--hostfile', 'nowhere'], /error HOSTFILE_INVALID/],
+  [['train', 'x', '--include', 'a'], /need a --hostfile/],
+  [['launch', 'x', '--emit', 'kubernetes', '--hosts', '2', '--ranks-per-host', '1'], /--image/],
   [['generate', 'x'], /'--prompt <text>' not specified/],
   [['generate', 'x', '--prompt', 'a', '--temperature', '-1'], /temperature.*0 or more/],
   [['program', 'x', '--ranks', '2', '--rank', '2'], /There is no rank 2/],
@@ -145,7 +147,7 @@ test('two ranks train; --json prints events and nothing else', () => {
   const events = eventsIn(stdout);
   assert.deepEqual(
     events.map(({ event }) => event),
-    ['start', 'step', 'step', 'step', 'step', 'end'],
+    ['start', 'step', 'step', 'step', 'step', 'checkpoint', 'end'],
   );
   const [start] = events;
   assert.ok(start?.event === 'start' && start.world_size === 2 && start.parameters > 1000);

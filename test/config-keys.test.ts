@@ -30,6 +30,7 @@ import { createSchedule } from '../src/optim/lr-schedules.js';
 import { initialLossScale, nextLossScale } from '../src/precision/loss-scaler.js';
 import { printReport } from '../src/step/print.js';
 import { OWN_BLOCKS_MODEL } from './own-blocks-model.js';
+import { runRanks } from './run-ranks.js';
 
 // Every key that a configuration may hold does something: for each there are two values between which
 // something outside of the configuration changes. A new key without a row here fails the first test.
@@ -182,9 +183,32 @@ const run: Observer = async (written) => {
     signal: new AbortController().signal,
   });
   const folders = ['one', 'other'].filter((name) => existsSync(join(root, name)));
-  const files = folders.map((name) => [name, readdirSync(join(root, name)).sort()]);
+  const files = folders.map((name) => [name, filesUnder(join(root, name))]);
   for (const name of folders) rmSync(join(root, name), { recursive: true });
   return JSON.stringify([lines.length, steps, files]);
+};
+
+function filesUnder(folder: string): readonly string[] {
+  return readdirSync(folder, { recursive: true, encoding: 'utf8' }).sort();
+}
+
+/** What a save comes to where no folder can be made, and how much of it is there when it returns. */
+const saving =
+  (place: string): Observer =>
+  (config) => {
+    const engine = initialize({ config });
+    try {
+      engine.save(join(root, place));
+      return `${engine.takeSaved().length} there`;
+    } finally {
+      engine.close();
+    }
+  };
+
+/** What two ranks say that save under different names. */
+const naming: Observer = async (config) => {
+  const [said] = await runRanks<readonly string[]>('checkpoint-tags-program.js', 2, [JSON.stringify(config)]);
+  return JSON.stringify(said);
 };
 
 /** Where tensors are, or why they cannot be there. */
@@ -371,6 +395,15 @@ function rows(): readonly Row[] {
     row('steps', [1, 3], run, aRun),
     row('steps_per_print', [1, 2], run, { ...aRun, steps: 6 }),
     row('output', [join(root, 'one'), join(root, 'other')], run, aRun),
+    row('checkpoint.interval', [1, 2], run, { ...aRun, output: join(root, 'one') }),
+    row('checkpoint.keep', [2, 3], run, {
+      ...{ ...aRun, steps: 5, output: join(root, 'one') },
+      checkpoint: { interval: 1 },
+    }),
+    refused('checkpoint.replicate', [true, false], run, aRun),
+    refused('checkpoint.on_failure', ['stop', 'warn'], saving('left.jsonl')),
+    row('checkpoint.tag_validation', ['Warn', 'Fail'], naming),
+    row('checkpoint.writer.decoupled', [true, false], saving('saved')),
     row('seed', [1, 2], training),
     refused('device', ['cpu', 'cuda'], device),
     row('mesh.pipeline', [1, 2], programs),

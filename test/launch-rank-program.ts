@@ -22,6 +22,11 @@ const folder = process.env[FOLDER_VARIABLE] ?? '.';
 const script = JSON.parse(process.argv[2] ?? '{}') as RankScript;
 const task = script[String(rank)] ?? 'train';
 note('pid', String(process.pid));
+const { TRAINYARD_TEST_STRANGE: strange } = process.env;
+note(
+  'told',
+  JSON.stringify({ ...environment, arguments: process.argv.slice(3), folder: process.cwd(), strange }),
+);
 
 if (task === 'no-frame') process.exit(3);
 

@@ -18,22 +18,19 @@ export interface MeshRun {
   readonly said: Readonly<Record<string, number>>;
   /** Of all parameters, to the last bit. */
   readonly atStart: string;
-  readonly atEnd: string;
   readonly losses: readonly number[];
   readonly norms: readonly number[];
   readonly leaked: number;
 }
 
 interface MeshTask {
-  readonly save?: string;
-  readonly load?: string;
   /** In place of the model that the configuration names. */
   readonly ownModel?: boolean;
 }
 
-/** Trains three steps, or those that a checkpoint lacks of them: its arguments are CONFIG TASK, in JSON. */
+/** Trains three steps: its arguments are CONFIG TASK, in JSON. */
 export function run(place: RankPlace, [configText = '{}', taskText = '{}']: readonly string[]): MeshRun {
-  const { save, load, ownModel = false } = JSON.parse(taskText) as MeshTask;
+  const { ownModel = false } = JSON.parse(taskText) as MeshTask;
   const config = resolveConfig(JSON.parse(configText) as UserConfig, {
     worldSize: place.worldSize,
   });
@@ -45,7 +42,6 @@ export function run(place: RankPlace, [configText = '{}', taskText = '{}']: read
   const counts = (): readonly (readonly [string, number])[] =>
     Object.entries(groups).map(([axis, { exchangedBytes }]) => [axis, exchangedBytes]);
 
-  if (load !== undefined) engine.load(load);
   const atStart = fingerprint();
   const [losses, norms]: [number[], number[]] = [[], []];
   let sent: Readonly<Record<string, number>> = {};
@@ -59,17 +55,15 @@ export function run(place: RankPlace, [configText = '{}', taskText = '{}']: read
       sent = Object.fromEntries(counts().map(([axis, bytes]) => [axis, bytes - (before.get(axis) ?? 0)]));
       handles = liveTensors();
     }
-    if (step === 1 && save !== undefined) engine.save(save);
-    if (step === 2 && save === undefined && load === undefined) leaked = liveTensors() - handles;
+    if (step === 2) leaked = liveTensors() - handles;
   }
-  const atEnd = fingerprint();
   const { program } = engine;
   const said: Record<string, number> = { pipeline: 0, data: 0, tensor: 0 };
   for (const { group, sentBytes } of summarizeCollectives(program))
     said[group] = (said[group] ?? 0) + sentBytes;
   for (const { sentBytes } of summarizeMessages(program)) said.pipeline = (said.pipeline ?? 0) + sentBytes;
   engine.close();
-  return { sent, said, atStart, atEnd, losses, norms, leaked };
+  return { sent, said, atStart, losses, norms, leaked };
 
   function rowsOf(step: number): readonly (readonly number[])[] {
     const rows = config.train_micro_batch_size_per_gpu * config.gradient_accumulation_steps;

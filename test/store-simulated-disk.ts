@@ -1,6 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import type { FileSystem } from '../src/store/file-system.js';
+import type { OpenFile } from '../src/store/open-file.js';
 
 /** The machine stopped. Every operation after it throws the same, so that no cleaning up takes effect. */
 export class SimulatedCrash extends Error {}
@@ -44,6 +45,9 @@ export class SimulatedDisk implements FileSystem {
   #crashed = false;
   #crashAt = Number.POSITIVE_INFINITY;
   #failAt = Number.POSITIVE_INFINITY;
+  #failure = 'ENOSPC';
+  /** What a program is told that is left. */
+  freeBytesLeft = Number.MAX_SAFE_INTEGER;
 
   get operations(): number {
     return this.#operations;
@@ -54,9 +58,10 @@ export class SimulatedDisk implements FileSystem {
     this.#crashAt = this.#operations + n;
   }
 
-  /** The n-th operation from now on fails with "disk full" and does nothing. */
-  failOnceAt(n: number): void {
+  /** The n-th operation from now on fails with an error, "disk full" where no other is given, and does nothing. */
+  failOnceAt(n: number, code = 'ENOSPC'): void {
     this.#failAt = this.#operations + n;
+    this.#failure = code;
   }
 
   makeDirectory(path: string): string | undefined {
@@ -134,10 +139,22 @@ export class SimulatedDisk implements FileSystem {
     this.#pending.push({ folders: [parent], apply: () => void parent.durable.delete(basename(path)) });
   }
 
-  read(path: string): Uint8Array {
+  open<Result>(path: string, use: (file: OpenFile) => Result): Result {
     const node = this.#find(path);
     if (node?.kind !== 'file') throw systemError('ENOENT');
-    return node.content;
+    const { content } = node;
+    return use({
+      bytes: content.byteLength,
+      read: (target, position) => content.copy(target, 0, position, position + target.byteLength),
+    });
+  }
+
+  isFolder(path: string): boolean {
+    return this.#find(path)?.kind === 'folder';
+  }
+
+  freeBytes(): number {
+    return this.freeBytesLeft;
   }
 
   list(path: string): readonly string[] {
@@ -172,7 +189,7 @@ export class SimulatedDisk implements FileSystem {
       this.#crashed = true;
       throw new SimulatedCrash('the machine stopped');
     }
-    if (this.#operations === this.#failAt) throw systemError('ENOSPC');
+    if (this.#operations === this.#failAt) throw systemError(this.#failure);
   }
 
   #addEntry(path: string, node: Node): void {

@@ -52,7 +52,12 @@ export const ERROR_CODES = {
   COLLECTIVE_FAILED: { exitCode: 75, meaning: 'A collective failed or passed its deadline: a peer is gone.' },
   FLIGHT_UNREADABLE: { exitCode: 2, meaning: 'A folder of flight records cannot be read, or holds none.' },
   RENDEZVOUS_FAILED: { exitCode: 75, meaning: 'The ranks could not find each other in time.' },
+  HOSTFILE_INVALID: { exitCode: 2, meaning: 'A hostfile cannot be read, or a line of it is malformed.' },
+  HOST_UNREACHABLE: { exitCode: 75, meaning: 'ssh could not reach a host.' },
+  HOST_UNFIT: { exitCode: 2, meaning: 'A host was reached but cannot take part in the run.' },
+  HOST_LOST: { exitCode: 75, meaning: 'The connection to a host ended in the middle of a run.' },
   RANK_LOST: { exitCode: 75, meaning: 'A rank died; the run was stopped.' },
+  RANK_HUNG: { exitCode: 75, meaning: 'A rank stayed at one instruction for too long, and was stopped.' },
 } as const satisfies Record<string, { readonly exitCode: 1 | 2 | 75; readonly meaning: string }>;
 
 /** A key of the table above. */

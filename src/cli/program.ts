@@ -1,5 +1,6 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import type { BenchPresetName } from './bench/preset.js';
+import { type RanksOption, ranksOption } from './ranks-option.js';
 import { version } from './version.js';
 
 /**
@@ -21,11 +22,14 @@ export function createProgram(): Command {
   addExplain(program);
   addGenerate(program);
   addMerge(program);
+  addCheckpoint(program);
   addBench(program);
   addTokenizer(program);
   addDoctor(program);
   addSchema(program);
   addDemo(program);
+  addLaunch(program);
+  addHostAgent(program);
   return program;
 }
 
@@ -44,8 +48,31 @@ function addTrain(program: Command): void {
     .command('train')
     .description('Train as the configuration says; progress on stderr.')
     .argument('<config>', 'configuration file (JSON, comments allowed)')
-    .option('--ranks <n>', 'processes to start on this machine (default: 1)', positiveInteger)
-    .option('--hostfile <file>', 'several machines (not supported yet)')
+    .option(
+      '--ranks <n|min:max>',
+      'processes to start on this machine (default: 1); of two numbers, as few as it may go on with',
+      ranksOption,
+    )
+    .option(
+      '--max-restarts <n>',
+      'how often in an hour to start again from the newest checkpoint after a rank was lost (default: 3)',
+      wholeNumber,
+    )
+    .option(
+      '--hang-timeout <seconds>',
+      'how long a rank may stay at one instruction; 0: for ever',
+      wholeNumber,
+      600,
+    )
+    .option('--hostfile <file>', "the machines, over ssh: lines `name slots=N`, as DeepSpeed's")
+    .option('--include <hosts>', 'only these of the hostfile, or of their slots: host1@host2:0,2')
+    .option('--exclude <hosts>', 'all but these')
+    .option(
+      '--master-addr <address>',
+      'where the ranks of several machines meet (default: a private address)',
+    )
+    .option('--master-port <port>', 'the port there (default: a free one)', port)
+    .option('--insecure-network', 'let them meet at a public address')
     .option('--set <key.path=value>', SET_HELP, collect)
     .option('--resume', 'go on from the newest checkpoint in the output folder')
     .option('--timeline <file>', 'write what every rank did in the last step (for ui.perfetto.dev)')
@@ -124,6 +151,67 @@ function addMerge(program: Command): void {
     .action(async (adapter: string, options: MergeOptions) => {
       const { merge } = await import('./commands/merge.js');
       await merge(adapter, options);
+    });
+}
+
+const CHECKPOINT_HELP = "a run's output folder, a folder of checkpoints, or one checkpoint";
+
+function addCheckpoint(program: Command): void {
+  const checkpoint = program.command('checkpoint').description('Look into checkpoints, and convert them.');
+  checkpoint
+    .command('ls')
+    .description('List checkpoints, the last one that was saved first.')
+    .argument('<path>', CHECKPOINT_HELP)
+    .option('--json', JSON_HELP)
+    .action(async (path: string, options: JsonOption) => {
+      const { listCommand } = await import('./commands/checkpoint.js');
+      await listCommand(path, options);
+    });
+  checkpoint
+    .command('verify')
+    .description('Check every byte of every checkpoint; exit code 2 where one is damaged.')
+    .argument('<path>', CHECKPOINT_HELP)
+    .option('--json', JSON_HELP)
+    .action(async (path: string, options: JsonOption) => {
+      const { verifyCommand } = await import('./commands/checkpoint.js');
+      await verifyCommand(path, options);
+    });
+  checkpoint
+    .command('export')
+    .description('Write the model of a checkpoint as a Hugging Face folder.')
+    .argument('<path>', `${CHECKPOINT_HELP}; of several the newest whole one`)
+    .requiredOption('--output <folder>', 'folder for the model')
+    .addOption(
+      new Option('--dtype <type>', 'of the weights in the folder')
+        .choices(['float32', 'bfloat16', 'float16'])
+        .default('float32'),
+    )
+    .action(async (path: string, options: ExportCheckpointOptions) => {
+      const { exportCommand } = await import('./commands/checkpoint.js');
+      await exportCommand(path, options);
+    });
+  checkpoint
+    .command('import')
+    .description(
+      "Make a checkpoint of a Hugging Face folder, or of DeepSpeed's universal one in safetensors.",
+    )
+    .argument('<folder>', 'the folder to import')
+    .requiredOption('--output <folder>', 'output folder of the run that is to go on from it')
+    .option('--model <folder>', "of a universal checkpoint: folder with the model's config.json")
+    .option('--step <n>', 'of a universal checkpoint: steps done (default: as its files say)', wholeNumber)
+    .action(async (path: string, options: ImportCheckpointOptions) => {
+      const { importCommand } = await import('./commands/checkpoint.js');
+      await importCommand(path, options);
+    });
+  checkpoint
+    .command('diff')
+    .description('Name the tensors in which two checkpoints differ; exit code 1 where there are any.')
+    .argument('<first>', CHECKPOINT_HELP)
+    .argument('<second>', CHECKPOINT_HELP)
+    .option('--json', JSON_HELP)
+    .action(async (first: string, second: string, options: JsonOption) => {
+      const { diffCommand } = await import('./commands/checkpoint.js');
+      await diffCommand(first, second, options);
     });
 }
 
@@ -291,6 +379,38 @@ function addDemo(program: Command): void {
     });
 }
 
+function addLaunch(program: Command): void {
+  program
+    .command('launch')
+    .description('Write what starts a training on a cluster: a JobSet manifest or an sbatch file.')
+    .argument('<config>', 'configuration file, as the hosts of the cluster see it')
+    .addOption(
+      new Option('--emit <kind>', 'for which scheduler')
+        .choices(['kubernetes', 'slurm'])
+        .makeOptionMandatory(),
+    )
+    .requiredOption('--hosts <n>', 'machines', positiveInteger)
+    .requiredOption('--ranks-per-host <n>', 'processes on each', positiveInteger)
+    .option('--gpus-per-host <n>', 'GPUs to ask for on each', positiveInteger)
+    .option('--name <name>', 'of the job', 'trainyard')
+    .option('--image <image>', 'container image that has trainyard (kubernetes)')
+    .option('--set <key.path=value>', SET_HELP, collect)
+    .option('--resume', 'go on from the newest checkpoint in the output folder')
+    .option('--output <file>', 'write it there (default: print it)')
+    .action(async (config: string, options: LaunchOptions) => {
+      const { launch } = await import('./commands/launch.js');
+      launch(config, options);
+    });
+}
+
+/** What `train --hostfile` starts on every host; not for people. */
+function addHostAgent(program: Command): void {
+  program.command('host-agent', { hidden: true }).action(async () => {
+    const { hostAgent } = await import('./commands/host-agent.js');
+    await hostAgent();
+  });
+}
+
 export interface JsonOption {
   readonly json?: boolean;
 }
@@ -313,10 +433,29 @@ export interface InspectOptions extends ConfigOptions {
 }
 
 export interface TrainOptions extends ConfigOptions {
-  readonly ranks?: number;
+  readonly ranks?: RanksOption;
+  readonly maxRestarts?: number;
+  readonly hangTimeout: number;
   readonly hostfile?: string;
+  readonly include?: string;
+  readonly exclude?: string;
+  readonly masterAddr?: string;
+  readonly masterPort?: number;
+  readonly insecureNetwork?: boolean;
   readonly resume?: boolean;
   readonly timeline?: string;
+}
+
+export interface LaunchOptions {
+  readonly emit: 'kubernetes' | 'slurm';
+  readonly hosts: number;
+  readonly ranksPerHost: number;
+  readonly gpusPerHost?: number;
+  readonly name: string;
+  readonly image?: string;
+  readonly set?: readonly string[];
+  readonly resume?: boolean;
+  readonly output?: string;
 }
 
 export interface ProgramOptions extends ConfigOptions {
@@ -334,6 +473,17 @@ export interface GenerateOptions {
 export interface MergeOptions {
   readonly output: string;
   readonly model?: string;
+}
+
+export interface ExportCheckpointOptions {
+  readonly output: string;
+  readonly dtype: 'float32' | 'bfloat16' | 'float16';
+}
+
+export interface ImportCheckpointOptions {
+  readonly output: string;
+  readonly model?: string;
+  readonly step?: number;
 }
 
 export interface DemoOptions {
@@ -405,6 +555,12 @@ function wholeNumber(text: string): number {
 function positiveInteger(text: string): number {
   const value = wholeNumber(text);
   if (value === 0) throw new InvalidArgumentError('Expected at least 1.');
+  return value;
+}
+
+function port(text: string): number {
+  const value = positiveInteger(text);
+  if (value > 65_535) throw new InvalidArgumentError('Expected a port up to 65535.');
   return value;
 }
 

@@ -118,31 +118,48 @@ describe('createBatchSource', () => {
   );
   const sampler = createSampler(dataset.length, 7);
 
+  /** World size, rows of a micro-batch, micro-batches. */
+  const layouts = [
+    [1, 12, 1],
+    [1, 3, 4],
+    [2, 3, 2],
+    [4, 3, 1],
+    [3, 2, 2],
+    [12, 1, 1],
+  ] as const;
+
+  function globalBatch(
+    [worldSize, microBatchSize, gradientAccumulationSteps]: (typeof layouts)[number],
+    step: number,
+  ): readonly number[] {
+    const rows: number[] = [];
+    for (let micro = 0; micro < gradientAccumulationSteps; micro++) {
+      for (let rank = 0; rank < worldSize; rank++) {
+        const slice = { rank, worldSize, microBatchSize, gradientAccumulationSteps };
+        rows.push(...createBatchSource(dataset, sampler, slice).microBatch(step, micro).sampleIndexes);
+      }
+    }
+    return rows;
+  }
+
+  it('shows every sample once per epoch to a run that is resumed on other ranks after every step', () => {
+    const epochs = 12;
+    const steps = (dataset.length * epochs) / 12;
+    const seen = Array.from({ length: steps }, (_, step) =>
+      globalBatch(layouts[step % layouts.length] ?? layouts[0], step),
+    ).flat();
+    for (let epoch = 0; epoch < epochs; epoch++) {
+      const inOrder = seen.slice(epoch * dataset.length, (epoch + 1) * dataset.length).sort((a, b) => a - b);
+      assert.deepEqual(
+        inOrder,
+        Array.from({ length: dataset.length }, (_, sample) => sample),
+      );
+    }
+  });
+
   it('cuts the same global batch for every world size', () => {
-    const layouts = [
-      [1, 12, 1],
-      [1, 3, 4],
-      [2, 3, 2],
-      [4, 3, 1],
-      [3, 2, 2],
-      [12, 1, 1],
-    ] as const;
     for (const step of [0, 1, 5]) {
-      const batches = layouts.map(([worldSize, microBatchSize, gradientAccumulationSteps]) => {
-        const rows: number[] = [];
-        for (let micro = 0; micro < gradientAccumulationSteps; micro++) {
-          for (let rank = 0; rank < worldSize; rank++) {
-            const source = createBatchSource(dataset, sampler, {
-              rank,
-              worldSize,
-              microBatchSize,
-              gradientAccumulationSteps,
-            });
-            rows.push(...source.microBatch(step, micro).sampleIndexes);
-          }
-        }
-        return rows;
-      });
+      const batches = layouts.map((layout) => globalBatch(layout, step));
       for (const rows of batches) assert.deepEqual(rows, batches[0]);
       assert.deepEqual(
         batches[0],

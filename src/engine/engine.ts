@@ -1,9 +1,11 @@
 import { TrainyardError } from '../base/errors.js';
+import type { JsonObject } from '../base/json-document.js';
 import type { Flight } from '../comm/flight/flight.js';
 import { SingleGroup } from '../comm/process-group/single.js';
 import type { ProcessGroup } from '../comm/process-group.js';
 import type { MicroBatchData } from '../data/batch-source.js';
 import type { Tokenizer } from '../data/tokenizer.js';
+import { configToSave } from '../models/registry.js';
 import type { BlockParameters, Model } from '../nn/block.js';
 import type { Schedule } from '../optim/lr-schedules.js';
 import type { OptimizerGroup } from '../optim/optimizer-group.js';
@@ -16,17 +18,14 @@ import type { Program } from '../step/program.js';
 import { runStep } from '../step/run-step.js';
 import { hasMasters } from '../step/sharding.js';
 import type { Slice } from '../step/timeline.js';
+import type { CheckpointConfig } from '../store/config.js';
 import { openModelFolder } from '../store/hugging-face/model-folder.js';
 import type { Device } from '../tensor/dtype.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { openFittingAdapter } from './adapter-source.js';
 import { type Batch, cutBatch, toDevice } from './batch.js';
-import {
-  loadTrainingState,
-  type RestoredCheckpoint,
-  saveTrainingState,
-  type TrainingState,
-} from './checkpoint.js';
+import { loadTrainingState, type RestoredCheckpoint, type TrainingState } from './checkpoint.js';
+import { CheckpointSaver, type SavedCheckpoint } from './checkpoint-saver.js';
 import type { ResolvedConfig } from './config.js';
 import { type EngineData, openEngineData } from './engine-data.js';
 import type { TrainingErrors } from './error-memory.js';
@@ -112,6 +111,8 @@ export interface EngineParts {
   readonly flight?: Flight | undefined;
   readonly device: Device;
   readonly identity: RunIdentity;
+  /** Says something to the people who train. */
+  readonly warn: (message: string) => void;
 }
 
 /** How a step is watched and ended. */
@@ -124,6 +125,15 @@ export interface StepOptions {
 
 const KIBIBYTE = 1024;
 
+/** How copies in memory are kept. */
+const REPLICAS: CheckpointConfig = {
+  keep: 2,
+  replicate: false,
+  on_failure: 'warn',
+  tag_validation: 'Ignore',
+  writer: { decoupled: false },
+};
+
 /**
  * One rank's training: a checked program, the memory it works on, and the count of steps done. The way of a
  * step is the program's; nothing here asks which feature is on.
@@ -132,11 +142,15 @@ export class Engine {
   readonly #parts: EngineParts;
   readonly #progress: TrainingProgress;
   readonly #gathered: GatheredParameters;
+  readonly #saver: CheckpointSaver;
+  readonly #replicas: CheckpointSaver;
 
   constructor(parts: EngineParts) {
     this.#parts = parts;
     this.#gathered = new GatheredParameters(parts.memory, hasMasters(parts.programs.program));
     this.#progress = new TrainingProgress(parts.lossScaling.scaling);
+    this.#saver = new CheckpointSaver(parts.config.checkpoint, parts.group, parts.warn);
+    this.#replicas = new CheckpointSaver(REPLICAS, parts.group, parts.warn);
   }
 
   get config(): ResolvedConfig {
@@ -283,6 +297,7 @@ export class Engine {
     const { overflow, drift } = metrics;
     const skipped = overflow !== undefined;
     this.#progress.count(skipped);
+    this.#saver.advance();
     return {
       step: this.steps,
       loss: metrics.loss,
@@ -381,31 +396,62 @@ export class Engine {
   /**
    * Saves everything that training depends on to go on as if it had never stopped, as `step-N` in the directory:
    * parameters, optimizer states, random states, and the number of steps, from which the schedule and the position
-   * in the data follow. Every rank must call it; when it returns the checkpoint survives any crash.
+   * in the data follow. Every rank must call it; when it returns the checkpoint survives any crash. With
+   * `checkpoint.writer.decoupled` it returns when everything is copied: the checkpoint is there when `takeSaved` has it, at
+   * the latest after `finishSave`.
    *
    * @returns on rank 0 the checkpoint's folder
-   * @throws TrainyardError OUTPUT_UNWRITABLE.
+   * @throws TrainyardError OUTPUT_UNWRITABLE, CHECKPOINT_INVALID for an impossible tag.
    */
-  save(directory: string): string | undefined {
-    return saveTrainingState(directory, this.#state(), this.steps);
+  save(directory: string, { tag }: { readonly tag?: string } = {}): string | undefined {
+    const folder = this.#saver.save(directory, this.#state(), this.steps, tag);
+    return this.rank === 0 ? folder : undefined;
   }
 
   /**
-   * Goes on where the newest whole checkpoint of the directory stands, whatever ZeRO stage and number of ranks it
-   * was saved with; undefined when there is none. Every rank must call it.
+   * Waits until a save that goes on beside training has ended. Every rank must call it.
+   *
+   * @throws TrainyardError OUTPUT_UNWRITABLE
+   */
+  finishSave(): void {
+    this.#saver.finish();
+  }
+
+  /** The checkpoints that have been completed since this was asked last, the same on every rank. */
+  takeSaved(): readonly SavedCheckpoint[] {
+    return this.#saver.take();
+  }
+
+  /**
+   * Keeps a copy of the state in a folder that lies in memory, for ranks that start again; the last two stay. Every rank
+   * must call it. Where it cannot be kept there is a warning.
+   */
+  replicate(directory: string): void {
+    this.#replicas.save(directory, this.#state(), this.steps);
+    this.#replicas.take();
+  }
+
+  /**
+   * Goes on where the newest whole checkpoint of the directory stands, or the one named by `tag`, whatever ZeRO stage,
+   * mesh and number of ranks it was saved with; undefined when there is none. Every rank must call it.
    *
    * @throws TrainyardError CHECKPOINT_INVALID when none is whole; CONFIG_CONFLICT when it belongs to another run.
    */
-  load(directory: string): Pick<RestoredCheckpoint, 'tag' | 'passedOver' | 'notes'> | undefined {
-    const checkpoint = loadTrainingState(directory, this.#state());
+  load(
+    directory: string,
+    { tag }: { readonly tag?: string } = {},
+  ): Pick<RestoredCheckpoint, 'tag' | 'passedOver' | 'notes'> | undefined {
+    const checkpoint = loadTrainingState(directory, this.#state(), tag);
     if (checkpoint === undefined) return undefined;
+    this.#saver.protect(checkpoint.tag);
     this.#progress.restore(checkpoint);
     this.#parts.programs.loaded();
     return checkpoint;
   }
 
   #state(): TrainingState {
-    const { memory, optimizer, errors, outer, programs, group, axes, device, config, identity } = this.#parts;
+    const { memory, optimizer, errors, outer, programs, group, axes, device, config, identity, source } =
+      this.#parts;
     const { seed, train_batch_size: batchSize } = config;
     const extra = this.#progress.toSave();
     return {
@@ -414,6 +460,7 @@ export class Engine {
       group,
       device,
       identity,
+      model: configToSave(source.model, 'float32') as JsonObject,
       seed,
       batchSize,
       extra,
@@ -457,8 +504,11 @@ export class Engine {
     return gatherTimeline(this.#parts.group, program, times);
   }
 
-  /** Leaves the other ranks and frees the memory. */
+  /** Leaves the other ranks and frees the memory, once a save that goes on has ended. */
   close(): void {
+    this.#saver.finish();
+    this.#saver.close();
+    this.#replicas.close();
     const { group, axes, links, reunion, memory, optimizer, errors, outer, source, model } = this.#parts;
     links.close();
     reunion?.close();

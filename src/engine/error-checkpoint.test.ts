@@ -1,20 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { finishedWork } from '../comm/work.js';
 import type { FlatSlot } from '../nn/flat-layout.js';
 import { ownChunks } from '../step/message-errors.js';
 import type { Bucket, Program } from '../step/program.js';
 import type { LoadedCheckpoint } from '../store/checkpoint.js';
 import { tensor } from '../tensor/create.js';
-import { scope } from '../tensor/tensor.js';
-import {
-  type ErrorState,
-  errorsToSave,
-  errorTensors,
-  isErrorTensor,
-  loadErrors,
-} from './error-checkpoint.js';
+import { type ErrorState, errorPieces, errorsToSave, isErrorTensor, loadErrors } from './error-checkpoint.js';
 import { TrainingErrors } from './error-memory.js';
 
 /** Two parameters with padding behind them. */
@@ -76,32 +68,34 @@ function worldOf(ranks: number, ends: readonly number[], values: () => number): 
     for (const each of [errors.worker, errors.server]) {
       each.copy_(tensor(Array.from({ length: each.elements }, values)));
     }
-    const group = { rank: program.rank, worldSize: ranks, broadcast: () => finishedWork };
+    const group = { rank: program.rank, worldSize: ranks };
     return { errors, programs, group };
   });
 }
 
 /** A checkpoint of what all ranks of a world have. */
 function saved(world: readonly ErrorState[]): LoadedCheckpoint {
-  const contents = new Map<string, { readonly shape: readonly number[]; values: number[] }>();
+  const contents = new Map<string, { readonly shape: readonly number[]; readonly values: Float32Array }>();
   for (const state of world) {
-    for (const { name, shape, read } of errorTensors(state, SLOTS)) {
-      const values = scope(() => read().toArray());
-      const before = contents.get(name)?.values;
-      contents.set(name, { shape, values: values.map((value, at) => value + (before?.[at] ?? 0)) });
+    for (const { name, shape, start, elements, read } of errorPieces(state, SLOTS)) {
+      const length = shape.reduce((product, size) => product * size, 1);
+      const content = contents.get(name) ?? { shape, values: new Float32Array(length) };
+      read(new Uint8Array(content.values.buffer, start * 4, elements * 4), 0);
+      contents.set(name, content);
     }
   }
   const [first] = world;
   assert.ok(first);
   return {
     tag: 'step-1',
-    state: { step: 1, data: { seed: 0, position: 0 }, random: {}, extra: errorsToSave(first) },
+    state: { step: 1, data: { seed: 0, position: 0 }, random: {}, model: null, extra: errorsToSave(first) },
     names: ['first', ...contents.keys()],
     read(name) {
       const content = contents.get(name);
       assert.ok(content, name);
-      const bytes = new Uint8Array(Float32Array.from(content.values).buffer);
-      return { dtype: 'float32', shape: content.shape, bytes };
+      const { shape, values } = content;
+      const bytes = (from = 0, count = values.length) => new Uint8Array(values.buffer, from * 4, count * 4);
+      return { dtype: 'float32', shape, bytes };
     },
     passedOver: [],
   };
@@ -184,7 +178,7 @@ test('a run without error feedback says that it drops errors, and one with it be
   assert.deepEqual(loadErrors(none, state, SLOTS), []);
   assert.equal(state.errors.lossScale, undefined);
   assert.ok(state.errors.worker.toArray().every((value) => value === 0));
-  assert.deepEqual(errorTensors(state, SLOTS), []);
+  assert.deepEqual(errorPieces(state, SLOTS), []);
   disposeAll(world);
 });
 

@@ -5,13 +5,14 @@ import { positiveInteger, positiveNumber } from '../base/schema.js';
 import type { ProcessGroup } from '../comm/process-group.js';
 import type { FlatSlot } from '../nn/flat-layout.js';
 import type { Program } from '../step/program.js';
+import type { PieceSource } from '../store/checkpoint/write.js';
 import type { LoadedCheckpoint } from '../store/checkpoint.js';
 import { noGrad } from '../tensor/autograd.js';
 import { zeros } from '../tensor/generated/functions.js';
-import { scope, type Tensor } from '../tensor/tensor.js';
-import type { CollectiveTensor } from './collect-tensors.js';
+import { scope } from '../tensor/tensor.js';
 import type { TrainingErrors } from './error-memory.js';
-import { type ParameterSource, storedSource } from './fill-parameters.js';
+import { type ParameterSource, savedSource } from './fill-parameters.js';
+import { pieceFrom } from './own-pieces.js';
 
 /** What a checkpoint keeps of errors beside the tensors: under how many ranks and which loss scale they were made. */
 const EXTRA = 'error_feedback';
@@ -31,7 +32,7 @@ export interface ErrorState {
   readonly errors: TrainingErrors;
   /** Of every rank. */
   readonly programs: readonly Program[];
-  readonly group: Pick<ProcessGroup, 'rank' | 'worldSize' | 'broadcast'>;
+  readonly group: Pick<ProcessGroup, 'rank' | 'worldSize'>;
 }
 
 /** For `extra` of a checkpoint. */
@@ -41,47 +42,41 @@ export function errorsToSave({ errors, group }: ErrorState): Readonly<Record<str
 }
 
 /**
- * The errors as tensors by the names of parameters: of every rank what its own messages lost, and once what the messages
- * of sums lost, each element by its owner. None before the first step.
+ * What this rank saves of errors, by the names of parameters: what its own messages lost, and of what the messages of
+ * sums lost, the elements that it encodes. Nothing before the first step.
  */
-export function errorTensors(state: ErrorState, slots: readonly FlatSlot[]): readonly CollectiveTensor[] {
+export function errorPieces(state: ErrorState, slots: readonly FlatSlot[]): readonly PieceSource[] {
   const { errors, programs, group } = state;
   if (errors.lossScale === undefined) return [];
-  const ofWorkers = programs.flatMap(({ rank }) =>
-    slots.map(({ name, shape, offset, elements }) => ({
-      name: workerName(rank, name),
-      dtype: errors.worker.dtype,
+  const { worker, server } = errors;
+  const ofWorker = slots.map(({ name, shape, offset, elements }) =>
+    pieceFrom({
+      name: workerName(group.rank, name),
+      dtype: worker.dtype,
       shape,
-      read: () =>
-        collected(shape, (whole) => {
-          if (rank === group.rank) whole.copy_(errors.worker.narrow(0, offset, elements));
-          group.broadcast(whole, rank).wait();
-        }),
-    })),
+      start: 0,
+      elements,
+      flat: worker,
+      offset,
+    }),
   );
-  if (errors.server.elements === 0) return ofWorkers;
-  const ofServers = slots.map((slot) => ({
-    name: serverName(slot.name),
-    dtype: errors.server.dtype,
-    shape: slot.shape,
-    read: () =>
-      collected(slot.shape, (whole) => {
-        for (const { rank, offset, start, elements } of serverPieces(programs, slot)) {
-          const part = whole.narrow(0, start, elements);
-          if (rank === group.rank) part.copy_(errors.server.narrow(0, offset, elements));
-          group.broadcast(part, rank).wait();
-        }
-      }),
-  }));
-  return [...ofWorkers, ...ofServers];
-}
-
-function collected(shape: readonly number[], fill: (flat: Tensor) => void): Tensor {
-  return noGrad(() => {
-    const whole = zeros(shape);
-    scope(() => fill(whole.view([-1])));
-    return whole;
-  });
+  if (server.elements === 0) return ofWorker;
+  const ofServer = slots.flatMap((slot) =>
+    serverPieces(programs, slot)
+      .filter(({ rank }) => rank === group.rank)
+      .map(({ offset, start, elements }) =>
+        pieceFrom({
+          name: serverName(slot.name),
+          dtype: server.dtype,
+          shape: slot.shape,
+          start,
+          elements,
+          flat: server,
+          offset,
+        }),
+      ),
+  );
+  return [...ofWorker, ...ofServer];
 }
 
 /** A piece of a parameter whose sums a rank encodes. */
@@ -186,7 +181,7 @@ class SavedErrors {
     if (!this.#checkpoint.names.includes(name)) throw impossible(this.#checkpoint, name);
     const tensor = this.#checkpoint.read(name);
     if (tensor.shape.join() !== this.#slot.shape.join()) throw impossible(this.#checkpoint, name);
-    return storedSource(tensor);
+    return savedSource(tensor);
   }
 }
 

@@ -3,6 +3,7 @@ import { isDerivedWeight, storedNames } from '../models/registry.js';
 import type { Model } from '../nn/block.js';
 import { fullName } from '../nn/flat-layout.js';
 import type { Initializer } from '../nn/parameter.js';
+import type { SavedTensor } from '../store/checkpoint.js';
 import type { AdapterFolder } from '../store/hugging-face/adapter-folder.js';
 import { isAligned, MappedTensors } from '../store/hugging-face/mapped-tensors.js';
 import { matchTensors } from '../store/hugging-face/match-tensors.js';
@@ -199,12 +200,23 @@ export function storedParameters(folder: ModelFolder, model: Model): ReadonlyMap
 }
 
 /** What is stored, read where it is asked for: over the file's own pages where the alignment allows it. */
-export function storedSource({ bytes, dtype }: Pick<StoredTensor, 'bytes' | 'dtype'>): ParameterSource {
+function storedSource({ bytes, dtype }: Pick<StoredTensor, 'bytes' | 'dtype'>): ParameterSource {
   const { bytes: size } = DTYPES[dtype];
   const isAligned = bytes.byteOffset % size === 0;
   return (target, offset) =>
     scope(() => {
       const part = bytes.subarray(offset * size, (offset + target.elements) * size);
+      const shape = [target.elements];
+      target.copy_(isAligned ? viewBytes(part, shape, dtype) : fromBytes(part, shape, dtype));
+    });
+}
+
+/** A tensor of a checkpoint: of its files, no more is looked at than what is asked for. */
+export function savedSource({ dtype, bytes }: SavedTensor): ParameterSource {
+  return (target, offset) =>
+    scope(() => {
+      const part = bytes(offset, target.elements);
+      const isAligned = part.byteOffset % DTYPES[dtype].bytes === 0;
       const shape = [target.elements];
       target.copy_(isAligned ? viewBytes(part, shape, dtype) : fromBytes(part, shape, dtype));
     });

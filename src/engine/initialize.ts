@@ -55,9 +55,13 @@ export function initialize({ config: written, model }: InitializeOptions): Engin
   for (const note of place.rank === 0
     ? [...notes, ...(world.notes ?? []), ...hostNotes(config, world.hosts)]
     : []) {
-    process.emitWarning(note, 'TrainyardWarning');
+    emitWarning(note);
   }
   return buildEngine({ config, source, world });
+}
+
+function emitWarning(message: string): void {
+  process.emitWarning(message, 'TrainyardWarning');
 }
 
 function modelOf(config: ResolvedConfig, own: Model | undefined): ModelSource {
@@ -89,6 +93,8 @@ export interface EngineSources {
   readonly sequenceLength?: number;
   /** The data that it will train on, where that is known: checkpoints remember it. */
   readonly data?: DataIdentity;
+  /** Says something to the people who train; left out: as a warning of this process. */
+  readonly warn?: (message: string) => void;
 }
 
 /**
@@ -96,7 +102,8 @@ export interface EngineSources {
  *
  * @throws TrainyardError CONFIG_CONFLICT where the ranks' configurations differ
  */
-export function buildEngine({ config, source, world, sequenceLength, data }: EngineSources): Engine {
+export function buildEngine(sources: EngineSources): Engine {
+  const { config, source, world, sequenceLength, data, warn = emitWarning } = sources;
   const { group, axes, flight, device } = world;
   demandSameConfiguration(group, config);
   const plan = planRank({ config, source, world, sequenceLength });
@@ -128,7 +135,7 @@ export function buildEngine({ config, source, world, sequenceLength, data }: Eng
   const neverMeets = config.redundancy?.type === 'local' && synchronization === undefined;
   const reunion = neverMeets ? group.withDeadline(LONGEST_TRAINING_MS) : undefined;
   const kept = { ...(errors && { errors }), ...(outer && { outer }) };
-  return new Engine({ ...parts, ...kept, group, axes, reunion, flight, device, identity });
+  return new Engine({ ...parts, ...kept, group, axes, reunion, flight, device, identity, warn });
 }
 
 /** What a rank's memory is made of. */

@@ -4,15 +4,15 @@ import type { JsonObject, JsonValue } from '../base/json-document.js';
 import type { ProcessGroup } from '../comm/process-group.js';
 import type { FlatSlot } from '../nn/flat-layout.js';
 import type { OptimizerGroup } from '../optim/optimizer-group.js';
+import type { PieceSource } from '../store/checkpoint/write.js';
 import type { LoadedCheckpoint } from '../store/checkpoint.js';
 import { noGrad } from '../tensor/autograd.js';
-import { zeros } from '../tensor/generated/functions.js';
 import { scope, type Tensor } from '../tensor/tensor.js';
 import { piecesOf } from '../zero/partition.js';
-import type { CollectiveTensor } from './collect-tensors.js';
-import { type ParameterSource, storedSource } from './fill-parameters.js';
+import { type ParameterSource, savedSource } from './fill-parameters.js';
 import { gatherText } from './gather-bytes.js';
 import type { OuterState } from './outer-state.js';
+import { pieceFrom } from './own-pieces.js';
 import type { TrainingMemory } from './training-memory.js';
 
 // [Note: checkpoints of replicas] Under their own names are the weights from which a run of any other layout would go on:
@@ -56,76 +56,60 @@ export function replicasToSave(
   return { [EXTRA]: { progress, meet: outer !== undefined } };
 }
 
-/** The tensors of all replicas and of the outer optimizer, beside those that every checkpoint has. */
-export function replicaTensors(state: ReplicaState, slots: readonly FlatSlot[]): readonly CollectiveTensor[] {
+/**
+ * What this rank saves: of the weights and states that every checkpoint has its part, and beside them what it alone has.
+ */
+export function replicaPieces(state: ReplicaState, slots: readonly FlatSlot[]): readonly PieceSource[] {
   const { memory, optimizer, outer, group } = state;
   const [weights] = memory.owned.values;
-  const ranks = Array.from({ length: group.worldSize }, (_, rank) => rank);
-  const ofRank = (
-    rank: number,
-    name: string,
-    slot: FlatSlot,
-    flat: Tensor | undefined,
-  ): CollectiveTensor => ({
-    name: replicaName(rank, name),
-    dtype: 'float32',
-    shape: slot.shape,
-    read: () =>
-      collected(slot, (whole) => {
-        if (rank === group.rank && flat) whole.copy_(flat.narrow(0, slot.offset, slot.elements));
-        group.broadcast(whole, rank).wait();
-      }),
-  });
-  const others = ranks.slice(1);
+  const isFirst = group.rank === 0;
+  const own = (name: string, flat: Tensor | undefined): readonly PieceSource[] =>
+    slots.flatMap((slot) => (flat === undefined ? [] : [wholeOf(nameOf(name, slot), slot, flat)]));
+  const nameOf = (state: string, slot: FlatSlot): string => {
+    const name = state === '' ? slot.name : stateName(state, slot.name);
+    // The first replica goes by the plain names, but for weights that are not those that all have in common.
+    return isFirst && (state !== '' || outer === undefined) ? name : replicaName(group.rank, name);
+  };
+  const sliced = (name: (slot: FlatSlot) => string, slice: Tensor | undefined): readonly PieceSource[] =>
+    slots.flatMap((slot) => (slice === undefined ? [] : slicedPieces(name(slot), slot, slice, state)));
   return [
-    ...(outer === undefined ? others : ranks).flatMap((rank) =>
-      slots.map((slot) => ofRank(rank, slot.name, slot, weights)),
+    ...own('', weights),
+    ...[...optimizer.states].flatMap(([name, [flat]]) => own(name, flat)),
+    ...sliced(({ name }) => name, outer?.common),
+    ...[...(outer?.states ?? [])].flatMap(([name, [slice]]) =>
+      sliced((slot) => outerName(name, slot.name), slice),
     ),
-    ...[...optimizer.states].flatMap(([name, [flat]]) =>
-      others.flatMap((rank) => slots.map((slot) => ofRank(rank, stateName(name, slot.name), slot, flat))),
-    ),
-    ...(outer === undefined
-      ? []
-      : [...outer.states].flatMap(([name, [slice]]) =>
-          slots.map((slot) => sliced(outerName(name, slot.name), slot, slice, state)),
-        )),
   ];
 }
 
-/** The common weights of a parameter, which are in slices on the ranks; undefined where replicas never meet. */
-export function commonTensor(state: ReplicaState, parameter: string): CollectiveTensor | undefined {
-  const slot = state.memory.ownSlots.find(({ name }) => name === parameter);
-  return state.outer && slot && sliced(slot.name, slot, state.outer.common, state);
+function wholeOf(name: string, { shape, elements, offset }: FlatSlot, flat: Tensor): PieceSource {
+  return pieceFrom({ name, dtype: flat.dtype, shape, start: 0, elements, flat, offset });
 }
 
-function sliced(
+function slicedPieces(
   name: string,
   slot: FlatSlot,
-  slice: Tensor | undefined,
+  flat: Tensor,
   state: ReplicaState,
-): CollectiveTensor {
-  const read = (): Tensor =>
-    collected(slot, (whole) => {
-      for (const { rank, sliceOffset, offset, elements } of outerPieces(state, slot)) {
-        const part = whole.narrow(0, offset, elements);
-        if (rank === state.group.rank && slice) part.copy_(slice.narrow(0, sliceOffset, elements));
-        state.group.broadcast(part, rank).wait();
-      }
-    });
-  return { name, dtype: 'float32', shape: slot.shape, read };
+): readonly PieceSource[] {
+  return outerPieces(state, slot)
+    .filter(({ rank }) => rank === state.group.rank)
+    .map(({ sliceOffset, offset, elements }) =>
+      pieceFrom({
+        name,
+        dtype: flat.dtype,
+        shape: slot.shape,
+        start: offset,
+        elements,
+        flat,
+        offset: sliceOffset,
+      }),
+    );
 }
 
 function outerPieces({ memory, group }: ReplicaState, slot: FlatSlot) {
   const range = { start: 0, end: memory.parameters.layout.trainableElements };
   return piecesOf({ ranks: group.worldSize, ranges: [range] }, slot);
-}
-
-function collected({ shape }: FlatSlot, fill: (flat: Tensor) => void): Tensor {
-  return noGrad(() => {
-    const whole = zeros(shape);
-    scope(() => fill(whole.view([-1])));
-    return whole;
-  });
 }
 
 /** What came of the replicas in a checkpoint. */
@@ -211,7 +195,7 @@ function sourceOf(checkpoint: LoadedCheckpoint, name: string, slot: FlatSlot): P
   if (!checkpoint.names.includes(name)) throw impossible(checkpoint, name);
   const tensor = checkpoint.read(name);
   if (tensor.shape.join() !== slot.shape.join()) throw impossible(checkpoint, name);
-  return storedSource(tensor);
+  return savedSource(tensor);
 }
 
 function impossible({ tag }: LoadedCheckpoint, name: string): TrainyardError {

@@ -31,7 +31,7 @@ function checkpointOf(identity: ReturnType<typeof identityOf>): LoadedCheckpoint
   const extra = JSON.parse(JSON.stringify(identityToSave(identity))) as LoadedCheckpoint['state']['extra'];
   return {
     tag: 'step-3',
-    state: { step: 3, data: { seed: 5, position: 12 }, random: {}, extra },
+    state: { step: 3, data: { seed: 5, position: 12 }, random: {}, model: null, extra },
     names: [],
     read: () => assert.fail('no tensor is wanted'),
     passedOver: [],

@@ -1,9 +1,13 @@
 import { setImmediate as turn } from 'node:timers/promises';
+import { env } from '../base/env.js';
 import { TrainyardError } from '../base/errors.js';
 import type { BatchSource } from '../data/batch-source.js';
 import type { Tokenizer } from '../data/tokenizer.js';
 import type { RankEnvironment } from '../launch/environment.js';
 import type { EventSink } from '../launch/events.js';
+import { REPLICA_VARIABLE } from '../launch/replica-folder.js';
+import { clearRemains } from '../store/checkpoint/write.js';
+import { nodeFileSystem } from '../store/file-system.js';
 import { checkpointsIn } from './checkpoints-in.js';
 import { type LoadedConfig, loadConfig } from './config.js';
 import { demandOutput } from './demand-output.js';
@@ -53,7 +57,10 @@ export async function runTraining(options: TrainingOptions): Promise<void> {
   }
   const resumed = options.resume ? outputToResume(config) : undefined;
   enter('try the output folder');
-  if (environment.rank === 0) demandOutput(loaded, options.timeline);
+  if (environment.rank === 0) {
+    demandOutput(loaded, options.timeline);
+    clearOutput(config, sink);
+  }
   enter('open the model');
   const source = openModel(config);
   enter('open the data');
@@ -92,19 +99,28 @@ async function trainInWorld(
   const { config } = loaded;
   sink({ event: 'section', step: 0, instruction: 'build the model' });
   const { sequenceLength } = batches;
-  const engine = buildEngine({ config, source, world, sequenceLength, data: data.identity });
+  const warn = (message: string): void => sink({ event: 'log', level: 'warning', message });
+  const engine = buildEngine({ config, source, world, sequenceLength, data: data.identity, warn });
 
-  if (resumed !== undefined) resume(engine, resumed, loaded, sink);
+  const replicas = replicaFolder(config);
+  const isRestored = replicas !== undefined && resume(engine, replicas, loaded, sink);
+  if (!isRestored && resumed !== undefined && !resume(engine, checkpointsIn(resumed), loaded, sink)) {
+    if (engine.rank === 0)
+      sink({ event: 'log', level: 'info', message: 'no checkpoint yet: starting at step 1' });
+  }
 
   const report = new TrainingReport({ config, engine, sink, sequenceLength, timeline });
   report.begin();
-  await trainSteps({ engine, batches, steps: config.steps, signal, report });
+  const checkpoints = config.output === undefined ? undefined : checkpointsIn(config.output);
+  const kept = { checkpoints, replicas };
+  await trainSteps({ engine, batches, steps: config.steps, signal, report, ...kept });
   // Replicas that never meet are stopped at steps of their own: they all go as far as the first of them has come.
   const steps = engine.furthestStep();
-  await trainSteps({ engine, batches, steps, signal: new AbortController().signal, report });
+  await trainSteps({ engine, batches, steps, signal: new AbortController().signal, report, ...kept });
   const stopped = engine.steps < config.steps;
   if (config.output !== undefined) {
     const folder = save(engine, config.output, data.tokenizer, sink);
+    report.checkpoints();
     const message = `stopped after step ${engine.steps}; --resume goes on from ${folder}`;
     if (stopped && engine.rank === 0) sink({ event: 'log', level: 'info', message });
   }
@@ -112,17 +128,37 @@ async function trainInWorld(
   engine.close();
 }
 
-/** Goes on from the newest checkpoint, if there is one. */
-function resume(engine: Engine, output: string, { config, origin }: TrainingConfig, sink: EventSink): void {
-  const found = engine.load(checkpointsIn(output));
+/** Goes on from the newest checkpoint of a folder; false where there is none. */
+function resume(
+  engine: Engine,
+  folder: string,
+  { config, origin }: TrainingConfig,
+  sink: EventSink,
+): boolean {
+  const found = engine.load(folder);
+  if (found === undefined) return false;
   demandStepsToDo(engine, config.steps, origin.describe(['steps'], 'value'));
-  if (engine.rank !== 0) return;
-  for (const { tag, reason } of found?.passedOver ?? []) {
+  if (engine.rank !== 0) return true;
+  for (const { tag, reason } of found.passedOver) {
     sink({ event: 'log', level: 'warning', message: `the checkpoint ${tag} cannot be used: ${reason}` });
   }
-  for (const message of found?.notes ?? []) sink({ event: 'log', level: 'warning', message });
-  const message = found ? `resumed after step ${engine.steps}` : 'no checkpoint yet: starting at step 1';
-  sink({ event: 'log', level: 'info', message });
+  for (const message of found.notes) sink({ event: 'log', level: 'warning', message });
+  sink({ event: 'log', level: 'info', message: `resumed after step ${engine.steps}` });
+  return true;
+}
+
+/** @throws TrainyardError CONFIG_UNSUPPORTED where nobody starts ranks again who has a folder for copies */
+function replicaFolder({ checkpoint }: TrainingConfig['config']): string | undefined {
+  if (!checkpoint.replicate) return undefined;
+  const folder = env.variables[REPLICA_VARIABLE];
+  if (folder !== undefined) return folder;
+  throw new TrainyardError('CONFIG_UNSUPPORTED', {
+    what: 'There is no memory for copies of the state: it belongs to whoever starts the ranks again.',
+    where: 'checkpoint.replicate',
+    expected: 'ranks that `trainyard train --ranks` has started',
+    got: 'ranks that another launcher has started',
+    cure: 'Remove it, and set checkpoint.interval.',
+  });
 }
 
 /** @throws TrainyardError CONFIG_INVALID without a folder to resume from. */
@@ -149,6 +185,14 @@ function demandStepsToDo({ steps: done }: Engine, steps: number, place: string):
   });
 }
 
+/** Removes what a save has left that was interrupted. */
+function clearOutput({ output }: TrainingConfig['config'], sink: EventSink): void {
+  const removed = output === undefined ? [] : clearRemains(nodeFileSystem, checkpointsIn(output));
+  for (const name of removed) {
+    sink({ event: 'log', level: 'info', message: `removed ${name}, which an interrupted save has left` });
+  }
+}
+
 /** A run leaves its model, and what it needs to go on: to its end, or beyond it. */
 function save(
   engine: Engine,
@@ -159,7 +203,9 @@ function save(
   sink({ event: 'section', step: engine.steps, instruction: 'save the model' });
   engine.saveModel(output, tokenizer);
   sink({ event: 'section', step: engine.steps, instruction: 'save a checkpoint' });
-  return engine.save(checkpointsIn(output));
+  const folder = engine.save(checkpointsIn(output));
+  engine.finishSave();
+  return folder;
 }
 
 interface TrainingLoop {
@@ -168,10 +214,23 @@ interface TrainingLoop {
   readonly steps: number;
   readonly signal: AbortSignal;
   readonly report: TrainingReport;
+  /** Where checkpoints go between steps; absent where there is no output. */
+  readonly checkpoints: string | undefined;
+  /** Where a copy goes after every step; absent where none is kept. */
+  readonly replicas: string | undefined;
 }
 
 /** Steps until the last one, or until some rank was asked to stop: all ranks stop after the same step. */
-async function trainSteps({ engine, batches, steps, signal, report }: TrainingLoop): Promise<void> {
+async function trainSteps({
+  engine,
+  batches,
+  steps,
+  signal,
+  report,
+  checkpoints,
+  replicas,
+}: TrainingLoop): Promise<void> {
+  const { interval } = engine.config.checkpoint;
   let result: StepResult | undefined;
   while (engine.steps < steps && !result?.stopAsked) {
     // A step does not yield: signals are heard between steps.
@@ -182,5 +241,10 @@ async function trainSteps({ engine, batches, steps, signal, report }: TrainingLo
       record: report.recorder(step + 1),
     });
     report.step(result);
+    // The end of the run has a checkpoint of its own.
+    const isDue = interval !== undefined && engine.steps % interval === 0 && engine.steps < steps;
+    if (isDue && checkpoints !== undefined && !result.stopAsked) engine.save(checkpoints);
+    report.checkpoints();
+    if (replicas !== undefined) engine.replicate(replicas);
   }
 }

@@ -7,6 +7,7 @@ import type { OptimizerMemory } from '../optim/optimizer.js';
 import type { StepResources } from '../step/handlers/step-state.js';
 import type { Sharding } from '../step/program.js';
 import type { ShardMemory } from '../step/shard-memory.js';
+import type { PieceSource } from '../store/checkpoint/write.js';
 import { noGrad } from '../tensor/autograd.js';
 import type { Device, DType } from '../tensor/dtype.js';
 import { empty, zeros } from '../tensor/generated/functions.js';
@@ -15,6 +16,7 @@ import { type Partition, piecesOf, planPartition, sliceOf } from '../zero/partit
 import { joinParts, partOf } from './divided-parameter.js';
 import type { ParameterSource } from './fill-parameters.js';
 import type { MeshGroups } from './mesh-groups.js';
+import { ownPieces, shareOf } from './own-pieces.js';
 import { SecondarySlices } from './secondary-slices.js';
 
 export interface TrainingMemoryOptions {
@@ -187,6 +189,26 @@ export class TrainingMemory {
 
   #own(name: string): FlatSlot | undefined {
     return this.ownSlots.find((slot) => (slot.shared?.name ?? slot.name) === name);
+  }
+
+  /**
+   * What this rank writes into a checkpoint of a trained parameter, or of what is laid out like the parameters.
+   *
+   * @param name under which it is saved
+   */
+  ownPieces(
+    name: string,
+    parameter: LogicalParameter,
+    slices: readonly Tensor[] = this.owned.values,
+  ): readonly PieceSource[] {
+    const slot = this.#own(parameter.name);
+    const home = this.#homeOf?.(parameter.name);
+    const isHome = home === undefined || home === this.#axes.pipeline.rank;
+    if (slot === undefined || !isHome) return [];
+    const { data, replicate } = this.#axes;
+    const share = shareOf(this.partition.ranks > 1 ? replicate : data);
+    const { partition } = this;
+    return ownPieces(name, slot, { partition, rank: this.#rank, share, slices, dtype: MASTER_DTYPE });
   }
 
   /** The dtype in which a parameter is kept from step to step. */

@@ -84,6 +84,23 @@ export class TrainingReport {
     });
   }
 
+  /** Tells of checkpoints that are there now. */
+  checkpoints(): void {
+    const { engine, sink } = this.#options;
+    for (const { step, folder, bytes, stallMs, totalMs, removed } of engine.takeSaved()) {
+      if (engine.rank !== 0) continue;
+      sink({
+        event: 'checkpoint',
+        step,
+        path: folder,
+        bytes,
+        stall_ms: stallMs,
+        total_ms: totalMs,
+        removed,
+      });
+    }
+  }
+
   #warnOfSkip({ step, overflow, lossScale }: StepResult): void {
     if (overflow === undefined) return;
     const scaled = lossScale === 1 ? '' : ` at loss scale ${lossScale}`;

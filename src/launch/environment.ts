@@ -1,4 +1,5 @@
 import { TrainyardError } from '../base/errors.js';
+import { schedulerPlace } from './scheduler-environment.js';
 
 /** Environment variables as `process.env` holds them. */
 export type Variables = Readonly<Record<string, string | undefined>>;
@@ -29,22 +30,37 @@ export interface RankEnvironment {
 /** Set by our launcher for the processes that it starts: the identifier of the run. */
 export const RUN_ID_VARIABLE = 'TRAINYARD_RUN_ID';
 
+/** Set for a process that holds a supervisor's file descriptors. */
+export const SUPERVISED_VARIABLE = 'TRAINYARD_SUPERVISED';
+
 /**
- * Reads a rank's place from RANK and WORLD_SIZE (ours, torchrun's, DeepSpeed's) and their companions.
- * Undefined when neither is set: then this process is nobody's rank and may start some.
+ * Reads a rank's place from RANK and WORLD_SIZE (ours, torchrun's, DeepSpeed's) and their companions, or from what Slurm or
+ * MPI say. Undefined when nobody says anything: then this process is nobody's rank and may start some.
  *
  * @param requestedRanks what `--ranks` asked for, which must not contradict the variables
  * @throws TrainyardError USAGE when a variable is missing, malformed or contradicts another one
  */
 export function rankEnvironment(variables: Variables, requestedRanks?: number): RankEnvironment | undefined {
-  if (text(variables, 'RANK') === undefined && text(variables, 'WORLD_SIZE') === undefined) return undefined;
+  if (text(variables, 'RANK') === undefined && text(variables, 'WORLD_SIZE') === undefined) {
+    const place = schedulerPlace(variables);
+    return place && namedPlace({ ...variables, ...place.variables }, place.source, requestedRanks);
+  }
+  demandSamePlace(variables);
+  return namedPlace(variables, 'WORLD_SIZE', requestedRanks);
+}
+
+function namedPlace(
+  variables: Variables,
+  sizeName: string,
+  requestedRanks: number | undefined,
+): RankEnvironment {
   const rank = requiredInteger(variables, 'RANK', 'WORLD_SIZE');
   const worldSize = requiredInteger(variables, 'WORLD_SIZE', 'RANK');
   if (rank >= worldSize) throw conflict(variables, 'RANK', 'WORLD_SIZE', 'a rank below the world size');
   if (requestedRanks !== undefined && requestedRanks !== worldSize) {
     throw new TrainyardError('USAGE', {
-      what: `--ranks ${requestedRanks} contradicts the environment variable WORLD_SIZE=${worldSize}.`,
-      cure: 'leave --ranks out when another launcher starts the ranks, or unset RANK and WORLD_SIZE',
+      what: `--ranks ${requestedRanks} contradicts the environment variable ${sizeName}=${worldSize}.`,
+      cure: `leave --ranks out when another launcher starts the ranks, or unset ${sizeName}`,
     });
   }
   const masterAddress =
@@ -62,8 +78,28 @@ export function rankEnvironment(variables: Variables, requestedRanks?: number): 
     storeIsHosted: text(variables, 'TORCHELASTIC_USE_AGENT_STORE') === 'True',
     networkInterface: text(variables, 'GLOO_SOCKET_IFNAME') ?? (isLocal ? 'lo' : ''),
     errorFile: text(variables, 'TORCHELASTIC_ERROR_FILE'),
-    source: text(variables, RUN_ID_VARIABLE) === undefined ? 'variables' : 'launcher',
+    source: text(variables, SUPERVISED_VARIABLE) === '1' ? 'launcher' : 'variables',
   };
+}
+
+/**
+ * RANK and WORLD_SIZE that were left over in the environment of a job would make every task the same rank. Launchers that
+ * a scheduler starts, as torchrun, number their ranks as they like and leave a mark.
+ */
+function demandSamePlace(variables: Variables): void {
+  const isMarked = ['TORCHELASTIC_RUN_ID', SUPERVISED_VARIABLE].some(
+    (name) => text(variables, name) !== undefined,
+  );
+  if (isMarked) return;
+  const place = schedulerPlace(variables);
+  if (place === undefined || place.variables.WORLD_SIZE !== text(variables, 'WORLD_SIZE')) return;
+  if (place.variables.RANK === text(variables, 'RANK')) return;
+  throw new TrainyardError('USAGE', {
+    what: 'Two launchers say different things of this process.',
+    expected: 'RANK and WORLD_SIZE unset, or as the scheduler has them',
+    got: `RANK=${text(variables, 'RANK') ?? ''}, and rank ${place.variables.RANK} by ${place.source} and its companions`,
+    cure: 'unset RANK and WORLD_SIZE',
+  });
 }
 
 /** A world of one, for commands that need no launcher. */

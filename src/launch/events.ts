@@ -4,13 +4,16 @@ import type { ErrorReport } from '../base/errors.js';
  * What a rank tells the world: one JSON object a line.
  *
  * The engine emits these through its sink. Under a supervisor they travel over a pipe of their own, so that
- * whatever a rank or a library prints can never be mistaken for them; `train --json` prints the first four
+ * whatever a rank or a library prints can never be mistaken for them; `train --json` prints the public
  * kinds on stdout, unchanged. Field names are part of the public interface, hence their underscores.
  */
 export type RankEvent = PublicEvent | AnswerEvent | LogEvent | SectionEvent;
 
 /** The kinds that `train --json` prints. */
-export type PublicEvent = StartEvent | StepEvent | EndEvent | ErrorEvent;
+export type PublicEvent = ProgressEvent | ErrorEvent;
+
+/** The kinds that tell how a run goes. */
+export type ProgressEvent = StartEvent | StepEvent | CheckpointEvent | RestartEvent | EndEvent;
 
 /** Emitted once, by rank 0, when everything is loaded and the first step is about to begin. */
 export interface StartEvent {
@@ -70,6 +73,37 @@ export interface StepEvent {
   readonly overflow?: string;
   /** Resident memory of rank 0 (on a GPU: allocated device memory). */
   readonly memory_bytes?: number;
+}
+
+/** Emitted by rank 0 when a checkpoint is there for good: what comes after it loses no step before it. */
+export interface CheckpointEvent {
+  readonly event: 'checkpoint';
+  /** Its last step. */
+  readonly step: number;
+  readonly path: string;
+  /** Of the tensors of all ranks. */
+  readonly bytes: number;
+  /** How long rank 0 could do nothing else for it. */
+  readonly stall_ms: number;
+  /** From the first moment of the save to the last. */
+  readonly total_ms: number;
+  /** Names of older checkpoints that were removed after it. */
+  readonly removed: readonly string[];
+}
+
+/** Emitted by the supervisor when it starts the ranks again after one was lost. */
+export interface RestartEvent {
+  readonly event: 'restart';
+  /** Which of the restarts in an hour it is, from 1. */
+  readonly attempt: number;
+  /** How many ranks there are from now on. */
+  readonly world_size: number;
+  /** The last step that is not lost: that of the newest checkpoint or copy of this run; 0: it begins anew. */
+  readonly step: number;
+  /** The rank that was lost, and the step that it was in. */
+  readonly lost_rank: number;
+  readonly lost_step: number;
+  readonly reason: string;
 }
 
 /** Emitted once, by rank 0, after the last step or after a stop that was asked for. */
@@ -132,7 +166,7 @@ export interface SectionEvent {
 /** What the engine is handed: takes events, never throws, returns at once. */
 export type EventSink = (event: RankEvent) => void;
 
-type FieldKind = 'number' | 'string' | 'boolean' | 'numbers' | 'object';
+type FieldKind = 'number' | 'string' | 'boolean' | 'numbers' | 'strings' | 'object';
 
 /** The fields that must be there, by kind of event. */
 const REQUIRED_FIELDS: Readonly<Record<RankEvent['event'], Readonly<Record<string, FieldKind>>>> = {
@@ -152,6 +186,22 @@ const REQUIRED_FIELDS: Readonly<Record<RankEvent['event'], Readonly<Record<strin
     tokens_per_second: 'number',
     step_ms: 'number',
     skipped: 'boolean',
+  },
+  checkpoint: {
+    step: 'number',
+    path: 'string',
+    bytes: 'number',
+    stall_ms: 'number',
+    total_ms: 'number',
+    removed: 'strings',
+  },
+  restart: {
+    attempt: 'number',
+    world_size: 'number',
+    step: 'number',
+    lost_rank: 'number',
+    lost_step: 'number',
+    reason: 'string',
   },
   end: { steps: 'number', loss: 'number', peak_memory_bytes: 'numbers' },
   error: { rank: 'number', code: 'string', report: 'object', exit_code: 'number', time: 'number' },
@@ -197,6 +247,8 @@ function isOfKind(value: unknown, kind: FieldKind): boolean {
       return typeof value === kind;
     case 'numbers':
       return Array.isArray(value) && value.every((item) => typeof item === 'number');
+    case 'strings':
+      return Array.isArray(value) && value.every((item) => typeof item === 'string');
     case 'object':
       return isRecord(value);
     default:

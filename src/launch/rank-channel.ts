@@ -1,14 +1,11 @@
 import { writeSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
-import type { Variables } from './environment.js';
+import { SUPERVISED_VARIABLE, type Variables } from './environment.js';
 import { type EventSink, encodeEvent } from './events.js';
 import { FlightRecorder } from './flight-record.js';
 
 /** The file descriptors that a supervisor hands to its ranks, beside stdin, stdout and stderr. */
 export const RANK_DESCRIPTORS = { events: 3, lifeline: 4, record: 5 } as const;
-
-/** Set for a process that holds these descriptors. */
-export const SUPERVISED_VARIABLE = 'TRAINYARD_SUPERVISED';
 
 /**
  * Connects a rank to the supervisor that started it: takes events to it, and ties this process's life to

@@ -1,12 +1,13 @@
 import { randomBytes } from 'node:crypto';
+import { exitCodeOf } from '../base/error-codes.js';
 import { invariant } from '../base/errors.js';
-import { RUN_ID_VARIABLE, type Variables } from './environment.js';
-import type { AnswerEvent, LogEvent, PublicEvent, RankEvent } from './events.js';
+import type { Variables } from './environment.js';
+import type { AnswerEvent, ErrorEvent, LogEvent, PublicEvent, RankEvent } from './events.js';
 import type { Section } from './flight-record.js';
 import { freePort } from './free-port.js';
 import { outOfMemoryKills } from './out-of-memory.js';
-import { SUPERVISED_VARIABLE } from './rank-channel.js';
-import { type RankCommand, RankProcess } from './rank-process.js';
+import { type RankCommand, type RankListener, RankProcess } from './rank-process.js';
+import { type HostPlace, rankVariables } from './rank-variables.js';
 import {
   advance,
   initialRunState,
@@ -16,11 +17,11 @@ import {
   type RunState,
 } from './run-state.js';
 import { onStopSignals, type StopSignal } from './stop-signals.js';
-import { type ThreadBudget, threadBudget } from './threads.js';
-import { judge, type Verdict } from './verdict.js';
+import { threadBudget } from './threads.js';
+import { judge, type RankName, type Verdict } from './verdict.js';
 
 /** What an observer is told; failures reach it with the verdict. */
-export type ObservedEvent = Exclude<PublicEvent, { event: 'error' }> | AnswerEvent | LogEvent;
+export type ObservedEvent = Exclude<PublicEvent, { event: 'error' | 'restart' }> | AnswerEvent | LogEvent;
 
 /** Hears what happens, to show it to a person or a program. */
 export interface RunObserver {
@@ -36,14 +37,40 @@ export interface RunObserver {
   stalled(rank: number, section: Section, seconds: number): void;
 }
 
-export interface SupervisorOptions {
+export interface WatchOptions {
+  readonly observer: RunObserver;
+  /** How long the other ranks may take to leave after one failed. */
+  readonly graceMs?: number;
+  /** How long a rank may stay at one instruction before it is taken to hang, and the run fails; left out: for ever. */
+  readonly hangMs?: number | undefined;
+}
+
+export interface SupervisorOptions extends WatchOptions {
   readonly command: RankCommand;
   readonly ranks: number;
   /** The environment that the ranks inherit, before what is theirs alone. */
   readonly variables: Variables;
-  readonly observer: RunObserver;
-  /** How long the other ranks may take to leave after one failed. */
-  readonly graceMs?: number;
+  /** Where these ranks stand among those of other hosts, which have supervisors of their own; left out: there are none. */
+  readonly place?: HostPlace | undefined;
+}
+
+/** A rank's process, on this host or another one. */
+export interface SupervisedRank {
+  /** Resolves when the process is gone and all that it said has been heard. */
+  readonly closed: Promise<void>;
+  /** What the rank is doing, or was when it died. */
+  readonly section: Section | undefined;
+  signal(signal: StopSignal): void;
+  /** Ends the process and all that it started. */
+  kill(): void;
+  /** Gives up what is held for it; after this, `section` must not be asked for. */
+  dispose(): void;
+}
+
+/** A rank that is yet to be started. */
+export interface RankStart {
+  readonly name: RankName;
+  start(listener: RankListener): SupervisedRank;
 }
 
 const GRACE_MS = 2000;
@@ -57,32 +84,57 @@ const LOOPBACK = '127.0.0.1';
  */
 export async function supervise(options: SupervisorOptions): Promise<Verdict> {
   const budget = threadBudget(options.ranks, options.variables);
-  const port = await freePort(LOOPBACK);
-  const runId = randomBytes(16).toString('hex');
-  const variables = Array.from({ length: options.ranks }, (_, rank) =>
-    rankVariables(options, budget, { rank, port, runId }),
-  );
-  return new Supervisor(options, variables).run();
+  const place = options.place ?? (await ownPlace(options.ranks));
+  const starts = rankVariables(options.ranks, options.variables, budget, place).map((own, localRank) => ({
+    name: { rank: place.firstRank + localRank },
+    start: (listener: RankListener) => new RankProcess(options.command, own, listener),
+  }));
+  return watchRanks(starts, place.worldSize, options);
+}
+
+/** Starts ranks, wherever they are, and watches over them in the same way. */
+export function watchRanks(
+  starts: readonly RankStart[],
+  worldSize: number,
+  options: WatchOptions,
+): Promise<Verdict> {
+  return new Supervisor(starts, worldSize, options).run();
+}
+
+/** Of a run with no other hosts. */
+async function ownPlace(ranks: number): Promise<HostPlace> {
+  return {
+    host: 0,
+    firstRank: 0,
+    worldSize: ranks,
+    masterAddress: LOOPBACK,
+    masterPort: await freePort(LOOPBACK),
+    runId: randomBytes(16).toString('hex'),
+    networkInterface: 'lo',
+  };
 }
 
 class Supervisor {
-  readonly #options: SupervisorOptions;
-  readonly #processes: readonly RankProcess[];
+  readonly #options: WatchOptions;
+  readonly #names: readonly RankName[];
+  readonly #worldSize: number;
+  readonly #processes: readonly SupervisedRank[];
   readonly #memoryKillsBefore = outOfMemoryKills();
   #state: RunState;
   readonly #stallsTold = new Set<string>();
   #grace: NodeJS.Timeout | undefined;
 
-  constructor(options: SupervisorOptions, variables: readonly Readonly<Record<string, string>>[]) {
+  constructor(starts: readonly RankStart[], worldSize: number, options: WatchOptions) {
     this.#options = options;
-    this.#state = initialRunState(options.ranks);
-    this.#processes = variables.map(
-      (own, rank) =>
-        new RankProcess(options.command, own, {
-          event: (event) => this.#hear(rank, event),
-          output: (lines) => options.observer.output(rank, lines),
-          exit: (exit) => this.#take({ kind: 'exit', rank, exit }),
-        }),
+    this.#names = starts.map(({ name }) => name);
+    this.#worldSize = worldSize;
+    this.#state = initialRunState(starts.length);
+    this.#processes = starts.map(({ name, start }, index) =>
+      start({
+        event: (event) => this.#hear(index, name.rank, event),
+        output: (lines) => options.observer.output(name.rank, lines),
+        exit: (exit) => this.#take({ kind: 'exit', rank: index, exit }),
+      }),
     );
   }
 
@@ -91,7 +143,10 @@ class Supervisor {
       first: (signal) => this.#take({ kind: 'stop', signal }),
       again: (signal) => this.#take({ kind: 'leave', signal }),
     });
-    const watch = setInterval(() => this.#tellStalls(Date.now()), STALL_CHECK_MS);
+    const watch = setInterval(
+      () => this.#watch(Date.now()),
+      Math.min(STALL_CHECK_MS, this.#options.hangMs ?? STALL_CHECK_MS),
+    );
     await Promise.all(this.#processes.map((process) => process.closed));
     clearInterval(watch);
     giveSignalsBack();
@@ -99,6 +154,7 @@ class Supervisor {
     invariant(isOver(this.#state), 'all processes are gone, but not all exits were noted');
     const verdict = judge(this.#state, {
       sections: this.#processes.map((process) => process.section),
+      world: { names: this.#names, size: this.#worldSize },
       isOutOfMemory: outOfMemoryKills() > this.#memoryKillsBefore,
       now: Date.now(),
     });
@@ -106,23 +162,39 @@ class Supervisor {
     return verdict;
   }
 
-  #tellStalls(now: number): void {
-    for (const [rank, { section }] of this.#processes.entries()) {
-      if (section === undefined || this.#state.ranks[rank]?.exit !== undefined) continue;
+  /** Whether ranks move on is seen from outside: a thread that is stuck tells nobody. */
+  #watch(now: number): void {
+    const standing = this.#standing();
+    for (const { rank, section } of standing) {
       const key = `${rank} ${section.since}`;
       if (now - section.since < STALL_MS || this.#stallsTold.has(key)) continue;
       this.#stallsTold.add(key);
       this.#options.observer.stalled(rank, section, Math.round((now - section.since) / 1000));
     }
+    const { hangMs = Number.POSITIVE_INFINITY } = this.#options;
+    const [longest] = standing.sort((left, right) => left.section.since - right.section.since);
+    if (longest !== undefined && now - longest.section.since >= hangMs) {
+      this.#take({ kind: 'hung', rank: longest.index, event: hungRank(longest, now) });
+    }
   }
 
-  #hear(rank: number, event: RankEvent): void {
+  /** The living ranks that have begun, with the instruction at which each is. */
+  #standing(): StandingRank[] {
+    return this.#processes.flatMap(({ section }, index) =>
+      section === undefined || this.#state.ranks[index]?.exit !== undefined
+        ? []
+        : [{ index, rank: this.#names[index]?.rank ?? index, section }],
+    );
+  }
+
+  #hear(index: number, rank: number, event: RankEvent): void {
     switch (event.event) {
       case 'error':
-        this.#take({ kind: 'error', rank, event });
+        this.#take({ kind: 'error', rank: index, event });
         break;
       case 'start':
       case 'step':
+      case 'checkpoint':
       case 'end':
       case 'answer':
         if (rank === 0) this.#options.observer.event(event, rank);
@@ -131,6 +203,7 @@ class Supervisor {
         this.#options.observer.event(event, rank);
         break;
       case 'section':
+      case 'restart':
         break;
       default:
         event satisfies never;
@@ -164,31 +237,25 @@ class Supervisor {
   }
 }
 
-interface Place {
+interface StandingRank {
+  /** Among the ranks that are watched here. */
+  readonly index: number;
   readonly rank: number;
-  readonly port: number;
-  readonly runId: string;
+  readonly section: Section;
 }
 
-function rankVariables(
-  options: SupervisorOptions,
-  budget: ThreadBudget,
-  place: Place,
-): Record<string, string> {
-  const inherited = Object.entries(options.variables).flatMap(([name, value]) =>
-    value === undefined || name.startsWith('TORCHELASTIC_') ? [] : [[name, value] as const],
-  );
+function hungRank({ rank, section }: StandingRank, now: number): ErrorEvent {
+  const { step, instruction, since } = section;
   return {
-    ...Object.fromEntries(inherited),
-    ...budget.variables,
-    GLOO_SOCKET_IFNAME: 'lo',
-    RANK: String(place.rank),
-    LOCAL_RANK: String(place.rank),
-    WORLD_SIZE: String(options.ranks),
-    LOCAL_WORLD_SIZE: String(options.ranks),
-    MASTER_ADDR: LOOPBACK,
-    MASTER_PORT: String(place.port),
-    [RUN_ID_VARIABLE]: place.runId,
-    [SUPERVISED_VARIABLE]: '1',
+    event: 'error',
+    rank,
+    code: 'RANK_HUNG',
+    report: {
+      what: `Rank ${rank} hangs: it has been at one instruction for ${Math.round((now - since) / 1000)} s.`,
+      where: `rank ${rank}, step ${step}, ${instruction}`,
+      cure: 'if that may take so long, raise --hang-timeout',
+    },
+    exit_code: exitCodeOf('RANK_HUNG'),
+    time: now,
   };
 }

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import {
   cpSync,
   mkdirSync,
@@ -16,9 +17,9 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import fc from 'fast-check';
 import { TrainyardError } from '../base/errors.js';
+import { type PieceSource, wholePiece } from './checkpoint/write.js';
 import { type LoadedCheckpoint, loadCheckpoint, saveCheckpoint } from './checkpoint.js';
 import { type FileSystem, nodeFileSystem } from './file-system.js';
-import type { TensorSource } from './safetensors/write.js';
 
 /** What is read back at once needs no waiting for the disk. */
 const unsynced: FileSystem = { ...nodeFileSystem, sync() {}, syncDirectory() {} };
@@ -35,12 +36,8 @@ const newDirectory = (): string => {
   return join(root, String(count));
 };
 
-const tensor = (name: string, bytes: Uint8Array): TensorSource => ({
-  name,
-  dtype: 'uint8',
-  shape: [bytes.length],
-  bytes,
-});
+const tensor = (name: string, bytes: Uint8Array): PieceSource =>
+  wholePiece({ name, dtype: 'uint8', shape: [bytes.length], bytes });
 
 function save(
   directory: string,
@@ -52,6 +49,7 @@ function save(
     step,
     data: { seed: 3, position: step * 4 },
     random: { cpu: new Uint8Array(8).fill(fill) },
+    model: { model_type: 'llama' },
     extra: { lossScale: 65536 },
   };
   const tensors = [
@@ -90,10 +88,11 @@ test('what was saved comes back: state, random generators, tensors', () => {
     step: 7,
     data: { seed: 3, position: 28 },
     random: { cpu: new Uint8Array(8).fill(7) },
+    model: { model_type: 'llama' },
     extra: { lossScale: 65536 },
   });
   assert.deepEqual(new Set(names), new Set(['weight', 'weight.moment', 'empty']));
-  assert.deepEqual([...read('weight.moment').bytes], Array(64).fill(8));
+  assert.deepEqual([...read('weight.moment').bytes()], Array(64).fill(8));
   assert.deepEqual([read('empty').dtype, read('empty').shape], ['uint8', [0]]);
   assert.throws(() => read('other'), invalid(/another model or optimizer/));
 });
@@ -114,7 +113,7 @@ test('any state and any tensors come back', () => {
         // The names of settings are the engine's own; readers of JSON leave out this one, which could change objects.
         const settings = keys.filter((key) => key !== '__proto__').map((key) => [key, json] as const);
         const extra = JSON.parse(JSON.stringify(Object.fromEntries(settings)));
-        const state = { step: 1, data: { seed: 0, position }, random: { a: bytes }, extra };
+        const state = { step: 1, data: { seed: 0, position }, random: { a: bytes }, model: null, extra };
         const stored = keys.filter((key) => key !== '__metadata__');
         saveCheckpoint(directory, { state, tensors: stored.map((key) => tensor(key, bytes)) }, unsynced);
         const checkpoint = load(directory);
@@ -123,7 +122,7 @@ test('any state and any tensors come back', () => {
           { ...state, random: { a: Buffer.from(bytes) } },
         );
         for (const key of stored)
-          assert.deepEqual(Buffer.from(checkpoint.read(key).bytes), Buffer.from(bytes));
+          assert.deepEqual(Buffer.from(checkpoint.read(key).bytes()), Buffer.from(bytes));
       },
     ),
     { numRuns: 100 },
@@ -202,43 +201,6 @@ function copyOf(original: string): { readonly directory: string; readonly folder
   return { directory, folder };
 }
 
-test('every cut and every flipped bit is found, but for those that change nothing', () => {
-  const original = save(newDirectory(), 5);
-  const files = readdirSync(original);
-  assert.deepEqual(files, ['manifest.json', 'part-00000.safetensors']);
-  const expected = load(join(original, '..'));
-  const { directory, folder } = copyOf(original);
-  let harmless = 0;
-  const damage = fc.record({
-    file: fc.constantFrom(...files),
-    at: fc.nat(),
-    bit: fc.nat({ max: 7 }),
-    cut: fc.boolean(),
-  });
-  fc.assert(
-    fc.property(damage, ({ file, at, bit, cut }) => {
-      const content = readFileSync(join(original, file));
-      const place = at % content.length;
-      const damaged = cut ? content.subarray(0, place) : Buffer.from(content);
-      if (!cut) damaged[place] = (damaged[place] ?? 0) ^ (1 << bit);
-      writeFileSync(join(folder, file), damaged);
-      try {
-        const found = load(directory);
-        // White space of the manifest, or the metadata of the part: the content is the same.
-        assert.deepEqual(found.state, expected.state);
-        for (const name of expected.names) assert.deepEqual(found.read(name), expected.read(name));
-        harmless += 1;
-      } catch (error) {
-        invalid(/step-5/)(error);
-      } finally {
-        writeFileSync(join(folder, file), content);
-      }
-    }),
-    { numRuns: 1500 },
-  );
-  assert.ok(harmless < 150, `${harmless} of 1500 were not found`);
-});
-
 test('parts that belong to another checkpoint are found', () => {
   const directory = newDirectory();
   const [first, second] = [save(directory, 1), save(directory, 2)];
@@ -250,7 +212,7 @@ test('parts that belong to another checkpoint are found', () => {
   rmSync(join(second, part));
   assert.throws(
     () => load(directory, 'step-2'),
-    invalid(/part-00000\.safetensors breaks the rule that the file can be read: there is no such file/),
+    invalid(/part-00000\.safetensors cannot be read: there is no such file/),
   );
   renameSync(second, join(directory, 'step-3'));
   assert.throws(() => load(directory, 'step-3'), invalid(/its manifest is that of step-2/));
@@ -286,30 +248,56 @@ test('folders without a manifest are no checkpoints, and the message says so', (
   );
 });
 
-test('a manifest with a right checksum and wrong content is refused', async () => {
-  const { createHash } = await import('node:crypto');
+test('a manifest with a right checksum and wrong content is refused', () => {
   const original = save(newDirectory(), 5);
   const { manifest } = JSON.parse(readFileSync(join(original, 'manifest.json'), 'utf8'));
   const { directory, folder } = copyOf(original);
   for (const change of [
-    { version: 2 },
+    { version: 1 },
+    { version: 3 },
     { step: -1 },
     { step: 2 ** 60 },
-    { files: [{ name: '../part-00000.safetensors', byteLength: 1 }] },
-    { files: [{ name: '/dev/zero', byteLength: 1 }] },
+    { files: [{ ...manifest.files[0], name: '../part-00000.safetensors' }] },
+    { files: [{ ...manifest.files[0], name: '/dev/zero' }] },
+    { files: [...manifest.files, ...manifest.files] },
     { files: [] },
     { tensors: [] },
     { tensors: [...manifest.tensors, ...manifest.tensors] },
     { tensors: manifest.tensors.map((each: object) => ({ ...each, shape: [1, 64] })) },
     { tensors: manifest.tensors.map((each: object) => ({ ...each, dtype: 'int8' })) },
-    { tensors: manifest.tensors.map((each: object) => ({ ...each, file: 'part-00001.safetensors' })) },
+    { tensors: manifest.tensors.map((each: object) => ({ ...each, pieces: [] })) },
+    { tensors: changedPieces({ file: 'part-00001.safetensors' }) },
+    { tensors: changedPieces({ start: 1 }) },
+    { tensors: changedPieces({ elements: 63 }) },
+    { tensors: changedPieces({ along: { dimension: 1, runs: [[0, 64]] } }) },
+    { tensors: changedPieces({ along: { dimension: 0, runs: [[0, 32]] } }) },
     { unknown: 1 },
   ]) {
     const changed = { ...manifest, ...change };
     const sha256 = createHash('sha256').update(JSON.stringify(changed)).digest('hex');
-    writeFileSync(join(folder, 'manifest.json'), JSON.stringify({ sha256, manifest: changed }));
+    writeFileSync(
+      join(folder, 'manifest.json'),
+      `${JSON.stringify({ sha256, manifest: changed }, undefined, 1)}\n`,
+    );
     assert.throws(() => load(directory), invalid(/step-5: /), JSON.stringify(change).slice(0, 80));
   }
+
+  function changedPieces(change: object): unknown {
+    return manifest.tensors.map((each: { readonly pieces: readonly object[] }) => ({
+      ...each,
+      pieces: each.pieces.map((piece) => ({ ...piece, ...change })),
+    }));
+  }
+});
+
+test('a checkpoint of another version of the format says so', () => {
+  const { directory, folder } = copyOf(save(newDirectory(), 5));
+  const path = join(folder, 'manifest.json');
+  const { manifest } = JSON.parse(readFileSync(path, 'utf8'));
+  const older = { ...manifest, version: 1 };
+  const sha256 = createHash('sha256').update(JSON.stringify(older)).digest('hex');
+  writeFileSync(path, `${JSON.stringify({ sha256, manifest: older }, undefined, 1)}\n`);
+  assert.throws(() => load(directory), invalid(/it is of version 1; this program reads version 2/));
 });
 
 test('a manifest that nests too deep to be read is refused', () => {

@@ -2,16 +2,18 @@ import {
   closeSync,
   constants,
   fsyncSync,
+  lstatSync,
   mkdirSync,
   openSync,
   readdirSync,
-  readFileSync,
   renameSync,
   rmSync,
+  statfsSync,
   statSync,
   writeSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
+import { type OpenFile, withOpenFile } from './open-file.js';
 
 /** An open file that is being written. */
 export type FileDescriptor = number;
@@ -39,8 +41,12 @@ export interface FileSystem {
   rename(from: string, to: string): void;
   /** Removes a file or a folder with all it holds; there may be none. */
   remove(path: string): void;
-  /** A file's content. */
-  read(path: string): Uint8Array;
+  /** Opens a file for reading, unless it is a link, and closes it after `use`. */
+  open<Result>(path: string, use: (file: OpenFile) => Result): Result;
+  /** Whether it is a folder, and not a link to one. */
+  isFolder(path: string): boolean;
+  /** Bytes that may still be written to the disk that this folder is on. */
+  freeBytes(path: string): number;
   /** The names in a folder, sorted; none when there is no folder. */
   list(path: string): readonly string[];
 }
@@ -66,7 +72,12 @@ export const nodeFileSystem: FileSystem = {
   },
   rename: renameSync,
   remove: (path) => rmSync(path, { recursive: true, force: true }),
-  read: readFileSync,
+  open: (path, use) => withOpenFile(path, use, { followLink: false }),
+  isFolder: (path) => lstatSync(path, { throwIfNoEntry: false })?.isDirectory() === true,
+  freeBytes(path) {
+    const { bavail, bsize } = statfsSync(path);
+    return bavail * bsize;
+  },
   list(path) {
     try {
       return readdirSync(path).sort();

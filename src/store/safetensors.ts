@@ -22,7 +22,7 @@ export interface OpenOptions {
  * @throws TrainyardError SAFETENSORS_INVALID, naming the file, the rule and the tensor
  */
 export function openSafetensors(path: string, options: OpenOptions = {}): SafetensorsFile {
-  const refuse = refusal(path);
+  const refuse = refusalAt(path);
   try {
     return new SafetensorsFile(
       path,
@@ -66,7 +66,7 @@ export class SafetensorsFile {
   /** @throws TrainyardError SAFETENSORS_INVALID when there is no such tensor */
   entry(name: string): TensorEntry {
     const entry = this.#header.entries.get(name);
-    return entry ?? refusal(this.path)('the file holds the tensor', 'no tensor of this name', name);
+    return entry ?? refusalAt(this.path)('the file holds the tensor', 'no tensor of this name', name);
   }
 
   /**
@@ -87,7 +87,7 @@ export class SafetensorsFile {
     } catch (error) {
       if (!(error instanceof RangeError)) throw error;
       const rule = 'a tensor is small enough for one view of its bytes';
-      return refusal(this.path)(rule, `${byteLength} bytes`, name);
+      return refusalAt(this.path)(rule, `${byteLength} bytes`, name);
     }
   }
 
@@ -95,13 +95,14 @@ export class SafetensorsFile {
     const content = mapFile(this.path);
     if (content.byteLength !== this.#header.fileBytes) {
       const got = `${content.byteLength} bytes where there were ${this.#header.fileBytes}`;
-      refusal(this.path)('the file stays as it is while it is read', got);
+      refusalAt(this.path)('the file stays as it is while it is read', got);
     }
     return content;
   }
 }
 
-function refusal(path: string): RefuseFile {
+/** Reports a broken rule of the format in this file. */
+export function refusalAt(path: string): RefuseFile {
   return (rule, got, tensor) => {
     throw new TrainyardError('SAFETENSORS_INVALID', {
       what: 'The safetensors file cannot be used.',

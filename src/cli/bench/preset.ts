@@ -8,6 +8,8 @@ export interface BenchPreset {
   readonly sequenceLength: number;
   /** Sequences of a step over all ranks. */
   readonly batchSize: number;
+  /** Left out: 4096. */
+  readonly vocabularySize?: number;
 }
 
 export const BENCH_PRESETS = {
@@ -38,11 +40,11 @@ export function benchFiles(
 }
 
 function benchConfig(preset: BenchPreset, ranks: number, steps: number, data: string): object {
-  const { hiddenSize, layers, heads, sequenceLength, batchSize } = preset;
+  const { hiddenSize, layers, heads, sequenceLength, batchSize, vocabularySize = VOCABULARY_SIZE } = preset;
   return {
     model: {
       architecture: 'llama',
-      vocab_size: VOCABULARY_SIZE,
+      vocab_size: vocabularySize,
       hidden_size: hiddenSize,
       intermediate_size: Math.ceil((hiddenSize * 8) / 3 / 64) * 64,
       num_hidden_layers: layers,
@@ -62,11 +64,14 @@ function benchConfig(preset: BenchPreset, ranks: number, steps: number, data: st
 }
 
 /** A 32-bit linear congruential sequence, a line of ids for each sequence: data whose content costs nothing. */
-function tokenLines({ batchSize, sequenceLength }: BenchPreset, steps: number): string {
+function tokenLines(
+  { batchSize, sequenceLength, vocabularySize = VOCABULARY_SIZE }: BenchPreset,
+  steps: number,
+): string {
   let state = 1;
   const next = (): number => {
     state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
-    return (state >>> 16) % VOCABULARY_SIZE;
+    return (state >>> 16) % vocabularySize;
   };
   const line = (): string => `{"input_ids":[${Array.from({ length: sequenceLength }, next).join(',')}]}\n`;
   // One more than needed: a packed sequence borrows its last target from the next.

@@ -2,13 +2,26 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ScheduleTimes } from '../../engine/bench/schedules.js';
-import { BENCH_PRESETS, benchFiles } from '../bench/preset.js';
+import { type BenchPreset, benchFiles } from '../bench/preset.js';
 import { formatBytes } from '../format.js';
 import type { BenchSchedulesOptions } from '../program.js';
 import { createDisplay } from '../progress/create-display.js';
 import { superviseTraining } from './supervise-training.js';
 
 const SCHEDULES = ['gpipe', '1f1b', 'interleaved', 'zero-bubble'] as const;
+
+/**
+ * Stages are alike that have as many of its layers: next to these, its embedding and its head cost nothing. Then the
+ * formulas of schedules hold.
+ */
+const EVEN: BenchPreset = {
+  hiddenSize: 256,
+  layers: 8,
+  heads: 4,
+  sequenceLength: 128,
+  batchSize: 16,
+  vocabularySize: 256,
+};
 
 /** The last of so many steps is drawn: by then everything has been used once. */
 const STEPS = 3;
@@ -20,7 +33,7 @@ interface Row extends ScheduleTimes {
   readonly formula: number;
 }
 
-/** Trains preset S with every schedule on stages of one rank each, in turns, and sets each beside its simulation. */
+/** Trains a small model with every schedule on equal stages of one rank each, in turns, and sets each beside its simulation. */
 export async function benchSchedules({
   ranks,
   microBatches,
@@ -29,7 +42,7 @@ export async function benchSchedules({
 }: BenchSchedulesOptions): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'trainyard-bench-'));
   try {
-    for (const [path, text] of benchFiles(BENCH_PRESETS.S, 1, STEPS, folder)) writeFileSync(path, text);
+    for (const [path, text] of benchFiles(EVEN, 1, STEPS, folder)) writeFileSync(path, text);
     const measured = SCHEDULES.map((): ScheduleTimes[] => []);
     for (let round = 0; round < rounds; round += 1) {
       for (const [index, schedule] of SCHEDULES.entries()) {
@@ -37,7 +50,7 @@ export async function benchSchedules({
       }
     }
     const rows = SCHEDULES.map((schedule, index): Row => {
-      const chunks = schedule === 'interleaved' ? 2 : 1;
+      const chunks = chunksOf(schedule);
       const byRatio = [...(measured[index] ?? [])].sort((left, right) => ratioOf(left) - ratioOf(right));
       const middle = byRatio[Math.floor(byRatio.length / 2)];
       if (middle === undefined) throw new Error('no round was run');
@@ -57,10 +70,11 @@ async function measure(
 ): Promise<ScheduleTimes> {
   const config = join(folder, 'config.json');
   const timeline = join(folder, `${schedule}.json`);
-  const rows = BENCH_PRESETS.S.batchSize / microBatches;
+  const rows = EVEN.batchSize / microBatches;
+  const chunks = chunksOf(schedule);
   const overrides = [
     `mesh.pipeline=${ranks}`,
-    `pipeline=${JSON.stringify({ schedule, partition: 'uniform', ...(schedule === 'interleaved' && { chunks: 2 }) })}`,
+    `pipeline=${JSON.stringify({ schedule, chunks, partition: evenParts(ranks * chunks) })}`,
     `train_micro_batch_size_per_gpu=${rows}`,
     `gradient_accumulation_steps=${microBatches}`,
   ];
@@ -69,6 +83,18 @@ async function measure(
   process.exitCode = exitCode;
   const { compareSchedule } = await import('../../engine/bench/schedules.js');
   return compareSchedule({ configPath: config, overrides, worldSize: ranks }, timeline);
+}
+
+function chunksOf(schedule: string): number {
+  return schedule === 'interleaved' ? 2 : 1;
+}
+
+/** Blocks of each part: as many layers in all, the embedding in the first and the head in the last. */
+function evenParts(parts: number): readonly number[] {
+  return Array.from(
+    { length: parts },
+    (_, part) => EVEN.layers / parts + Number(part === 0) + Number(part === parts - 1),
+  );
 }
 
 function ratioOf({ simulatedMs, measuredMs }: ScheduleTimes): number {

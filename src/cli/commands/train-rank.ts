@@ -36,6 +36,7 @@ function ownSink(options: TrainOptions, { rank, worldSize }: RankEnvironment): E
     switch (event.event) {
       case 'start':
       case 'step':
+      case 'checkpoint':
         if (rank === 0) display.event(event);
         break;
       case 'end':
@@ -51,6 +52,7 @@ function ownSink(options: TrainOptions, { rank, worldSize }: RankEnvironment): E
         break;
       case 'answer':
       case 'section':
+      case 'restart':
         break;
       default:
         event satisfies never;

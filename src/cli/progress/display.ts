@@ -1,9 +1,9 @@
 import { printableLines } from '../../base/printable.js';
-import type { EndEvent, ErrorEvent, LogEvent, StartEvent, StepEvent } from '../../launch/events.js';
+import type { ErrorEvent, LogEvent, ProgressEvent } from '../../launch/events.js';
 
 /** Shows a run to its reader: a person at a terminal, a log file, or a program. */
 export interface Display {
-  event(event: StartEvent | StepEvent | EndEvent): void;
+  event(event: ProgressEvent): void;
   log(event: LogEvent, rank: number): void;
   /** Lines that a rank printed by itself; resolves when there is room for more. */
   output(rank: number, lines: readonly string[]): Promise<void>;

@@ -1,13 +1,6 @@
 import type { Writable } from 'node:stream';
 import { env } from '../../base/env.js';
-import {
-  type EndEvent,
-  type ErrorEvent,
-  encodeEvent,
-  type LogEvent,
-  type StartEvent,
-  type StepEvent,
-} from '../../launch/events.js';
+import { type ErrorEvent, encodeEvent, type LogEvent, type ProgressEvent } from '../../launch/events.js';
 import { formatError } from '../print-error.js';
 import { type Display, logLine, outputLines } from './display.js';
 import { writeLines } from './line-writer.js';
@@ -22,7 +15,7 @@ export class JsonDisplay implements Display {
     this.#people = people;
   }
 
-  event(event: StartEvent | StepEvent | EndEvent): void {
+  event(event: ProgressEvent): void {
     this.#events.write(`${encodeEvent(event)}\n`);
   }
 

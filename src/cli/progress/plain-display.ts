@@ -1,10 +1,10 @@
 import type { Writable } from 'node:stream';
 import { env } from '../../base/env.js';
-import type { EndEvent, ErrorEvent, LogEvent, StartEvent, StepEvent } from '../../launch/events.js';
+import type { ErrorEvent, LogEvent, ProgressEvent } from '../../launch/events.js';
 import { formatError } from '../print-error.js';
 import { type Display, logLine, outputLines } from './display.js';
 import { writeLines } from './line-writer.js';
-import { endLines, plainLine, startLine } from './lines.js';
+import { checkpointLine, endLines, plainLine, restartLine, startLine } from './lines.js';
 import { NO_PROGRESS, type Progress, withEvent } from './progress.js';
 
 const QUIET_MS = 5000;
@@ -24,9 +24,11 @@ export class PlainDisplay implements Display {
     this.#startedAt = now();
   }
 
-  event(event: StartEvent | StepEvent | EndEvent): void {
+  event(event: ProgressEvent): void {
     this.#progress = withEvent(this.#progress, event);
     if (event.event === 'start') this.#print([startLine(event)]);
+    if (event.event === 'checkpoint') this.#print([checkpointLine(event)]);
+    if (event.event === 'restart') this.#print([restartLine(event)]);
     if (event.event === 'step' && this.#isDue(event.step)) this.#printStep(event.step);
   }
 

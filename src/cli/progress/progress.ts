@@ -1,4 +1,4 @@
-import type { EndEvent, StartEvent, StepEvent } from '../../launch/events.js';
+import type { EndEvent, ProgressEvent, StartEvent, StepEvent } from '../../launch/events.js';
 
 /** All that the progress displays know of a run. */
 export interface Progress {
@@ -24,12 +24,15 @@ const SMOOTHING = 0.2;
 
 export const NO_PROGRESS: Progress = { losses: [], stepsPerPoint: 1, isStopping: false };
 
-export function withEvent(progress: Progress, event: StartEvent | StepEvent | EndEvent): Progress {
+export function withEvent(progress: Progress, event: ProgressEvent): Progress {
   switch (event.event) {
     case 'start':
       return { ...progress, start: event };
     case 'step':
       return withStep(progress, event);
+    case 'checkpoint':
+    case 'restart':
+      return progress;
     case 'end':
       return { ...progress, end: event };
     default:

@@ -1,6 +1,7 @@
 import { isJsonObject, type JsonPath, type JsonValue } from '../../base/json-document.js';
 import { completeCompression } from '../../comm/config.js';
 import { completeBatchSizes, isBatchConflict } from './batch-sizes.js';
+import { checkpointRules } from './checkpoint-rules.js';
 import { communicationRules } from './communication-rules.js';
 import { compressionRules } from './compression-rules.js';
 import { groupRules } from './group-rules.js';
@@ -60,6 +61,7 @@ export const configRules: readonly ConfigRule[] = [
   ...compressionRules,
   ...redundancyRules,
   ...groupRules,
+  ...checkpointRules,
   ...idleKeyRules,
   { keys: ['adapter'], check: checkAdapter },
 ];

@@ -18,6 +18,7 @@ import {
   recomputeSchema,
 } from '../../recompute/config.js';
 import { redundancySchema } from '../../redundancy/config.js';
+import { checkpointSchema } from '../../store/config.js';
 import { zeroSchema } from '../../zero/config.js';
 
 /**
@@ -43,6 +44,7 @@ export const configSchema = z.strictObject({
     .describe(
       "The folder that receives the trained model, in Hugging Face's layout. Left out: none is written.",
     ),
+  checkpoint: checkpointSchema,
   mesh: meshSchema,
   tensor_parallel: tensorParallelSchema,
   sequence_parallel_size: sequenceParallelSizeSchema,

@@ -92,6 +92,44 @@ export interface UserConfig {
    * The folder that receives the trained model, in Hugging Face's layout. Left out: none is written.
    */
   readonly output?: string | undefined;
+  /** When and how checkpoints are saved. See docs/checkpoints.md. */
+  readonly checkpoint?:
+    | {
+        /** Save every so many steps, beside the end of the run. Left out: only then. */
+        readonly interval?: number | undefined;
+        /**
+         * How many checkpoints stay: older ones are removed once a new one has been read back and has its
+         * name. Left out: all.
+         */
+        readonly keep?: number | undefined;
+        /**
+         * Keep a copy of the state after every step in the memory of the host, outside the ranks: those that
+         * start again after a loss read no disk and lose no step. It takes twice the memory of what a
+         * checkpoint holds. Default: `false`.
+         */
+        readonly replicate?: boolean | undefined;
+        /**
+         * What becomes of the run when a checkpoint cannot be written: it stops, or goes on with a warning.
+         * Default: `"stop"`.
+         */
+        readonly on_failure?: 'stop' | 'warn' | undefined;
+        /**
+         * What happens when ranks ask for checkpoints of different names (`engine.save`): rank 0 decides, with
+         * a warning or without, or it is an error. Default: `"Warn"`.
+         */
+        readonly tag_validation?: 'Warn' | 'Ignore' | 'Fail' | undefined;
+        /** How checkpoints are written. */
+        readonly writer?:
+          | {
+              /**
+               * Copy what is to be saved, and let a thread write it while training goes on. The copy takes as much
+               * memory as what a rank saves. Default: `false`.
+               */
+              readonly decoupled?: boolean | undefined;
+            }
+          | undefined;
+      }
+    | undefined;
   /** The layout of the ranks; data parallelism takes world size / (pipeline × tensor). */
   readonly mesh?:
     | {

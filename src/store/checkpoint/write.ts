@@ -1,5 +1,8 @@
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
+import { TrainyardError } from '../../base/errors.js';
+import { groupBy } from '../../base/group-by.js';
+import { DTYPES, type DType } from '../../tensor/dtype.js';
 import {
   createFile,
   isTemporaryName,
@@ -11,72 +14,146 @@ import {
 } from '../durable.js';
 import type { FileSystem } from '../file-system.js';
 import { createSafetensors, type TensorSource } from '../safetensors/write.js';
+import { checksumText } from './checksum.js';
 import {
-  decodeManifest,
   encodeManifest,
+  type FileRecord,
+  FORMAT_VERSION,
   MANIFEST_FILE,
   type Manifest,
+  type PieceRecord,
+  type Selection,
   type TensorRecord,
 } from './manifest.js';
+import { pieceName, pieceShape } from './pieces.js';
+import { type ExpectedPiece, verifyPart } from './read.js';
 import { LATEST_FILE } from './tag.js';
 
 /*
- * [Note: committing a checkpoint] One rank begins a draft, every rank writes its part into it, and the first
- * rank commits once all parts have been reported. All files are synced before the manifest is created, the
- * manifest before the folder gets its name, and the folder's name before anybody is told; so a folder that
- * has its name is complete, whenever the power fails. See also [Note: durable writing].
+ * [Note: committing a checkpoint] All ranks know the draft's folder. Each makes it, if no other has, writes its part
+ * into it, reads that back, and reports. The first rank commits once all parts have been reported. All files are synced
+ * before the manifest is created, the manifest before the folder gets its name, and the folder's name before anybody is
+ * told; so a folder that has its name is complete, whenever the power fails. See also [Note: durable writing].
  */
 
-/** A checkpoint that is being written; plain data, so that it can be sent to the other ranks. */
+/** A checkpoint that is being written; plain data, so that it can be sent to other ranks and threads. */
 export interface CheckpointDraft {
   readonly directory: string;
   readonly tag: string;
   /** Where the parts go until the checkpoint is complete. */
   readonly folder: string;
-  /** One more than that of every checkpoint there is. */
-  readonly serial: number;
 }
 
-/** What a rank reports about the part it wrote. */
+/** What one rank has of one tensor. */
+export interface PieceSource extends Pick<PieceRecord, 'start' | 'elements'> {
+  /** Of the tensor. */
+  readonly name: string;
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  readonly along?: Selection;
+  /** Fills `target` with elements of the piece, from its element `from` on. */
+  read(target: Uint8Array, from: number): void;
+}
+
+/** What a rank reports about the part it wrote; plain data. */
 export interface CheckpointPart {
-  readonly file: Manifest['files'][number];
+  readonly file: FileRecord;
+  /** Each with the one piece of it that is in the part. */
   readonly tensors: readonly TensorRecord[];
 }
 
-/** Clears away what an earlier crash left in `directory`, and makes the draft's folder. */
-export function beginCheckpoint(fileSystem: FileSystem, directory: string, tag: string): CheckpointDraft {
-  makeDurableDirectory(fileSystem, directory, 'private');
-  settle(fileSystem, directory);
-  const folder = temporaryName(join(directory, tag));
-  fileSystem.makeDirectory(folder, 'private');
-  return { directory, tag, folder, serial: nextSerial(fileSystem, directory) };
+/** Of a manifest, what the writer does not know by itself. */
+export type ManifestContent = Pick<Manifest, 'step' | 'data' | 'random' | 'model' | 'extra'>;
+
+/** A place for a checkpoint, under a name that nobody takes for one. */
+export function draftCheckpoint(directory: string, tag: string): CheckpointDraft {
+  return { directory, tag, folder: temporaryName(join(directory, tag)) };
 }
 
-/** Writes the tensors that one rank answers for. Part numbers differ from rank to rank. */
+/** All of a tensor, from where it is. */
+export function wholePiece(source: TensorSource & { readonly bytes: Uint8Array }): PieceSource {
+  const { name, dtype, shape, bytes } = source;
+  const size = DTYPES[dtype].bytes;
+  return {
+    name,
+    dtype,
+    shape,
+    start: 0,
+    elements: bytes.length / size,
+    read: (target, from) => target.set(bytes.subarray(from * size, from * size + target.length)),
+  };
+}
+
+/** Writes, syncs and reads back the pieces that one rank answers for. Each rank has a part of its own. */
 export function writePart(
   fileSystem: FileSystem,
   draft: CheckpointDraft,
-  part: number,
-  sources: Iterable<TensorSource>,
+  rank: number,
+  sources: readonly PieceSource[],
 ): CheckpointPart {
-  const name = `part-${String(part).padStart(5, '0')}.safetensors`;
-  const tensors: TensorRecord[] = [];
-  const byteLength = createSafetensors(fileSystem, join(draft.folder, name), sources, (source, bytes) => {
-    const checksum = crc32(bytes).toString(16).padStart(8, '0');
-    tensors.push({
-      name: source.name,
-      file: name,
-      dtype: source.dtype,
-      shape: [...source.shape],
-      crc32: checksum,
-    });
+  makeDurableDirectory(fileSystem, draft.directory, 'private');
+  fileSystem.makeDirectory(draft.folder, 'private');
+  const file = `part-${String(rank).padStart(5, '0')}.safetensors`;
+  // An empty tensor has no piece, and is in no part.
+  const pieces = sources.filter(({ elements }) => elements > 0);
+  const checksums = new Map<string, number>();
+  const written = createSafetensors(
+    fileSystem,
+    join(draft.folder, file),
+    pieces.map(contentOf),
+    (piece, bytes) => {
+      checksums.set(piece.name, crc32(bytes, checksums.get(piece.name) ?? 0));
+    },
+  );
+  const tensors = sources.map((source): TensorRecord => {
+    const { name, dtype, shape, start, elements, along } = source;
+    const checksum = checksumText(checksums.get(pieceName(source, source)) ?? 0);
+    const piece = { file, start, elements, crc32: checksum, ...(along && { along }) };
+    return { name, dtype, shape: [...shape], pieces: elements > 0 ? [piece] : [] };
   });
-  return { file: { name, byteLength }, tensors };
+  const headerCrc32 = checksumText(crc32(written.header));
+  const record = { name: file, rank, byteLength: written.byteLength, headerCrc32 };
+  const expected = tensors.flatMap((tensor) =>
+    tensor.pieces.map((piece): ExpectedPiece => ({ tensor, piece })),
+  );
+  verifyPart(fileSystem, draft.folder, record, expected);
+  return { file: record, tensors };
 }
 
-/** Makes the draft a checkpoint. When this returns it is there for good. */
-export function commitCheckpoint(fileSystem: FileSystem, draft: CheckpointDraft, manifest: Manifest): void {
+function contentOf(source: PieceSource): TensorSource {
+  const size = DTYPES[source.dtype].bytes;
+  return {
+    name: pieceName(source, source),
+    dtype: source.dtype,
+    shape: pieceShape(source, source),
+    read: (target, byteOffset) => source.read(target, byteOffset / size),
+  };
+}
+
+/**
+ * Makes the draft a checkpoint. When this returns it is there for good.
+ *
+ * @param serial one more than that of every checkpoint there is
+ * @throws TrainyardError OUTPUT_UNWRITABLE where a part is not in the folder: then ranks have disks of their own
+ */
+export function commitCheckpoint(
+  fileSystem: FileSystem,
+  draft: CheckpointDraft,
+  serial: number,
+  content: ManifestContent,
+  parts: readonly CheckpointPart[],
+): void {
   const { directory, tag, folder } = draft;
+  for (const { file } of parts) demandPart(fileSystem, folder, file);
+  const manifest: Manifest = {
+    format: 'trainyard-checkpoint',
+    version: FORMAT_VERSION,
+    tag,
+    serial,
+    ...content,
+    files: parts.map(({ file }) => file),
+    tensors: joinPieces(parts),
+  };
   createFile(fileSystem, join(folder, MANIFEST_FILE), (file) => {
     fileSystem.write(file, encodeManifest(manifest));
   });
@@ -86,27 +163,52 @@ export function commitCheckpoint(fileSystem: FileSystem, draft: CheckpointDraft,
   });
 }
 
-function settle(fileSystem: FileSystem, directory: string): void {
+function demandPart(fileSystem: FileSystem, folder: string, { name, rank, byteLength }: FileRecord): void {
+  const found = fileSystem.list(folder).includes(name)
+    ? fileSystem.open(join(folder, name), ({ bytes }) => `${bytes} bytes`)
+    : 'no such file';
+  if (found === `${byteLength} bytes`) return;
+  throw new TrainyardError('OUTPUT_UNWRITABLE', {
+    what: 'A part of the checkpoint that another rank has written is not there.',
+    where: join(folder, name),
+    expected: `${byteLength} bytes, written by rank ${rank}`,
+    got: found,
+    cure: 'Put the output on a file system that all hosts share.',
+  });
+}
+
+/** The tensors that the ranks reported, each with all of its pieces. */
+function joinPieces(parts: readonly CheckpointPart[]): TensorRecord[] {
+  const byName = groupBy(
+    parts.flatMap(({ tensors }) => tensors),
+    ({ name }) => name,
+  );
+  return [...byName.values()].flatMap(([first, ...others]) =>
+    first === undefined ? [] : [{ ...first, pieces: [first, ...others].flatMap(({ pieces }) => pieces) }],
+  );
+}
+
+/**
+ * Clears away what a crash has left: drafts, and old checkpoints of which a new one has taken the name.
+ *
+ * @param except the draft that is being written
+ * @returns the names of what was removed
+ */
+export function clearRemains(
+  fileSystem: FileSystem,
+  directory: string,
+  except?: CheckpointDraft,
+): readonly string[] {
+  const removed: string[] = [];
   const names = fileSystem.list(directory);
   for (const name of names) {
+    const path = join(directory, name);
     const original = replacedName(name);
-    if (isTemporaryName(name)) fileSystem.remove(join(directory, name));
-    else if (original === undefined) continue;
-    else if (names.includes(original)) fileSystem.remove(join(directory, name));
-    else fileSystem.rename(join(directory, name), join(directory, original));
+    if (path === except?.folder) continue;
+    if (isTemporaryName(name) || (original !== undefined && names.includes(original))) {
+      fileSystem.remove(path);
+      removed.push(name);
+    } else if (original !== undefined) fileSystem.rename(path, join(directory, original));
   }
-}
-
-function nextSerial(fileSystem: FileSystem, directory: string): number {
-  const serials = fileSystem.list(directory).map((name) => serialOf(fileSystem, join(directory, name)));
-  return Math.max(0, ...serials) + 1;
-}
-
-/** 0 for whatever is not a checkpoint. */
-function serialOf(fileSystem: FileSystem, folder: string): number {
-  try {
-    return decodeManifest(fileSystem.read(join(folder, MANIFEST_FILE))).serial;
-  } catch {
-    return 0;
-  }
+  return removed;
 }

@@ -16,12 +16,14 @@ export interface TensorDescription {
 export type TensorContent =
   | { readonly bytes: Uint8Array }
   /** Fills `target`, which has exactly the tensor's size. */
-  | { readonly write: (target: Uint8Array) => void };
+  | { readonly write: (target: Uint8Array) => void }
+  /** Fills `target` with the tensor's bytes from `offset` on: a few MiB at a time, whole elements. */
+  | { readonly read: (target: Uint8Array, offset: number) => void };
 
 /** A tensor to be written. Its content is asked for when its turn comes, one tensor at a time. */
 export type TensorSource = TensorDescription & TensorContent;
 
-/** Called with each tensor's bytes after they were written; they may be overwritten after it returns. */
+/** Called with each tensor's bytes in their order after they were written; they may be overwritten after it returns. */
 export type TensorObserver = (source: TensorSource, bytes: Uint8Array) => void;
 
 /** The size of a tensor. */
@@ -46,15 +48,22 @@ export function writeSafetensors(
   });
 }
 
-/** Creates a safetensors file inside a folder that is not published yet, and syncs it. Returns its size. */
+/** A safetensors file as it was written. */
+export interface WrittenFile {
+  readonly byteLength: number;
+  /** All before the tensors' bytes. */
+  readonly header: Uint8Array;
+}
+
+/** Creates a safetensors file inside a folder that is not published yet, and syncs it. */
 export function createSafetensors(
   fileSystem: FileSystem,
   path: string,
   sources: Iterable<TensorSource>,
   observe?: TensorObserver,
-): number {
+): WrittenFile {
   const inOrder = layOut(sources);
-  let written = 0;
+  let written: WrittenFile = { byteLength: 0, header: new Uint8Array(0) };
   createFile(fileSystem, path, (file) => {
     written = writeContent(fileSystem, file, inOrder, observe);
   });
@@ -74,32 +83,56 @@ function compareBytes(left: string, right: string): number {
   return Buffer.compare(Buffer.from(left), Buffer.from(right));
 }
 
+/** Bytes of a tensor that are asked for at once where parts of it can be. */
+const READ_TOGETHER = 4 * 1024 * 1024;
+
 function writeContent(
   fileSystem: FileSystem,
   file: FileDescriptor,
   inOrder: readonly TensorSource[],
   observe?: TensorObserver,
-): number {
+): WrittenFile {
   const header = encodeHeader(inOrder);
   fileSystem.write(file, header);
-  let written = header.byteLength;
+  let byteLength = header.byteLength;
   let scratch = new Uint8Array(0);
+  const borrow = (size: number): Uint8Array => {
+    if (scratch.length < size) scratch = new Uint8Array(size);
+    return scratch.subarray(0, size);
+  };
   for (const source of inOrder) {
     const size = byteLengthOf(source);
-    if (!('bytes' in source) && scratch.length < size) scratch = new Uint8Array(size);
-    const bytes = contentOf(source, scratch.subarray(0, size));
-    invariant(bytes.byteLength === size, `${source.name} gave ${bytes.byteLength} bytes, not ${size}`);
-    if (size > 0) fileSystem.write(file, bytes);
-    observe?.(source, bytes);
-    written += size;
+    let done = 0;
+    for (const bytes of chunksOf(source, size, borrow)) {
+      fileSystem.write(file, bytes);
+      observe?.(source, bytes);
+      done += bytes.byteLength;
+    }
+    invariant(done === size, `${source.name} gave ${done} bytes, not ${size}`);
+    byteLength += size;
   }
-  return written;
+  return { byteLength, header };
 }
 
-function contentOf(source: TensorSource, target: Uint8Array): Uint8Array {
-  if ('bytes' in source) return source.bytes;
-  source.write(target);
-  return target;
+function* chunksOf(
+  source: TensorSource,
+  size: number,
+  borrow: (size: number) => Uint8Array,
+): Generator<Uint8Array> {
+  if (size === 0) return;
+  if ('bytes' in source) {
+    yield source.bytes;
+  } else if ('write' in source) {
+    const target = borrow(size);
+    source.write(target);
+    yield target;
+  } else {
+    for (let offset = 0; offset < size; offset += READ_TOGETHER) {
+      const target = borrow(Math.min(READ_TOGETHER, size - offset));
+      source.read(target, offset);
+      yield target;
+    }
+  }
 }
 
 /** The header's length and the header, padded with spaces so that the data begin at a multiple of eight. */

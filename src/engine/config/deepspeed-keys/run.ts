@@ -1,10 +1,10 @@
 import type { KeyTable } from '../key-table.js';
 import { foreign, later, off, section, switched } from '../key-table.js';
 
-const CHECKPOINTS = 'checkpoints come later';
+const NEBULA = 'see `checkpoint`: interval, keep and writer.decoupled';
 const AUTOTUNING = 'the planner comes later';
 const ELASTICITY = 'elastic runs come later';
-const WRITER = 'checkpoints have one writer, which comes later';
+const WRITER = 'there is one writer, which syncs what it writes and reads it back';
 
 /** Batches, checkpoints, elastic runs, tuning. */
 export const runKeys: KeyTable = {
@@ -12,30 +12,32 @@ export const runKeys: KeyTable = {
   dataloader_drop_last: off(false, 'no batch is short: the next epoch completes it'),
   zero_allow_untested_optimizer: foreign(false, 'every optimizer works with every stage'),
   checkpoint: section({
-    tag_validation: later('Warn', CHECKPOINTS),
     load_universal: off(false, 'every checkpoint loads into every layout'),
-    use_node_local_storage: off(false, CHECKPOINTS),
-    parallel_write: section({ pipeline_stage: off(false, CHECKPOINTS) }),
+    use_node_local_storage: off(
+      false,
+      'a checkpoint loads into any layout, so that every rank must be able to read what the others wrote',
+    ),
+    parallel_write: section({
+      pipeline_stage: off(false, 'every rank always writes its own share, those of one stage too'),
+    }),
     checkpoint_serialization: foreign(true, "torch's zip format is not used"),
     writer: section({
-      type: later('FAST', WRITER),
-      decoupled: off(false, WRITER),
+      type: later(null, WRITER),
       io_buffer_size: later(64 * 2 ** 20, WRITER),
       io_buffer_double: later(true, WRITER),
-      show_statistics: off(false, WRITER),
-      data_parallel: later(null, WRITER),
-      io_multiplier: off(1, WRITER),
+      show_statistics: off(false, 'every checkpoint is an event with its bytes and times'),
+      data_parallel: foreign('replica', 'ranks that have the same state always share its writing'),
+      io_multiplier: foreign(1, WRITER),
     }),
-    replicate: off(false, 'in-memory replicas come with checkpoints'),
   }),
   nebula: switched('enabled', false, 'Nebula is a service of Azure', {
-    persistent_storage_path: later(null, CHECKPOINTS),
-    persistent_time_interval: later(100, CHECKPOINTS),
-    num_of_version_in_retention: later(2, CHECKPOINTS),
-    enable_nebula_load: later(true, CHECKPOINTS),
-    nebula_load_path: later(null, CHECKPOINTS),
+    persistent_storage_path: later(null, NEBULA),
+    persistent_time_interval: later(100, NEBULA),
+    num_of_version_in_retention: later(2, NEBULA),
+    enable_nebula_load: later(true, NEBULA),
+    nebula_load_path: later(null, NEBULA),
   }),
-  datastates_ckpt: later({}, CHECKPOINTS),
+  datastates_ckpt: later({}, 'checkpoint.writer.decoupled writes beside training'),
   elasticity: switched('enabled', false, ELASTICITY, {
     max_train_batch_size: later(2000, ELASTICITY),
     micro_batch_sizes: later([2, 4, 6], ELASTICITY),
