@@ -26,10 +26,10 @@ import { createSchedule } from '../src/optim/lr-schedules.js';
 import { initialLossScale, nextLossScale } from '../src/precision/loss-scaler.js';
 import { printReport } from '../src/step/print.js';
 import { describeQueue } from '../src/store/direct-files/transfer-queue.js';
+import { savingIn, savingTwoNames } from './checkpoint-observers.js';
 import { leaves, withValue } from './key-paths.js';
 import { OWN_BLOCKS_MODEL } from './own-blocks-model.js';
 import { meeting, transport } from './rank-observers.js';
-import { runRanks } from './run-ranks.js';
 
 // Every key that a configuration may hold does something: for each there are two values between which
 // something outside of the configuration changes. A new key without a row here fails the first test.
@@ -192,24 +192,10 @@ function filesUnder(folder: string): readonly string[] {
   return readdirSync(folder, { recursive: true, encoding: 'utf8' }).sort();
 }
 
-/** What a save comes to where no folder can be made, and how much of it is there when it returns. */
 const saving =
   (place: string): Observer =>
-  (config) => {
-    const engine = initialize({ config });
-    try {
-      engine.save(join(root, place));
-      return `${engine.takeSaved().length} there`;
-    } finally {
-      engine.close();
-    }
-  };
-
-/** What two ranks say that save under different names. */
-const naming: Observer = async (config) => {
-  const [said] = await runRanks<readonly string[]>('checkpoint-tags-program.js', 2, [JSON.stringify(config)]);
-  return JSON.stringify(said);
-};
+  (config) =>
+    savingIn(join(root, place), config);
 
 /** Where tensors are, or why they cannot be there. */
 const device: Observer = (written) => deviceOf(resolveConfig(written).device, 0);
@@ -371,8 +357,9 @@ function rows(): readonly Row[] {
       ...{ ...aRun, steps: 5, output: join(root, 'one') },
       checkpoint: { interval: 1 },
     }),
+    refused('checkpoint.replicate', [true, false], run, aRun),
     refused('checkpoint.on_failure', ['stop', 'warn'], saving('left.jsonl')),
-    row('checkpoint.tag_validation', ['Warn', 'Fail'], naming),
+    row('checkpoint.tag_validation', ['Warn', 'Fail'], savingTwoNames),
     row('checkpoint.writer.decoupled', [true, false], saving('saved')),
     row('seed', [1, 2], training),
     refused('device', ['cpu', 'cuda'], device),

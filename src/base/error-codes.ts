@@ -57,6 +57,7 @@ export const ERROR_CODES = {
   HOST_UNFIT: { exitCode: 2, meaning: 'A host was reached but cannot take part in the run.' },
   HOST_LOST: { exitCode: 75, meaning: 'The connection to a host ended in the middle of a run.' },
   RANK_LOST: { exitCode: 75, meaning: 'A rank died; the run was stopped.' },
+  RANK_HUNG: { exitCode: 75, meaning: 'A rank stayed at one instruction for too long, and was stopped.' },
 } as const satisfies Record<string, { readonly exitCode: 1 | 2 | 75; readonly meaning: string }>;
 
 /** A key of the table above. */

@@ -39,3 +39,8 @@ function withUnit(value: number, base: number, units: readonly string[]): string
   const digits = unit === 0 || scaled >= 100 ? 0 : scaled >= 10 ? 1 : 2;
   return `${scaled.toFixed(digits)}${units[unit] ?? ''}`;
 }
+
+/** "1 rank", "4 ranks". */
+export function formatRanks(ranks: number): string {
+  return ranks === 1 ? '1 rank' : `${ranks} ranks`;
+}

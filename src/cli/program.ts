@@ -1,5 +1,6 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import type { BenchPresetName } from './bench/preset.js';
+import { type RanksOption, ranksOption } from './ranks-option.js';
 import { version } from './version.js';
 
 /**
@@ -47,7 +48,22 @@ function addTrain(program: Command): void {
     .command('train')
     .description('Train as the configuration says; progress on stderr.')
     .argument('<config>', 'configuration file (JSON, comments allowed)')
-    .option('--ranks <n>', 'processes to start on this machine (default: 1)', positiveInteger)
+    .option(
+      '--ranks <n|min:max>',
+      'processes to start on this machine (default: 1); of two numbers, as few as it may go on with',
+      ranksOption,
+    )
+    .option(
+      '--max-restarts <n>',
+      'how often in an hour to start again from the newest checkpoint after a rank was lost (default: 3)',
+      wholeNumber,
+    )
+    .option(
+      '--hang-timeout <seconds>',
+      'how long a rank may stay at one instruction; 0: for ever',
+      wholeNumber,
+      600,
+    )
     .option('--hostfile <file>', "the machines, over ssh: lines `name slots=N`, as DeepSpeed's")
     .option('--include <hosts>', 'only these of the hostfile, or of their slots: host1@host2:0,2')
     .option('--exclude <hosts>', 'all but these')
@@ -417,7 +433,9 @@ export interface InspectOptions extends ConfigOptions {
 }
 
 export interface TrainOptions extends ConfigOptions {
-  readonly ranks?: number;
+  readonly ranks?: RanksOption;
+  readonly maxRestarts?: number;
+  readonly hangTimeout: number;
   readonly hostfile?: string;
   readonly include?: string;
   readonly exclude?: string;

@@ -19,6 +19,7 @@ import type { Program } from '../step/program.js';
 import { runStep } from '../step/run-step.js';
 import { hasMasters } from '../step/sharding.js';
 import type { Slice } from '../step/timeline.js';
+import type { CheckpointConfig } from '../store/config.js';
 import { openModelFolder } from '../store/hugging-face/model-folder.js';
 import type { Device } from '../tensor/dtype.js';
 import type { Tensor } from '../tensor/tensor.js';
@@ -127,6 +128,15 @@ export interface StepOptions {
 
 const KIBIBYTE = 1024;
 
+/** How copies in memory are kept. */
+const REPLICAS: CheckpointConfig = {
+  keep: 2,
+  replicate: false,
+  on_failure: 'warn',
+  tag_validation: 'Ignore',
+  writer: { decoupled: false },
+};
+
 /**
  * One rank's training: a checked program, the memory it works on, and the count of steps done. The way of a
  * step is the program's; nothing here asks which feature is on.
@@ -136,12 +146,14 @@ export class Engine {
   readonly #progress: TrainingProgress;
   readonly #gathered: GatheredParameters;
   readonly #saver: CheckpointSaver;
+  readonly #replicas: CheckpointSaver;
 
   constructor(parts: EngineParts) {
     this.#parts = parts;
     this.#gathered = new GatheredParameters(parts.memory, hasMasters(parts.programs.program));
     this.#progress = new TrainingProgress(parts.lossScaling.scaling);
     this.#saver = new CheckpointSaver(parts.config.checkpoint, parts.group, parts.warn);
+    this.#replicas = new CheckpointSaver(REPLICAS, parts.group, parts.warn);
   }
 
   get config(): ResolvedConfig {
@@ -416,6 +428,15 @@ export class Engine {
   }
 
   /**
+   * Keeps a copy of the state in a folder that lies in memory, for ranks that start again; the last two stay. Every rank
+   * must call it. Where it cannot be kept there is a warning.
+   */
+  replicate(directory: string): void {
+    this.#replicas.save(directory, this.#state(), this.steps);
+    this.#replicas.take();
+  }
+
+  /**
    * Goes on where the newest whole checkpoint of the directory stands, or the one named by `tag`, whatever ZeRO stage,
    * mesh and number of ranks it was saved with; undefined when there is none. Every rank must call it.
    *
@@ -501,6 +522,7 @@ export class Engine {
   close(): void {
     this.#saver.finish();
     this.#saver.close();
+    this.#replicas.close();
     const { group, axes, links, reunion, memory, optimizer, errors, outer, source, model } = this.#parts;
     links.close();
     reunion?.close();

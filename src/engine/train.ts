@@ -1,9 +1,11 @@
 import { setImmediate as turn } from 'node:timers/promises';
+import { env } from '../base/env.js';
 import { TrainyardError } from '../base/errors.js';
 import type { BatchSource } from '../data/batch-source.js';
 import type { Tokenizer } from '../data/tokenizer.js';
 import type { RankEnvironment } from '../launch/environment.js';
 import type { EventSink } from '../launch/events.js';
+import { REPLICA_VARIABLE } from '../launch/replica-folder.js';
 import { clearRemains } from '../store/checkpoint/write.js';
 import { nodeFileSystem } from '../store/file-system.js';
 import { checkpointsIn } from './checkpoints-in.js';
@@ -100,15 +102,21 @@ async function trainInWorld(
   const warn = (message: string): void => sink({ event: 'log', level: 'warning', message });
   const engine = buildEngine({ config, source, world, sequenceLength, data: data.identity, warn });
 
-  if (resumed !== undefined) resume(engine, resumed, loaded, sink);
+  const replicas = replicaFolder(config);
+  const isRestored = replicas !== undefined && resume(engine, replicas, loaded, sink);
+  if (!isRestored && resumed !== undefined && !resume(engine, checkpointsIn(resumed), loaded, sink)) {
+    if (engine.rank === 0)
+      sink({ event: 'log', level: 'info', message: 'no checkpoint yet: starting at step 1' });
+  }
 
   const report = new TrainingReport({ config, engine, sink, sequenceLength, timeline });
   report.begin();
   const checkpoints = config.output === undefined ? undefined : checkpointsIn(config.output);
-  await trainSteps({ engine, batches, steps: config.steps, signal, report, checkpoints });
+  const kept = { checkpoints, replicas };
+  await trainSteps({ engine, batches, steps: config.steps, signal, report, ...kept });
   // Replicas that never meet are stopped at steps of their own: they all go as far as the first of them has come.
   const steps = engine.furthestStep();
-  await trainSteps({ engine, batches, steps, signal: new AbortController().signal, report, checkpoints });
+  await trainSteps({ engine, batches, steps, signal: new AbortController().signal, report, ...kept });
   const stopped = engine.steps < config.steps;
   if (config.output !== undefined) {
     const folder = save(engine, config.output, data.tokenizer, sink);
@@ -120,17 +128,37 @@ async function trainInWorld(
   engine.close();
 }
 
-/** Goes on from the newest checkpoint, if there is one. */
-function resume(engine: Engine, output: string, { config, origin }: TrainingConfig, sink: EventSink): void {
-  const found = engine.load(checkpointsIn(output));
+/** Goes on from the newest checkpoint of a folder; false where there is none. */
+function resume(
+  engine: Engine,
+  folder: string,
+  { config, origin }: TrainingConfig,
+  sink: EventSink,
+): boolean {
+  const found = engine.load(folder);
+  if (found === undefined) return false;
   demandStepsToDo(engine, config.steps, origin.describe(['steps'], 'value'));
-  if (engine.rank !== 0) return;
-  for (const { tag, reason } of found?.passedOver ?? []) {
+  if (engine.rank !== 0) return true;
+  for (const { tag, reason } of found.passedOver) {
     sink({ event: 'log', level: 'warning', message: `the checkpoint ${tag} cannot be used: ${reason}` });
   }
-  for (const message of found?.notes ?? []) sink({ event: 'log', level: 'warning', message });
-  const message = found ? `resumed after step ${engine.steps}` : 'no checkpoint yet: starting at step 1';
-  sink({ event: 'log', level: 'info', message });
+  for (const message of found.notes) sink({ event: 'log', level: 'warning', message });
+  sink({ event: 'log', level: 'info', message: `resumed after step ${engine.steps}` });
+  return true;
+}
+
+/** @throws TrainyardError CONFIG_UNSUPPORTED where nobody starts ranks again who has a folder for copies */
+function replicaFolder({ checkpoint }: TrainingConfig['config']): string | undefined {
+  if (!checkpoint.replicate) return undefined;
+  const folder = env.variables[REPLICA_VARIABLE];
+  if (folder !== undefined) return folder;
+  throw new TrainyardError('CONFIG_UNSUPPORTED', {
+    what: 'There is no memory for copies of the state: it belongs to whoever starts the ranks again.',
+    where: 'checkpoint.replicate',
+    expected: 'ranks that `trainyard train --ranks` has started',
+    got: 'ranks that another launcher has started',
+    cure: 'Remove it, and set checkpoint.interval.',
+  });
 }
 
 /** @throws TrainyardError CONFIG_INVALID without a folder to resume from. */
@@ -188,6 +216,8 @@ interface TrainingLoop {
   readonly report: TrainingReport;
   /** Where checkpoints go between steps; absent where there is no output. */
   readonly checkpoints: string | undefined;
+  /** Where a copy goes after every step; absent where none is kept. */
+  readonly replicas: string | undefined;
 }
 
 /** Steps until the last one, or until some rank was asked to stop: all ranks stop after the same step. */
@@ -198,6 +228,7 @@ async function trainSteps({
   signal,
   report,
   checkpoints,
+  replicas,
 }: TrainingLoop): Promise<void> {
   const { interval } = engine.config.checkpoint;
   let result: StepResult | undefined;
@@ -214,5 +245,6 @@ async function trainSteps({
     const isDue = interval !== undefined && engine.steps % interval === 0 && engine.steps < steps;
     if (isDue && checkpoints !== undefined && !result.stopAsked) engine.save(checkpoints);
     report.checkpoints();
+    if (replicas !== undefined) engine.replicate(replicas);
   }
 }

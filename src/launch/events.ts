@@ -13,7 +13,7 @@ export type RankEvent = PublicEvent | AnswerEvent | LogEvent | SectionEvent;
 export type PublicEvent = ProgressEvent | ErrorEvent;
 
 /** The kinds that tell how a run goes. */
-export type ProgressEvent = StartEvent | StepEvent | CheckpointEvent | EndEvent;
+export type ProgressEvent = StartEvent | StepEvent | CheckpointEvent | RestartEvent | EndEvent;
 
 /** Emitted once, by rank 0, when everything is loaded and the first step is about to begin. */
 export interface StartEvent {
@@ -91,6 +91,21 @@ export interface CheckpointEvent {
   readonly total_ms: number;
   /** Names of older checkpoints that were removed after it. */
   readonly removed: readonly string[];
+}
+
+/** Emitted by the supervisor when it starts the ranks again after one was lost. */
+export interface RestartEvent {
+  readonly event: 'restart';
+  /** Which of the restarts in an hour it is, from 1. */
+  readonly attempt: number;
+  /** How many ranks there are from now on. */
+  readonly world_size: number;
+  /** The last step that is not lost: that of the newest checkpoint or copy of this run; 0: it begins anew. */
+  readonly step: number;
+  /** The rank that was lost, and the step that it was in. */
+  readonly lost_rank: number;
+  readonly lost_step: number;
+  readonly reason: string;
 }
 
 /** Emitted once, by rank 0, after the last step or after a stop that was asked for. */
@@ -181,6 +196,14 @@ const REQUIRED_FIELDS: Readonly<Record<RankEvent['event'], Readonly<Record<strin
     stall_ms: 'number',
     total_ms: 'number',
     removed: 'strings',
+  },
+  restart: {
+    attempt: 'number',
+    world_size: 'number',
+    step: 'number',
+    lost_rank: 'number',
+    lost_step: 'number',
+    reason: 'string',
   },
   end: { steps: 'number', loss: 'number', peak_memory_bytes: 'numbers' },
   error: { rank: 'number', code: 'string', report: 'object', exit_code: 'number', time: 'number' },

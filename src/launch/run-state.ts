@@ -38,6 +38,7 @@ export interface RunState {
 export type RunInput =
   | { readonly kind: 'error'; readonly rank: number; readonly event: ErrorEvent }
   | { readonly kind: 'exit'; readonly rank: number; readonly exit: RankExit }
+  | { readonly kind: 'hung'; readonly rank: number; readonly event: ErrorEvent }
   | { readonly kind: 'stop'; readonly signal: StopSignal }
   | { readonly kind: 'leave'; readonly signal: StopSignal }
   | { readonly kind: 'grace-over' };
@@ -66,6 +67,8 @@ export function advance(state: RunState, input: RunInput): RunTransition {
       if (hasFailed(next, input.rank)) return fail(next, input.rank);
       return { state: next, actions: leftUnprepared(next, input) ? [{ kind: 'start-grace' }] : [] };
     }
+    case 'hung':
+      return endHung(state, input.rank, input.event);
     case 'stop':
       if (state.phase !== 'running') return { state, actions: [] };
       return ask({ ...state, phase: 'stopping', stopSignal: input.signal }, living(state), input.signal);
@@ -110,6 +113,13 @@ function fail(state: RunState, failed: number): RunTransition {
   const others = living(state).filter((rank) => rank !== failed);
   const { state: asked, actions } = ask({ ...state, phase: 'failing' }, others, 'SIGTERM');
   return { state: asked, actions: [...actions, { kind: 'start-grace' }] };
+}
+
+/** Whoever hangs does not hear that it should leave, so that it is killed at once. */
+function endHung(state: RunState, rank: number, event: ErrorEvent): RunTransition {
+  if (state.phase === 'failing' || state.phase === 'leaving') return { state, actions: [] };
+  const failed = fail(withFate(state, rank, { error: event, killed: true }), rank);
+  return { ...failed, actions: [...failed.actions, { kind: 'kill', ranks: [rank] }] };
 }
 
 function ask(state: RunState, ranks: readonly number[], signal: StopSignal): RunTransition {

@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto';
+import { exitCodeOf } from '../base/error-codes.js';
 import { invariant } from '../base/errors.js';
 import type { Variables } from './environment.js';
-import type { AnswerEvent, LogEvent, PublicEvent, RankEvent } from './events.js';
+import type { AnswerEvent, ErrorEvent, LogEvent, PublicEvent, RankEvent } from './events.js';
 import type { Section } from './flight-record.js';
 import { freePort } from './free-port.js';
 import { outOfMemoryKills } from './out-of-memory.js';
@@ -20,7 +21,7 @@ import { threadBudget } from './threads.js';
 import { judge, type RankName, type Verdict } from './verdict.js';
 
 /** What an observer is told; failures reach it with the verdict. */
-export type ObservedEvent = Exclude<PublicEvent, { event: 'error' }> | AnswerEvent | LogEvent;
+export type ObservedEvent = Exclude<PublicEvent, { event: 'error' | 'restart' }> | AnswerEvent | LogEvent;
 
 /** Hears what happens, to show it to a person or a program. */
 export interface RunObserver {
@@ -40,6 +41,8 @@ export interface WatchOptions {
   readonly observer: RunObserver;
   /** How long the other ranks may take to leave after one failed. */
   readonly graceMs?: number;
+  /** How long a rank may stay at one instruction before it is taken to hang, and the run fails; left out: for ever. */
+  readonly hangMs?: number | undefined;
 }
 
 export interface SupervisorOptions extends WatchOptions {
@@ -140,7 +143,10 @@ class Supervisor {
       first: (signal) => this.#take({ kind: 'stop', signal }),
       again: (signal) => this.#take({ kind: 'leave', signal }),
     });
-    const watch = setInterval(() => this.#tellStalls(Date.now()), STALL_CHECK_MS);
+    const watch = setInterval(
+      () => this.#watch(Date.now()),
+      Math.min(STALL_CHECK_MS, this.#options.hangMs ?? STALL_CHECK_MS),
+    );
     await Promise.all(this.#processes.map((process) => process.closed));
     clearInterval(watch);
     giveSignalsBack();
@@ -156,15 +162,29 @@ class Supervisor {
     return verdict;
   }
 
-  #tellStalls(now: number): void {
-    for (const [index, { section }] of this.#processes.entries()) {
-      if (section === undefined || this.#state.ranks[index]?.exit !== undefined) continue;
-      const rank = this.#names[index]?.rank ?? index;
+  /** Whether ranks move on is seen from outside: a thread that is stuck tells nobody. */
+  #watch(now: number): void {
+    const standing = this.#standing();
+    for (const { rank, section } of standing) {
       const key = `${rank} ${section.since}`;
       if (now - section.since < STALL_MS || this.#stallsTold.has(key)) continue;
       this.#stallsTold.add(key);
       this.#options.observer.stalled(rank, section, Math.round((now - section.since) / 1000));
     }
+    const { hangMs = Number.POSITIVE_INFINITY } = this.#options;
+    const [longest] = standing.sort((left, right) => left.section.since - right.section.since);
+    if (longest !== undefined && now - longest.section.since >= hangMs) {
+      this.#take({ kind: 'hung', rank: longest.index, event: hungRank(longest, now) });
+    }
+  }
+
+  /** The living ranks that have begun, with the instruction at which each is. */
+  #standing(): StandingRank[] {
+    return this.#processes.flatMap(({ section }, index) =>
+      section === undefined || this.#state.ranks[index]?.exit !== undefined
+        ? []
+        : [{ index, rank: this.#names[index]?.rank ?? index, section }],
+    );
   }
 
   #hear(index: number, rank: number, event: RankEvent): void {
@@ -183,6 +203,7 @@ class Supervisor {
         this.#options.observer.event(event, rank);
         break;
       case 'section':
+      case 'restart':
         break;
       default:
         event satisfies never;
@@ -214,4 +235,27 @@ class Supervisor {
         action satisfies never;
     }
   }
+}
+
+interface StandingRank {
+  /** Among the ranks that are watched here. */
+  readonly index: number;
+  readonly rank: number;
+  readonly section: Section;
+}
+
+function hungRank({ rank, section }: StandingRank, now: number): ErrorEvent {
+  const { step, instruction, since } = section;
+  return {
+    event: 'error',
+    rank,
+    code: 'RANK_HUNG',
+    report: {
+      what: `Rank ${rank} hangs: it has been at one instruction for ${Math.round((now - since) / 1000)} s.`,
+      where: `rank ${rank}, step ${step}, ${instruction}`,
+      cure: 'if that may take so long, raise --hang-timeout',
+    },
+    exit_code: exitCodeOf('RANK_HUNG'),
+    time: now,
+  };
 }

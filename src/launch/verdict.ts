@@ -11,6 +11,8 @@ export interface Verdict {
   readonly cause?: ErrorEvent;
   /** What followed from it, a line each. */
   readonly consequences: readonly string[];
+  /** Who is to blame, as far as is known, and in which step it was (0: not yet in the first). */
+  readonly lost?: { readonly rank: number; readonly step: number };
 }
 
 /** What a rank is called in messages. */
@@ -57,7 +59,21 @@ export function judge(state: RunState, evidence: Evidence): Verdict {
     exitCode: cause.exit_code,
     cause,
     consequences: [...consequences, ...describeKilled(state, evidence)],
+    lost: lostRank(state, first, evidence),
   };
+}
+
+/** Where a rank only tells that another is gone or silent, the one that did not leave when it was asked. */
+function lostRank(
+  state: RunState,
+  { fate, rank }: { readonly fate: RankFate; readonly rank: number },
+  { sections }: Evidence,
+): NonNullable<Verdict['lost']> {
+  const stuck = isEcho(fate)
+    ? state.ranks.findIndex(({ killed, error }) => killed && error === undefined)
+    : -1;
+  const culprit = stuck === -1 ? rank : stuck;
+  return { rank: culprit, step: sections[culprit]?.step ?? 0 };
 }
 
 function isEcho(fate: RankFate): boolean {

@@ -300,6 +300,13 @@ test('a checkpoint of another version of the format says so', () => {
   assert.throws(() => load(directory), invalid(/it is of version 1; this program reads version 2/));
 });
 
+test('a manifest that says the same in other white space is not the one that was saved', () => {
+  const { directory, folder } = copyOf(save(newDirectory(), 5));
+  const path = join(folder, 'manifest.json');
+  writeFileSync(path, JSON.stringify(JSON.parse(readFileSync(path, 'utf8'))));
+  assert.throws(() => load(directory), invalid(/it is not as it was written/));
+});
+
 test('a manifest that nests too deep to be read is refused', () => {
   const { directory, folder } = copyOf(save(newDirectory(), 5));
   for (const depth of [5_000, 1_000_000]) {

@@ -46,6 +46,13 @@ export const checkpointSchema = z
         'How many checkpoints stay: older ones are removed once a new one has been read back and has its name. ' +
           'Left out: all.',
       ),
+    replicate: z
+      .boolean()
+      .default(false)
+      .describe(
+        'Keep a copy of the state after every step in the memory of the host, outside the ranks: those that start again ' +
+          'after a loss read no disk and lose no step. It takes twice the memory of what a checkpoint holds.',
+      ),
     on_failure: z
       .enum(['stop', 'warn'])
       .default('stop')

@@ -25,6 +25,10 @@ export interface SupervisedRanks {
   readonly ranks: number;
   readonly otherHosts?: OtherHosts | undefined;
   readonly display: Display;
+  /** What the environment of its ranks has beside this one's; left out: nothing. Not for ranks on other hosts. */
+  readonly variables?: Readonly<Record<string, string>>;
+  /** How long a rank may stay at one instruction before it counts as hung; left out: for ever. */
+  readonly hangMs?: number | undefined;
   /** Whether ranks that are asked to stop save what they have. */
   readonly saves?: boolean;
   /** Told of every event but messages, which go to the display. */
@@ -36,10 +40,14 @@ export interface SupervisedRanks {
  * shown; returns the exit code.
  */
 export async function superviseRanks(supervised: SupervisedRanks): Promise<number> {
+  return showVerdict(supervised.display, await attemptRanks(supervised));
+}
+
+/** The same, to its end but without its last words: whoever calls may have the ranks try again. */
+export async function attemptRanks(supervised: SupervisedRanks): Promise<Verdict> {
   const { ranks, display, saves = false, onEvent } = supervised;
-  let verdict: Verdict;
   try {
-    verdict = await runRanks(supervised, {
+    return await runRanks(supervised, {
       event: (event, rank) => (event.event === 'log' ? display.log(event, rank) : onEvent(event)),
       output: (rank, lines) => display.output(rank, lines),
       stopping: (signal) => announceStop(display, signal, saves),
@@ -49,16 +57,22 @@ export async function superviseRanks(supervised: SupervisedRanks): Promise<numbe
       stalled: (rank, { step, instruction }, seconds) =>
         display.notice(`rank ${rank} has been at step ${step}, ${instruction} for ${seconds} s`),
     });
-  } finally {
+  } catch (error) {
     display.close();
+    throw error;
   }
-  if (verdict.cause !== undefined) display.failure(verdict.cause);
-  for (const consequence of verdict.consequences) display.notice(consequence);
-  return verdict.exitCode;
+}
+
+/** Ends a display with what became of the ranks; returns the exit code. */
+export function showVerdict(display: Display, { cause, consequences, exitCode }: Verdict): number {
+  display.close();
+  if (cause !== undefined) display.failure(cause);
+  for (const consequence of consequences) display.notice(consequence);
+  return exitCode;
 }
 
 function runRanks(
-  { command, ranks, otherHosts, display }: SupervisedRanks,
+  { command, ranks, otherHosts, variables, hangMs, display }: SupervisedRanks,
   observer: RunObserver,
 ): Promise<Verdict> {
   const main = mainProgram();
@@ -71,6 +85,7 @@ function runRanks(
       variables: env.variables,
       version: version(),
       connected: (summary) => display.notice(summary),
+      hangMs,
       observer,
     });
   }
@@ -79,8 +94,9 @@ function runRanks(
   return supervise({
     command: { executable: process.execPath, arguments: [...process.execArgv, main, ...command] },
     ranks: local,
-    variables: env.variables,
+    variables: { ...env.variables, ...variables },
     place: otherHosts?.place,
+    hangMs,
     observer,
   });
 }

@@ -52,6 +52,7 @@ function ownSink(options: TrainOptions, { rank, worldSize }: RankEnvironment): E
         break;
       case 'answer':
       case 'section':
+      case 'restart':
         break;
       default:
         event satisfies never;

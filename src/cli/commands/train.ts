@@ -8,23 +8,30 @@ import type { TrainOptions } from '../program.js';
 import type { OtherHosts } from './supervise-ranks.js';
 import { displayForCommand, superviseTraining } from './supervise-training.js';
 
+const USUAL_RESTARTS = 3;
+
 /**
  * Starts the ranks, on this machine or on those of a hostfile, and watches over them; or, where a launcher has started this
  * very process as one of them, is that rank.
  */
 export async function train(config: string, options: TrainOptions): Promise<void> {
   const hosts = readHosts(options);
-  const environment = rankEnvironment(env.variables, options.ranks);
+  const environment = rankEnvironment(env.variables, options.ranks?.most);
   if (environment !== undefined) {
     if (hosts !== undefined) throw startedTwice(environment);
     const { trainAsRank } = await import('./train-rank.js');
     await trainAsRank(config, options, environment);
   }
   const otherHosts = hosts === undefined ? ownPart(options) : overSsh(hosts, options);
+  const ranks = worldSizeOf(otherHosts) ?? options.ranks?.most ?? 1;
   const { exitCode } = await superviseTraining({
     config,
-    ranks: worldSizeOf(otherHosts) ?? options.ranks ?? 1,
+    ranks,
+    leastRanks: otherHosts === undefined ? (options.ranks?.least ?? ranks) : ranks,
     otherHosts,
+    // Where every host has a supervisor, none of them may start its ranks again without the others.
+    maxRestarts: otherHosts?.kind === 'own-part' ? 0 : (options.maxRestarts ?? USUAL_RESTARTS),
+    hangMs: options.hangTimeout === 0 ? undefined : options.hangTimeout * 1000,
     overrides: options.set ?? [],
     resume: options.resume === true,
     timeline: options.timeline,
@@ -59,9 +66,10 @@ function readText(path: string): string {
 
 function overSsh(hosts: readonly Host[], options: TrainOptions): OtherHosts {
   const ranks = hosts.reduce((sum, { slots }) => sum + slots.length, 0);
-  if (options.ranks !== undefined && options.ranks !== ranks) {
+  const { least, most } = options.ranks ?? { least: ranks, most: ranks };
+  if (least !== ranks || most !== ranks) {
     throw new TrainyardError('USAGE', {
-      what: `--ranks ${options.ranks} contradicts the hostfile.`,
+      what: `--ranks ${least === most ? most : `${least}:${most}`} contradicts the hostfile.`,
       expected: `${ranks} ranks, one for each slot`,
       cure: 'leave --ranks out; choose slots with --include or --exclude',
     });
@@ -71,7 +79,7 @@ function overSsh(hosts: readonly Host[], options: TrainOptions): OtherHosts {
 }
 
 function ownPart(options: TrainOptions): OtherHosts | undefined {
-  const part = hostEnvironment(env.variables, options.ranks);
+  const part = hostEnvironment(env.variables, options.ranks?.most);
   return part && { kind: 'own-part', ...part };
 }
 

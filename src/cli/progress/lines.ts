@@ -1,6 +1,6 @@
 import { printable } from '../../base/printable.js';
-import type { CheckpointEvent, EndEvent, StartEvent, StepEvent } from '../../launch/events.js';
-import { formatBytes, formatCount, formatDuration, formatRate, formatValue } from '../format.js';
+import type { CheckpointEvent, EndEvent, RestartEvent, StartEvent, StepEvent } from '../../launch/events.js';
+import { formatBytes, formatCount, formatDuration, formatRanks, formatRate, formatValue } from '../format.js';
 import { ledgerLines } from './ledger-lines.js';
 import { type Progress, secondsLeft, tokensPerSecond } from './progress.js';
 import { sparkline } from './sparkline.js';
@@ -26,7 +26,7 @@ export function startLine(start: StartEvent): string {
   const tokens =
     start.tokens_per_step === undefined ? '' : ` of ${formatCount(start.tokens_per_step)} tokens`;
   const from = start.first_step === 1 ? '' : `, continuing at step ${start.first_step}`;
-  const ranks = start.world_size === 1 ? '1 rank' : `${start.world_size} ranks`;
+  const ranks = formatRanks(start.world_size);
   const whole =
     start.frozen_parameters === undefined
       ? ''
@@ -38,6 +38,12 @@ export function startLine(start: StartEvent): string {
 export function checkpointLine({ step, path, bytes, stall_ms, total_ms }: CheckpointEvent): string {
   const times = `${Math.round(total_ms)} ms, of which training waited ${Math.round(stall_ms)} ms`;
   return `checkpoint after step ${step}: ${printable(path)}, ${formatBytes(bytes)} in ${times}`;
+}
+
+/** Why the ranks start again, and from where. */
+export function restartLine({ attempt, world_size, step, reason }: RestartEvent): string {
+  const from = step === 0 ? 'from the beginning: nothing is saved yet' : `after step ${step}`;
+  return `restart ${attempt} with ${formatRanks(world_size)} ${from} (${printable(reason)})`;
 }
 
 /** One step as a line of a log. */

@@ -3,7 +3,7 @@ import type { ErrorEvent, LogEvent, ProgressEvent } from '../../launch/events.js
 import { formatError } from '../print-error.js';
 import { type Display, logLine, outputLines } from './display.js';
 import { shownLines } from './line-writer.js';
-import { checkpointLine, endLines, liveLine, type Palette, startLine } from './lines.js';
+import { checkpointLine, endLines, liveLine, type Palette, restartLine, startLine } from './lines.js';
 import { LiveScreen, type Terminal } from './live-screen.js';
 import { NO_PROGRESS, type Progress, withEvent } from './progress.js';
 
@@ -30,6 +30,7 @@ export class LiveDisplay implements Display {
     this.#progress = withEvent(this.#progress, event);
     if (event.event === 'start') this.#print([startLine(event)]);
     if (event.event === 'checkpoint') this.#print([checkpointLine(event)]);
+    if (event.event === 'restart') this.#print([restartLine(event)]);
     if (event.event !== 'step' || performance.now() - this.#drawnAt >= SHORTEST_REDRAW_MS) this.#draw();
   }
 

@@ -4,7 +4,7 @@ import type { ErrorEvent, LogEvent, ProgressEvent } from '../../launch/events.js
 import { formatError } from '../print-error.js';
 import { type Display, logLine, outputLines } from './display.js';
 import { writeLines } from './line-writer.js';
-import { checkpointLine, endLines, plainLine, startLine } from './lines.js';
+import { checkpointLine, endLines, plainLine, restartLine, startLine } from './lines.js';
 import { NO_PROGRESS, type Progress, withEvent } from './progress.js';
 
 const QUIET_MS = 5000;
@@ -28,6 +28,7 @@ export class PlainDisplay implements Display {
     this.#progress = withEvent(this.#progress, event);
     if (event.event === 'start') this.#print([startLine(event)]);
     if (event.event === 'checkpoint') this.#print([checkpointLine(event)]);
+    if (event.event === 'restart') this.#print([restartLine(event)]);
     if (event.event === 'step' && this.#isDue(event.step)) this.#printStep(event.step);
   }
 

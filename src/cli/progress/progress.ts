@@ -31,6 +31,7 @@ export function withEvent(progress: Progress, event: ProgressEvent): Progress {
     case 'step':
       return withStep(progress, event);
     case 'checkpoint':
+    case 'restart':
       return progress;
     case 'end':
       return { ...progress, end: event };

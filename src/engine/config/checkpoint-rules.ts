@@ -21,16 +21,18 @@ function checkOutput({ checkpoint: { interval }, output }: CheckedConfig): Confi
   };
 }
 
-function checkMeeting({ checkpoint: { interval }, redundancy }: CheckedConfig): ConfigIssue | undefined {
-  if (interval === undefined || redundancy?.type !== 'local' || redundancy.sync_every !== 'never') {
-    return undefined;
-  }
+function checkMeeting({
+  checkpoint: { interval, replicate },
+  redundancy,
+}: CheckedConfig): ConfigIssue | undefined {
+  if (redundancy?.type !== 'local' || redundancy.sync_every !== 'never') return undefined;
+  if (interval === undefined && !replicate) return undefined;
   return {
     code: 'CONFIG_CONFLICT',
-    path: ['checkpoint', 'interval'],
+    path: ['checkpoint', replicate ? 'replicate' : 'interval'],
     part: 'key',
     what: 'Replicas that never meet are at different steps: a checkpoint between steps would make them wait.',
-    got: show(interval),
+    got: show(replicate ? true : interval),
     cure: 'Remove it, or set redundancy.sync_every to a number of steps.',
   };
 }

@@ -18,7 +18,7 @@ export const offloadRules: readonly ConfigRule[] = [
   { keys: ['zero_optimization', 'optimizer'], check: checkOptimizer },
   { keys: ['zero_optimization', 'redundancy'], check: checkRedundancy },
   { keys: ['zero_optimization', 'mesh'], check: checkMesh },
-  { keys: ['zero_optimization', 'checkpoint'], check: checkDecoupled },
+  { keys: ['zero_optimization', 'checkpoint'], check: checkCopies },
   ...idleKeys().map(checkIdle),
 ];
 
@@ -183,15 +183,16 @@ function checkMesh(config: CheckedConfig): ConfigIssue | undefined {
   };
 }
 
-/** Its copy would bring into memory what lies in files for want of it. */
-function checkDecoupled(config: CheckedConfig): ConfigIssue | undefined {
+/** Copies would bring into memory what lies in files for want of it. */
+function checkCopies(config: CheckedConfig): ConfigIssue | undefined {
   const areFiles = SECTIONS.some((section) => deviceOf(config, section) === 'nvme');
-  if (!areFiles || !config.checkpoint.writer.decoupled) return undefined;
+  const { replicate, writer } = config.checkpoint;
+  if (!areFiles || !(replicate || writer.decoupled)) return undefined;
   return {
     code: 'CONFIG_CONFLICT',
-    path: ['checkpoint', 'writer', 'decoupled'],
+    path: replicate ? ['checkpoint', 'replicate'] : ['checkpoint', 'writer', 'decoupled'],
     part: 'value',
-    what: 'A checkpoint that is written beside training is copied into memory first, and the training state is in files.',
+    what: 'The training state would be copied into memory first, and it is in files.',
     expected: 'false beside device "nvme"',
     got: 'true',
     cure: 'Remove it: checkpoints are then read from the files as they are written.',

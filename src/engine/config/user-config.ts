@@ -103,6 +103,12 @@ export interface UserConfig {
          */
         readonly keep?: number | undefined;
         /**
+         * Keep a copy of the state after every step in the memory of the host, outside the ranks: those that
+         * start again after a loss read no disk and lose no step. It takes twice the memory of what a
+         * checkpoint holds. Default: `false`.
+         */
+        readonly replicate?: boolean | undefined;
+        /**
          * What becomes of the run when a checkpoint cannot be written: it stops, or goes on with a warning.
          * Default: `"stop"`.
          */

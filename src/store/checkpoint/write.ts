@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
-import { TrainyardError } from '../../base/errors.js';
+import { invariant, TrainyardError } from '../../base/errors.js';
 import { groupBy } from '../../base/group-by.js';
 import { DTYPES, type DType } from '../../tensor/dtype.js';
 import {
@@ -25,7 +25,7 @@ import {
   type Selection,
   type TensorRecord,
 } from './manifest.js';
-import { pieceName, pieceShape } from './pieces.js';
+import { pieceName, pieceShape, tilingFault } from './pieces.js';
 import { type ExpectedPiece, verifyPart } from './read.js';
 import { LATEST_FILE } from './tag.js';
 
@@ -183,9 +183,13 @@ function joinPieces(parts: readonly CheckpointPart[]): TensorRecord[] {
     parts.flatMap(({ tensors }) => tensors),
     ({ name }) => name,
   );
-  return [...byName.values()].flatMap(([first, ...others]) =>
-    first === undefined ? [] : [{ ...first, pieces: [first, ...others].flatMap(({ pieces }) => pieces) }],
-  );
+  return [...byName.values()].flatMap(([first, ...others]) => {
+    if (first === undefined) return [];
+    const joined = { ...first, pieces: [first, ...others].flatMap(({ pieces }) => pieces) };
+    const fault = tilingFault(joined);
+    invariant(fault === undefined, `${joined.name} ${fault}`);
+    return [joined];
+  });
 }
 
 /**

@@ -29,7 +29,6 @@ export const runKeys: KeyTable = {
       data_parallel: foreign('replica', 'ranks that have the same state always share its writing'),
       io_multiplier: foreign(1, WRITER),
     }),
-    replicate: off(false, 'replicas of shards in memory come later'),
   }),
   nebula: switched('enabled', false, 'Nebula is a service of Azure', {
     persistent_storage_path: later(null, NEBULA),
