@@ -30,6 +30,7 @@ import { savingIn, savingTwoNames } from './checkpoint-observers.js';
 import { leaves, withValue } from './key-paths.js';
 import { OWN_BLOCKS_MODEL } from './own-blocks-model.js';
 import { meeting, transport } from './rank-observers.js';
+import { stepsUntilDivergence } from './steps-until-divergence.js';
 
 // Every key that a configuration may hold does something: for each there are two values between which
 // something outside of the configuration changes. A new key without a row here fails the first test.
@@ -349,6 +350,11 @@ function rows(): readonly Row[] {
     onText('shuffle', [true, false]),
     onText('pack', [true, false]),
     onText('text_field', ['text', 'words']),
+    row('non_finite.action', ['stop', 'skip'], programs),
+    row('non_finite.limit', [1, 2], stepsUntilDivergence, {
+      non_finite: { action: 'skip' },
+      optimizer: { type: 'SGD', params: { lr: 1e38 } },
+    }),
     row('steps', [1, 3], run, aRun),
     row('steps_per_print', [1, 2], run, { ...aRun, steps: 6 }),
     row('output', [join(root, 'one'), join(root, 'other')], run, aRun),

@@ -21,6 +21,7 @@ import {
 import { redundancySchema } from '../../redundancy/config.js';
 import { aioSchema, checkpointSchema } from '../../store/config.js';
 import { zeroShape } from '../../zero/config.js';
+import { nonFiniteSchema } from '../non-finite/config.js';
 
 /**
  * The whole configuration: every floor's slice under its key, and the engine's own keys.
@@ -73,6 +74,7 @@ export const configSchema = z.strictObject({
   bf16: bf16Schema.prefault({}),
   bfloat16: bf16Schema.optional().describe("DeepSpeed's older name of `bf16`."),
   fp16: fp16Schema.prefault({}),
+  non_finite: nonFiniteSchema,
   recompute: recomputeSchema,
   activation_checkpointing: activationCheckpointingSchema,
   pipeline: z
