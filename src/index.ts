@@ -16,6 +16,7 @@ export type { Engine, StepOptions, StepResult } from './engine/engine.js';
 export type { EngineData } from './engine/engine-data.js';
 export { type GenerateOptions, generateText } from './engine/generate.js';
 export { type InitializeOptions, initialize } from './engine/initialize.js';
+export { type Replay, type ReplayOptions, replayBundle } from './engine/replay.js';
 
 export * as models from './models/index.js';
 export * as nn from './nn/index.js';

@@ -1,4 +1,5 @@
 import { badMeshes } from './bad-meshes.js';
+import { badPolicies } from './bad-policies.js';
 
 /** One wrong configuration: what it changes in a good one, and what the error must say. */
 export interface BadConfiguration {
@@ -201,6 +202,7 @@ function impossibleTogether(): BadConfiguration[] {
   return [
     ...badMeshes(row),
     row('a window of fp16 that is off', { fp16: { loss_scale_window: 5 } }, 1, 'fp16.enabled'),
+    ...badPolicies(row),
     row('a check of bf16 that is off', { bf16: { check_grad_overflow: true } }, 1, 'bf16.enabled'),
     row(
       'a cycle of momentum without momentum',

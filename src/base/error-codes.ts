@@ -49,6 +49,7 @@ export const ERROR_CODES = {
     exitCode: 1,
     meaning: 'Gradients overflow fp16 even at the smallest loss scale.',
   },
+  BUNDLE_INVALID: { exitCode: 2, meaning: 'A bundle of a step is missing, incomplete or malformed.' },
   COLLECTIVE_FAILED: { exitCode: 75, meaning: 'A collective failed or passed its deadline: a peer is gone.' },
   FLIGHT_UNREADABLE: { exitCode: 2, meaning: 'A folder of flight records cannot be read, or holds none.' },
   RENDEZVOUS_FAILED: { exitCode: 75, meaning: 'The ranks could not find each other in time.' },

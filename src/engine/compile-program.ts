@@ -7,6 +7,7 @@ import { completeTied } from '../pipeline/complete-tied.js';
 import type { ScheduleName } from '../pipeline/schedule.js';
 import { scheduleStages } from '../pipeline/schedule-stages.js';
 import type { Precision } from '../precision/config.js';
+import { leaveOutOverflow, type OverflowCheck, overflowCheckOf } from '../precision/leave-out-overflow.js';
 import { mixedPrecision } from '../precision/mixed-precision.js';
 import { offloadKeptInputs } from '../recompute/offload-kept-inputs.js';
 import { recomputeBlocks } from '../recompute/recompute-blocks.js';
@@ -82,6 +83,8 @@ export interface ProgramInputs {
   /** The ranks of each host. */
   readonly hosts?: Program['hosts'];
   readonly precision: Precision;
+  /** When the update is left out; absent: as the precision has it. */
+  readonly overflowCheck?: OverflowCheck;
 }
 
 /** The stage of this rank, and the order in which the stages work. */
@@ -123,6 +126,7 @@ export function compileProgram(inputs: ProgramInputs): Program {
     shareSequences,
     agreeOverStages,
     mixedPrecision(inputs.precision),
+    leaveOutOverflow(inputs.overflowCheck ?? overflowCheckOf(inputs.precision)),
     keepErrors(),
   ];
   return passes.reduce((program, pass) => pass(program), emptyProgram(inputs));

@@ -12,7 +12,12 @@ import type { BlockCosts } from '../step/block-meter.js';
 import { followValues } from '../step/checker/data-flow.js';
 import { checkPrograms, type ProgramReport } from '../step/checker.js';
 import type { AxisExchange, BlockExchanges, Program } from '../step/program.js';
-import { compileProgram, type ReplicaOptions, type ZeroOptions } from './compile-program.js';
+import {
+  compileProgram,
+  type ProgramInputs,
+  type ReplicaOptions,
+  type ZeroOptions,
+} from './compile-program.js';
 import type { ResolvedConfig } from './config.js';
 import { dataRanks } from './data-ranks.js';
 import { constantBytes } from './frozen-memory.js';
@@ -246,6 +251,7 @@ function compileForRank(
       redundancy?.type === 'local' && { replicas: replicaOptions(config, synchronizes) }),
     ...(hosts && { hosts }),
     precision: precisionOf(config),
+    ...overflowCheck(config),
   });
 }
 
@@ -287,4 +293,10 @@ function zeroOptions(
     prefetchElements: zero.stage3_prefetch_bucket_size,
     mostLiveElements: zero.stage3_max_live_parameters,
   };
+}
+
+/** A policy for numbers that are not finite takes the place of what the precision does by itself. */
+function overflowCheck({ non_finite: policy }: ResolvedConfig): Pick<ProgramInputs, 'overflowCheck'> {
+  if (policy === undefined) return {};
+  return { overflowCheck: policy.action === 'stop' ? 'none' : 'loss and gradients' };
 }

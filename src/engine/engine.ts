@@ -37,6 +37,8 @@ import { GatheredParameters } from './gathered-parameters.js';
 import type { RunLossScaling } from './loss-scaling.js';
 import { closeMesh, exchangedBytes, type MeshGroups } from './mesh-groups.js';
 import type { ModelSource } from './model-source.js';
+import { NonFiniteGuard, type NonFiniteStep } from './non-finite/guard.js';
+import { StepRecord } from './non-finite/step-record.js';
 import type { OuterState } from './outer-state.js';
 import { ownPositions } from './own-positions.js';
 import type { ProgramLinks } from './program-links.js';
@@ -73,6 +75,8 @@ export interface StepResult {
   readonly skipped: boolean;
   /** Of those, the parameter whose gradient was the first. */
   readonly overflow?: string;
+  /** Where the loss or the gradients were not finite and `non_finite` says what to do: what that is, and what was found. */
+  readonly nonFinite?: NonFiniteStep;
   /** Steps of the run so far whose update was left out. */
   readonly skippedSteps: number;
   /** The factor on the loss that this step was computed with (fp16; otherwise 1). */
@@ -144,6 +148,7 @@ export class Engine {
   readonly #gathered: GatheredParameters;
   readonly #saver: CheckpointSaver;
   readonly #replicas: CheckpointSaver;
+  readonly #guard: NonFiniteGuard;
 
   constructor(parts: EngineParts) {
     this.#parts = parts;
@@ -151,6 +156,7 @@ export class Engine {
     this.#progress = new TrainingProgress(parts.lossScaling.scaling);
     this.#saver = new CheckpointSaver(parts.config.checkpoint, parts.group, parts.warn);
     this.#replicas = new CheckpointSaver(REPLICAS, parts.group, parts.warn);
+    this.#guard = new NonFiniteGuard(parts);
   }
 
   get config(): ResolvedConfig {
@@ -172,6 +178,14 @@ export class Engine {
   /** Optimizer steps done, those that were skipped included. */
   get steps(): number {
     return this.#progress.steps;
+  }
+
+  /**
+   * Which global batch the next step is to be given, counted from 0: as many as there were steps, and those that are
+   * left out for numbers that were not finite (`non_finite`, "rewind").
+   */
+  get nextBatch(): number {
+    return this.#guard.batchOf(this.steps);
   }
 
   /** Of those, the ones whose update was left out. */
@@ -228,7 +242,8 @@ export class Engine {
    * Every rank must call it; those that share sequences (`sequence_parallel_size`) with the same whole ones.
    *
    * @throws TrainyardError DATA_INVALID when the batch does not fit the configuration, LOSS_SCALE_EXHAUSTED when
-   * fp16 overflows at the smallest loss scale.
+   * fp16 overflows at the smallest loss scale, TRAINING_DIVERGED for a loss or gradients that are not finite, where
+   * `non_finite` does not say otherwise.
    */
   trainBatch(batch: Batch): StepResult {
     const { train_micro_batch_size_per_gpu: rows, gradient_accumulation_steps: micros } = this.config;
@@ -236,7 +251,7 @@ export class Engine {
     return this.trainStep((micro) => data[micro] as MicroBatchData);
   }
 
-  /** As `trainBatch`, with each micro-batch made when its turn comes: `trainStep(data.batch(engine.steps))`. */
+  /** As `trainBatch`, with each micro-batch made when its turn comes: `trainStep(data.batch(engine.nextBatch))`. */
   trainStep(microBatch: (micro: number) => MicroBatchData, options: StepOptions = {}): StepResult {
     const {
       programs,
@@ -273,15 +288,17 @@ export class Engine {
       ...(outer && { outer }),
       ...(optimizer.momentum && { momentum: optimizer.momentum }),
     };
+    const record = new StepRecord(device, microBatch);
     const inputs = {
       nextBatch: (micro: number) =>
-        toDevice(ownPositions(microBatch(micro), links.resources.sequenceAxis), device),
+        toDevice(ownPositions(record.microBatch(micro), links.resources.sequenceAxis), device),
       lossScale: lossScaling.factor * lossScale,
       training: true,
       votesToStop: options.votesToStop ?? false,
       update: { step: updates + 1, learningRate, ...(momentum !== undefined && { momentum }) },
     };
-    const metrics = programs.run(options.record, (program, record) =>
+    const { program } = programs;
+    const metrics = programs.run(options.record, (program, measure) =>
       runStep(program, resources, inputs, {
         step,
         enter,
@@ -289,13 +306,14 @@ export class Engine {
           const before = standstillMs;
           standstillMs = flight?.recorder.exposedMs ?? 0;
           exchangeTime.add(program, timed, standstillMs - before);
-          record?.(timed);
+          measure?.(timed);
         },
       }),
     );
     flight?.recorder.enter('');
+    const nonFinite = this.#guard.judge({ program, resources, inputs, step, record, metrics, lossScale });
     const { overflow, drift } = metrics;
-    const skipped = overflow !== undefined;
+    const skipped = overflow !== undefined || nonFinite !== undefined;
     this.#progress.count(skipped);
     this.#saver.advance();
     return {
@@ -308,7 +326,8 @@ export class Engine {
       exposedCommunicationMs: exchangeTime.milliseconds,
       exchangedBytes: exchangedBytes(group, axes) - bytesBefore,
       skipped,
-      ...(skipped && { overflow }),
+      ...(overflow !== undefined && { overflow }),
+      ...(nonFinite && { nonFinite }),
       skippedSteps: this.skippedSteps,
       lossScale,
       stopAsked: metrics.stopVotes > 0,
@@ -445,15 +464,33 @@ export class Engine {
     if (checkpoint === undefined) return undefined;
     this.#saver.protect(checkpoint.tag);
     this.#progress.restore(checkpoint);
+    this.#guard.restore(checkpoint.tag, checkpoint.state.extra);
     this.#parts.programs.loaded();
     return checkpoint;
+  }
+
+  /**
+   * Goes back to the newest whole checkpoint of the directory, as `load`, where `trainStep` said so: training goes on from
+   * there without the batch of the step that was not finite (`nextBatch`). Every rank must call it.
+   *
+   * @throws TrainyardError CHECKPOINT_INVALID when there is none, or none is whole.
+   */
+  rewind(directory: string): Pick<RestoredCheckpoint, 'tag' | 'passedOver' | 'notes'> {
+    this.#saver.finish();
+    const found = this.load(directory);
+    if (found !== undefined) return found;
+    throw new TrainyardError('CHECKPOINT_INVALID', {
+      what: 'There is no checkpoint to rewind to.',
+      where: directory,
+      cure: 'Save one before the first step: engine.save.',
+    });
   }
 
   #state(): TrainingState {
     const { memory, optimizer, errors, outer, programs, group, axes, device, config, identity, source } =
       this.#parts;
     const { seed, train_batch_size: batchSize } = config;
-    const extra = this.#progress.toSave();
+    const extra = { ...this.#progress.toSave(), ...this.#guard.toSave() };
     return {
       memory,
       optimizer,

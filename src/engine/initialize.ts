@@ -64,7 +64,8 @@ function emitWarning(message: string): void {
   process.emitWarning(message, 'TrainyardWarning');
 }
 
-function modelOf(config: ResolvedConfig, own: Model | undefined): ModelSource {
+/** The model that a run trains: the one that its configuration names, or one of the own blocks of a program. */
+export function modelOf(config: ResolvedConfig, own: Model | undefined): ModelSource {
   const { model: named } = config;
   if (named !== undefined && own !== undefined) throw twoModels(own);
   if (own !== undefined) return inForm({ model: own }, config);

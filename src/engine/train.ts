@@ -108,6 +108,9 @@ async function trainInWorld(
     if (engine.rank === 0)
       sink({ event: 'log', level: 'info', message: 'no checkpoint yet: starting at step 1' });
   }
+  // There has to be something to rewind to.
+  const mayRewind = config.non_finite?.action === 'rewind' && config.output !== undefined;
+  if (mayRewind && engine.steps === 0) engine.save(checkpointsIn(config.output));
 
   const report = new TrainingReport({ config, engine, sink, sequenceLength, timeline });
   report.begin();
@@ -235,12 +238,17 @@ async function trainSteps({
   while (engine.steps < steps && !result?.stopAsked) {
     // A step does not yield: signals are heard between steps.
     await turn();
-    const step = engine.steps;
-    result = engine.trainStep((micro) => batches.microBatch(step, micro), {
+    const { nextBatch } = engine;
+    result = engine.trainStep((micro) => batches.microBatch(nextBatch, micro), {
       votesToStop: signal.aborted,
-      record: report.recorder(step + 1),
+      record: report.recorder(engine.steps + 1),
     });
     report.step(result);
+    if (result.nonFinite?.decision === 'rewind' && checkpoints !== undefined) {
+      engine.rewind(checkpoints);
+      report.rewound();
+      continue;
+    }
     // The end of the run has a checkpoint of its own.
     const isDue = interval !== undefined && engine.steps % interval === 0 && engine.steps < steps;
     if (isDue && checkpoints !== undefined && !result.stopAsked) engine.save(checkpoints);

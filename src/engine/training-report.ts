@@ -1,11 +1,12 @@
 import { writeFileSync } from 'node:fs';
-import type { EventSink } from '../launch/events.js';
+import type { EventSink, StepEvent } from '../launch/events.js';
 import type { TimedInstruction } from '../step/executor.js';
 import { instructionText } from '../step/instruction.js';
 import type { Program } from '../step/program.js';
 import { chromeTrace } from '../step/timeline.js';
 import type { ResolvedConfig } from './config.js';
 import type { Engine, StepResult } from './engine.js';
+import { findingText, type NonFiniteStep } from './non-finite/guard.js';
 
 /** Whose run it is, and who is told. */
 export interface TrainingReportOptions {
@@ -80,6 +81,7 @@ export class TrainingReport {
       skipped_steps: result.skippedSteps,
       loss_scale: result.lossScale,
       ...(result.overflow !== undefined && { overflow: result.overflow }),
+      ...(result.nonFinite && { non_finite: eventOf(result.nonFinite) }),
       memory_bytes: process.memoryUsage.rss(),
     });
   }
@@ -101,8 +103,23 @@ export class TrainingReport {
     }
   }
 
-  #warnOfSkip({ step, overflow, lossScale }: StepResult): void {
+  /** The run has gone back to a checkpoint. */
+  rewound(): void {
+    const { engine, sink } = this.#options;
+    if (engine.rank !== 0) return;
+    const message = `back to the checkpoint of step ${engine.steps}: training goes on without that batch`;
+    sink({ event: 'log', level: 'warning', message });
+  }
+
+  #warnOfSkip({ step, overflow, lossScale, nonFinite }: StepResult): void {
     if (overflow === undefined) return;
+    if (nonFinite !== undefined) {
+      const { decision, diagnosis, bundle } = nonFinite;
+      const kept = bundle === undefined ? '' : `; trainyard replay ${bundle}`;
+      const message = `step ${step} is not finite (${decision}): ${findingText(diagnosis)}${kept}`;
+      this.#options.sink({ event: 'log', level: 'warning', message });
+      return;
+    }
     const scaled = lossScale === 1 ? '' : ` at loss scale ${lossScale}`;
     const message = `step ${step} is skipped: the gradient of ${overflow} is not finite${scaled}`;
     this.#options.sink({ event: 'log', level: 'warning', message });
@@ -135,4 +152,13 @@ export class TrainingReport {
       ...(stopped && { stopped }),
     });
   }
+}
+
+function eventOf({ decision, diagnosis, bundle }: NonFiniteStep): NonNullable<StepEvent['non_finite']> {
+  const { first } = diagnosis;
+  return {
+    decision,
+    ...(first && { rank: first.rank, module: first.module, tensor: first.tensor, value: first.value }),
+    ...(bundle !== undefined && { bundle }),
+  };
 }

@@ -71,6 +71,16 @@ export interface StepEvent {
   readonly loss_scale?: number;
   /** Of a skipped step: the parameter whose gradient was the first that was not finite. */
   readonly overflow?: string;
+  /** Of a step that `non_finite` decides about: what becomes of it, and the first tensor that was not finite. */
+  readonly non_finite?: {
+    readonly decision: 'stop' | 'skip' | 'rewind';
+    readonly rank?: number;
+    readonly module?: string;
+    readonly tensor?: string;
+    readonly value?: 'NaN' | 'infinity';
+    /** The folder that `trainyard replay` takes. */
+    readonly bundle?: string;
+  };
   /** Resident memory of rank 0 (on a GPU: allocated device memory). */
   readonly memory_bytes?: number;
 }

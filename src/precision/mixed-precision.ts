@@ -6,20 +6,18 @@ import type { Precision } from './config.js';
 /**
  * Blocks compute in 16 bits on copies of fp32 weights (DeepSpeed: bf16, fp16; arXiv 1710.03740). Where weights are
  * divided, gathering makes the copies; where they are whole, each block's copy is made before its first use in the
- * step, so that no copy crosses the border of a step. An update whose gradients are not all finite is left out.
+ * step, so that no copy crosses the border of a step.
  */
 export function mixedPrecision(precision: Precision): Pass {
   return (program) => {
     if (precision.dtype === 'float32') return program;
     const mixed: MixedPrecision = { dtype: precision.dtype, bytesPerElement: 2 };
-    const checks = precision.dtype === 'float16' || precision.checksOverflow;
     const divided = program.sharding !== undefined;
-    const computing = divided ? program.instructions : withCasts(program);
     return {
       ...program,
       precision: mixed,
       features: [...program.features, featureOf(precision)],
-      instructions: checks && program.goal === 'update' ? withCheck(computing) : computing,
+      instructions: divided ? program.instructions : withCasts(program),
     };
   };
 }
@@ -33,15 +31,6 @@ function withCasts(program: Program): readonly Instruction[] {
     );
     for (const block of needed) made.add(block);
     return [...needed.map((block) => ({ op: 'cast', block }) as const), instruction];
-  });
-}
-
-function withCheck(instructions: readonly Instruction[]): readonly Instruction[] {
-  return instructions.flatMap((instruction): readonly Instruction[] => {
-    if (instruction.op === 'clip') return [{ op: 'check' }, instruction];
-    return instruction.op === 'step' || instruction.op === 'accumulate'
-      ? [{ ...instruction, unlessOverflow: true }]
-      : [instruction];
   });
 }
 

@@ -109,8 +109,8 @@ export interface InstructionTable {
   readonly remember: object;
   /** Frees that copy, where `check` found an infinite gradient after putting it back. */
   readonly restore: object;
-  /** Finds out, the same on all ranks, whether every gradient is finite, and which is not. */
-  readonly check: object;
+  /** Finds out, the same on all ranks, whether every gradient is finite, and which is not; with `loss` also whether that is. */
+  readonly check: { readonly loss?: true };
   /** Computes the global gradient norm and from it the factor that brings it down to `maximumNorm`. */
   readonly clip: { readonly maximumNorm?: number };
   /**
@@ -209,7 +209,7 @@ const WORDS: { readonly [Op in Operation]: (instruction: Instruction<Op>) => rea
   wait: ({ started }) => [startName(started)],
   remember: () => ['errors'],
   restore: () => ['errors', '(on overflow)'],
-  check: () => ['overflow'],
+  check: ({ loss = false }) => [loss ? 'loss and gradients' : 'overflow'],
   clip: ({ maximumNorm }) => [maximumNorm === undefined ? 'none' : String(maximumNorm)],
   accumulate: ({ decay, unlessOverflow = false }) => [
     'momentum',

@@ -9,6 +9,7 @@ import { idleKeyRules } from './idle-keys.js';
 import type { ConfigIssue } from './issue.js';
 import { meshRules } from './mesh-rules.js';
 import { dataParallelSize, meshSetting } from './mesh-setting.js';
+import { nonFiniteRules } from './non-finite-rules.js';
 import type { ConfigOrigin } from './origin.js';
 import { redundancyRules } from './redundancy-rules.js';
 import type { CheckedConfig } from './schema.js';
@@ -62,6 +63,7 @@ export const configRules: readonly ConfigRule[] = [
   ...redundancyRules,
   ...groupRules,
   ...checkpointRules,
+  ...nonFiniteRules,
   ...idleKeyRules,
   { keys: ['adapter'], check: checkAdapter },
 ];

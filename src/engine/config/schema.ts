@@ -20,6 +20,7 @@ import {
 import { redundancySchema } from '../../redundancy/config.js';
 import { checkpointSchema } from '../../store/config.js';
 import { zeroSchema } from '../../zero/config.js';
+import { nonFiniteSchema } from '../non-finite/config.js';
 
 /**
  * The whole configuration: every floor's slice under its key, and the engine's own keys.
@@ -67,6 +68,7 @@ export const configSchema = z.strictObject({
   bf16: bf16Schema.prefault({}),
   bfloat16: bf16Schema.optional().describe("DeepSpeed's older name of `bf16`."),
   fp16: fp16Schema.prefault({}),
+  non_finite: nonFiniteSchema,
   recompute: recomputeSchema,
   activation_checkpointing: activationCheckpointingSchema,
   pipeline: z

@@ -654,6 +654,25 @@ export interface UserConfig {
       }
     | undefined;
   /**
+   * What to do about a loss or gradients that are not finite. Left out: fp32 stops, bf16 leaves such
+   * steps out unless `bf16.check_grad_overflow` is false, fp16 leaves them out and lowers the loss
+   * scale.
+   */
+  readonly non_finite?:
+    | {
+        /**
+         * What follows a loss or a gradient that is NaN or infinite: "stop" ends the run, "skip" leaves the
+         * update out, "rewind" goes back to the newest checkpoint and leaves the batch out.
+         */
+        readonly action: 'stop' | 'skip' | 'rewind';
+        /**
+         * Steps that may be skipped in a row, or how often the run may go back: one more, and it stops.
+         * Default: `3`.
+         */
+        readonly limit?: number | undefined;
+      }
+    | undefined;
+  /**
    * Activation recomputation (activation checkpointing): a block keeps only its input from forward to
    * backward. Gradients are the same to the last bit, dropout included.
    */

@@ -30,6 +30,7 @@ export const OWN_KEYS: readonly string[] = [
   'output',
   'mesh',
   'communication',
+  'non_finite',
   'recompute',
   'redundancy',
 ];

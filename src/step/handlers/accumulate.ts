@@ -1,6 +1,7 @@
 import { invariant } from '../../base/errors.js';
 import { noGrad } from '../../tensor/autograd.js';
 import type { Handlers } from '../executor.js';
+import { isFiniteStep } from '../non-finite.js';
 import type { Program } from '../program.js';
 import type { StepState } from './step-state.js';
 
@@ -14,6 +15,7 @@ export function accumulate(program: Program, state: StepState): Handlers['accumu
   return ({ decay, unlessOverflow = false }) => {
     if (unlessOverflow && state.overflow !== undefined) return;
     invariant(momentum && state.metrics, 'there is no momentum, or no norm yet');
+    if (!isFiniteStep(state.metrics)) return;
     const { gradientScale } = state.metrics;
     const beta = state.inputs.update?.momentum ?? decay;
     noGrad(() => {

@@ -10,14 +10,18 @@ import { localAgreement } from './local-agreement.js';
 import type { StepState } from './step-state.js';
 
 /**
- * `check`: whether the sum of squared gradients is finite, which all ranks know alike. Where it is not, the
+ * `check`: whether the sum of squared gradients is finite, and that of the losses where it is asked for; all ranks know both alike. Where it is not, the
  * parameter is found whose gradient was the first to overflow; that alone costs another pass and, where gradients
  * are divided, a message.
  */
 export function check(program: Program, state: StepState): Handlers['check'] {
-  return () => {
+  return ({ loss = false }) => {
     state.agreed ??= localAgreement(program, state);
-    if (Number.isFinite(state.agreed.squares)) return;
+    const { squares, lossSum } = state.agreed;
+    if (Number.isFinite(squares)) {
+      if (loss && !Number.isFinite(lossSum)) state.overflow = 'the loss';
+      return;
+    }
     const found = latest(program, state, ownOverflow(program, state));
     const stage = latestStage(program, state, found);
     state.overflow =

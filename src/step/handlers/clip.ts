@@ -1,4 +1,3 @@
-import { demandFinite } from '../demand-finite.js';
 import type { Handlers } from '../executor.js';
 import type { Program } from '../program.js';
 import { localAgreement } from './local-agreement.js';
@@ -10,7 +9,7 @@ const NORM_EPSILON = 1e-6;
 /**
  * `clip`: reads the tally, and with it turns the gradient of the scaled sum into that of the mean over all
  * target tokens; measures its norm; finds the factor that brings the norm down to the maximum. No gradient
- * is touched: the optimizer multiplies by the factor as it reads them. Numbers that are not finite end the run here.
+ * is touched: the optimizer multiplies by the factor as it reads them.
  */
 export function clip(program: Program, state: StepState): Handlers['clip'] {
   return ({ maximumNorm }) => {
@@ -28,9 +27,5 @@ export function clip(program: Program, state: StepState): Handlers['clip'] {
       stopVotes,
       ...(state.overflow !== undefined && { overflow: state.overflow }),
     };
-    const { update } = state.inputs;
-    // A step that the program leaves out for its overflow is no divergence.
-    const isUpdate = program.goal === 'update' && state.overflow === undefined;
-    if (isUpdate && update !== undefined) demandFinite(state.metrics, update.step);
   };
 }
