@@ -1,6 +1,7 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import type { BenchPresetName } from './bench/preset.js';
 import { type RanksOption, ranksOption } from './ranks-option.js';
+import { addReplay } from './replay-command.js';
 import { version } from './version.js';
 
 /**
