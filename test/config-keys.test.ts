@@ -30,7 +30,6 @@ import { printReport } from '../src/step/print.js';
 import { savingIn, savingTwoNames } from './checkpoint-observers.js';
 import { lossScales, stepsUntilDivergence } from './overflow-observers.js';
 import { OWN_BLOCKS_MODEL } from './own-blocks-model.js';
-import { stepsUntilDivergence } from './steps-until-divergence.js';
 
 // Every key that a configuration may hold does something: for each there are two values between which
 // something outside of the configuration changes. A new key without a row here fails the first test.
