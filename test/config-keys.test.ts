@@ -13,7 +13,6 @@ import { dataRanks } from '../src/engine/data-ranks.js';
 import { deviceOf } from '../src/engine/device.js';
 import { loneAxis } from '../src/engine/group-axis.js';
 import { localModel } from '../src/engine/local-model.js';
-import { lossScalingOf } from '../src/engine/loss-scaling.js';
 import { measureBlocks } from '../src/engine/measure-blocks.js';
 import { openModel } from '../src/engine/model-source.js';
 import { planStages } from '../src/engine/stage-plan.js';
@@ -23,14 +22,13 @@ import { initialize, TrainyardError, type UserConfig } from '../src/index.js';
 import { singleRank } from '../src/launch/environment.js';
 import { planFlatLayout } from '../src/nn/flat-layout.js';
 import { createSchedule } from '../src/optim/lr-schedules.js';
-import { initialLossScale, nextLossScale } from '../src/precision/loss-scaler.js';
 import { printReport } from '../src/step/print.js';
 import { describeQueue } from '../src/store/direct-files/transfer-queue.js';
 import { savingIn, savingTwoNames } from './checkpoint-observers.js';
 import { leaves, withValue } from './key-paths.js';
+import { lossScales, stepsUntilDivergence } from './overflow-observers.js';
 import { OWN_BLOCKS_MODEL } from './own-blocks-model.js';
 import { meeting, transport } from './rank-observers.js';
-import { stepsUntilDivergence } from './steps-until-divergence.js';
 
 // Every key that a configuration may hold does something: for each there are two values between which
 // something outside of the configuration changes. A new key without a row here fails the first test.
@@ -205,23 +203,6 @@ const device: Observer = (written) => deviceOf(resolveConfig(written).device, 0)
 const reading: Observer = (written) =>
   describeQueue({ engine: 'io_uring', isDirect: true }, resolveConfig(written).aio);
 
-/** The loss scale over steps of which some overflow, or how it ends. */
-const scales: Observer = (written) => {
-  const { scaling } = lossScalingOf(resolveConfig(written), LENGTH);
-  const seen: number[] = [];
-  try {
-    let state = initialLossScale(scaling);
-    for (const overflowed of [1, 0, 1, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1]) {
-      seen.push(state.scale);
-      state = nextLossScale(scaling, state, overflowed === 1);
-    }
-  } catch (error) {
-    seen.push(Number.NaN);
-    assert.ok(error instanceof TrainyardError);
-  }
-  return JSON.stringify(seen);
-};
-
 function rows(): readonly Row[] {
   const row = (key: string, values: Row['values'], observe: Observer, beside: JsonObject = {}): Row => ({
     key,
@@ -266,7 +247,7 @@ function rows(): readonly Row[] {
       redundancy: { type: 'local', sync_every: 1, outer: { type: 'nesterov' } },
     });
   const fp16 = (name: string, values: Row['values'], beside: JsonObject = {}): Row =>
-    row(`fp16.${name}`, values, scales, { fp16: { enabled: true, ...beside } });
+    row(`fp16.${name}`, values, lossScales, { fp16: { enabled: true, ...beside } });
   const bf16 = (section: string): readonly Row[] => [
     row(`${section}.enabled`, [true, false], programs),
     row(`${section}.check_grad_overflow`, [true, false], programs, { [section]: { enabled: true } }),

@@ -1,6 +1,7 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import type { BenchPresetName } from './bench/preset.js';
 import { type RanksOption, ranksOption } from './ranks-option.js';
+import { addReplay } from './replay-command.js';
 import { version } from './version.js';
 
 /**
@@ -213,20 +214,6 @@ function addCheckpoint(program: Command): void {
     .action(async (first: string, second: string, options: JsonOption) => {
       const { diffCommand } = await import('./commands/checkpoint.js');
       await diffCommand(first, second, options);
-    });
-}
-
-function addReplay(program: Command): void {
-  program
-    .command('replay')
-    .description('Compute a step again whose loss or gradients were not finite, and find where it began.')
-    .argument('<bundle>', "folder that a run has written, as in output's non-finite/step-12")
-    .addOption(new Option('--device <name>', 'instead of the device of the run').choices(['cpu', 'cuda']))
-    .option('--json', JSON_HELP)
-    .addHelpText('after', '\nExit codes: 0 it is not finite again; 1 everything is finite; 2 no such bundle.')
-    .action(async (bundle: string, options: ReplayOptions) => {
-      const { replay } = await import('./commands/replay.js');
-      replay(bundle, options);
     });
 }
 
@@ -499,10 +486,6 @@ export interface ImportCheckpointOptions {
   readonly output: string;
   readonly model?: string;
   readonly step?: number;
-}
-
-export interface ReplayOptions extends JsonOption {
-  readonly device?: 'cpu' | 'cuda';
 }
 
 export interface DemoOptions {
