@@ -12,12 +12,12 @@ export type { Tokenizer } from './data/tokenizer.js';
 export type { Batch } from './engine/batch.js';
 export { configJsonSchema } from './engine/config/published-schema.js';
 export { defineConfig, type ResolvedConfig, resolveConfig, type UserConfig } from './engine/config.js';
-export type { Engine, StepOptions, StepResult } from './engine/engine.js';
+export type { Engine } from './engine/engine.js';
 export type { EngineData } from './engine/engine-data.js';
 export { type GenerateOptions, generateText } from './engine/generate.js';
 export { type InitializeOptions, initialize } from './engine/initialize.js';
 export { type Replay, type ReplayOptions, replayBundle } from './engine/replay.js';
-
+export type { StepOptions, StepResult } from './engine/step-result.js';
 export * as models from './models/index.js';
 export * as nn from './nn/index.js';
 export * as step from './step/index.js';

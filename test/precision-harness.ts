@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import type { StepResult } from '../src/engine/engine.js';
+import type { StepResult } from '../src/engine/step-result.js';
 import type { Account } from '../src/step/effects.js';
 import { runRanks } from './run-ranks.js';
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { compileStep } from '../src/engine/compile-step.js';
 import { resolveConfig, type UserConfig } from '../src/engine/config.js';
-import type { StepResult } from '../src/engine/engine.js';
+import type { StepResult } from '../src/engine/step-result.js';
 import { buildEngine } from '../src/engine/initialize.js';
 import type { Model } from '../src/nn/block.js';
 import { fullName, planFlatLayout } from '../src/nn/flat-layout.js';

@@ -1,19 +1,14 @@
 import { TrainyardError } from '../base/errors.js';
 import type { JsonObject } from '../base/json-document.js';
-import type { Flight } from '../comm/flight/flight.js';
 import { SingleGroup } from '../comm/process-group/single.js';
-import type { ProcessGroup } from '../comm/process-group.js';
 import type { MicroBatchData } from '../data/batch-source.js';
 import type { Tokenizer } from '../data/tokenizer.js';
 import { configToSave } from '../models/registry.js';
-import type { BlockParameters, Model } from '../nn/block.js';
+import type { BlockParameters } from '../nn/block.js';
 import type { TierTraffic } from '../offload/tier-traffic.js';
-import type { Schedule } from '../optim/lr-schedules.js';
-import { OptimizerGroup, type TrainingOptimizer } from '../optim/optimizer-group.js';
+import { OptimizerGroup } from '../optim/optimizer-group.js';
 import type { MemoryPeak } from '../step/checker/data-flow.js';
-import { ExchangeTime } from '../step/exchange-time.js';
 import type { TimedInstruction } from '../step/executor.js';
-import type { ReplicaDrift } from '../step/handlers/step-state.js';
 import { type Instruction, instructionText } from '../step/instruction.js';
 import type { Program } from '../step/program.js';
 import { runStep } from '../step/run-step.js';
@@ -21,7 +16,6 @@ import { hasMasters } from '../step/sharding.js';
 import type { Slice } from '../step/timeline.js';
 import type { CheckpointConfig } from '../store/config.js';
 import { openModelFolder } from '../store/hugging-face/model-folder.js';
-import type { Device } from '../tensor/dtype.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { openFittingAdapter } from './adapter-source.js';
 import { type Batch, cutBatch, toDevice } from './batch.js';
@@ -29,106 +23,22 @@ import { loadTrainingState, type RestoredCheckpoint, type TrainingState } from '
 import { CheckpointSaver, type SavedCheckpoint } from './checkpoint-saver.js';
 import type { ResolvedConfig } from './config.js';
 import { type EngineData, openEngineData } from './engine-data.js';
-import type { TrainingErrors } from './error-memory.js';
+import type { EngineParts } from './engine-parts.js';
 import { evaluate } from './evaluate.js';
 import { loadAdapter, loadParameters, type ParameterWriter } from './fill-parameters.js';
 import { gatherNumbers } from './gather-bytes.js';
 import { gatherTimeline } from './gather-timeline.js';
 import { GatheredParameters } from './gathered-parameters.js';
-import type { RunLossScaling } from './loss-scaling.js';
-import { closeMesh, exchangedBytes, type MeshGroups } from './mesh-groups.js';
-import type { ModelSource } from './model-source.js';
-import { NonFiniteGuard, type NonFiniteStep } from './non-finite/guard.js';
+import { closeMesh } from './mesh-groups.js';
+import { NonFiniteGuard } from './non-finite/guard.js';
 import { StepRecord } from './non-finite/step-record.js';
-import type { OuterState } from './outer-state.js';
 import { ownPositions } from './own-positions.js';
-import type { ProgramLinks } from './program-links.js';
-import type { RunIdentity } from './run-identity.js';
 import { saveModel } from './save-model.js';
-import type { StepPrograms } from './step-programs.js';
+import { StepMeter } from './step-meter.js';
+import type { StepOptions, StepResult } from './step-result.js';
 import { batchPlace } from './training-data.js';
-import type { LogicalParameter, TrainingMemory } from './training-memory.js';
+import type { LogicalParameter } from './training-memory.js';
 import { TrainingProgress } from './training-progress.js';
-
-/**
- * What one training step did, the same on every rank; but where ranks train replicas (`redundancy`) what this rank's own
- * did with its part of the batch.
- */
-export interface StepResult {
-  /** Number of the step, from 1. */
-  readonly step: number;
-  /**
-   * Mean over the target tokens of the whole global batch. Of replicas the mean of all where they are brought together,
-   * and otherwise this rank's own.
-   */
-  readonly loss: number;
-  /** Global norm of the gradients before clipping. */
-  readonly gradientNorm: number;
-  readonly learningRate: number;
-  /** Target tokens of the global batch; of replicas this rank's part of it. */
-  readonly tokens: number;
-  readonly milliseconds: number;
-  /** Of these, how long this rank did nothing but communicate (`ExchangeTime`): it hid behind nothing. */
-  readonly exposedCommunicationMs: number;
-  /** Of these, how long this rank stood still for other tiers; undefined where all of its training state is on the device. */
-  readonly exposedOffloadMs?: number;
-  /** What this rank has handed to others in this step, in bytes (`ProcessGroup.exchangedBytes`). */
-  readonly exchangedBytes: number;
-  /** Whether the update was left out, because a gradient was not finite. */
-  readonly skipped: boolean;
-  /** Of those, the parameter whose gradient was the first. */
-  readonly overflow?: string;
-  /** Where the loss or the gradients were not finite and `non_finite` says what to do: what that is, and what was found. */
-  readonly nonFinite?: NonFiniteStep;
-  /** Steps of the run so far whose update was left out. */
-  readonly skippedSteps: number;
-  /** The factor on the loss that this step was computed with (fp16; otherwise 1). */
-  readonly lossScale: number;
-  /**
-   * Whether any rank was asked to stop. Replicas ask each other when they are brought together, and not before; those
-   * that never are stop alone.
-   */
-  readonly stopAsked: boolean;
-  /** How far replicas were apart before they were brought together at the end of this step. */
-  readonly drift?: ReplicaDrift;
-}
-
-/** The parts an engine is put together from, by `initialize`. */
-export interface EngineParts {
-  readonly config: ResolvedConfig;
-  readonly source: ModelSource;
-  /** What this rank computes of the source's model. */
-  readonly model: Model;
-  readonly links: ProgramLinks;
-  readonly programs: StepPrograms;
-  readonly memory: TrainingMemory;
-  readonly optimizer: TrainingOptimizer;
-  /** Absent where messages lose nothing that must be made good. */
-  readonly errors?: TrainingErrors;
-  /** Absent where no replicas are brought together. */
-  readonly outer?: OuterState;
-  readonly schedule: Schedule;
-  readonly lossScaling: RunLossScaling;
-  /** All ranks. */
-  readonly group: ProcessGroup;
-  readonly axes: MeshGroups;
-  /** The same ranks with all the time they need: where replicas that never meet wait for each other at the end. */
-  readonly reunion?: ProcessGroup | undefined;
-  /** Remembers collectives, and has to know which instruction starts them. */
-  readonly flight?: Flight | undefined;
-  readonly device: Device;
-  readonly identity: RunIdentity;
-  /** Says something to the people who train. */
-  readonly warn: (message: string) => void;
-}
-
-/** How a step is watched and ended. */
-export interface StepOptions {
-  /** This rank was asked to stop; the result says so on every rank. */
-  readonly votesToStop?: boolean;
-  /** Called after each instruction. */
-  readonly record?: (timed: TimedInstruction) => void;
-}
 
 const KIBIBYTE = 1024;
 
@@ -256,42 +166,16 @@ export class Engine {
 
   /** As `trainBatch`, with each micro-batch made when its turn comes: `trainStep(data.batch(engine.nextBatch))`. */
   trainStep(microBatch: (micro: number) => MicroBatchData, options: StepOptions = {}): StepResult {
-    const {
-      programs,
-      memory,
-      optimizer,
-      errors,
-      outer,
-      schedule,
-      lossScaling,
-      links,
-      group,
-      axes,
-      flight,
-      device,
-      model,
-    } = this.#parts;
+    const { programs, schedule, lossScaling, links, flight, device } = this.#parts;
     this.#gathered.demandClosed('A training step');
     const step = this.steps + 1;
     const enter = (instruction: Instruction): void =>
       flight?.recorder.enter(`step ${step}, ${instructionText(instruction)}`);
-    const startMs = performance.now();
-    const exchangeTime = new ExchangeTime();
-    let standstillMs = flight?.recorder.exposedMs ?? 0;
-    const bytesBefore = exchangedBytes(group, axes);
-    const waitedBefore = this.tierTraffic?.waitedMs ?? 0;
+    const meter = new StepMeter(this.#parts, this.tierTraffic);
     const { updates, lossScale } = this.#progress;
     programs.turnTo({ steps: this.steps, updates });
     const { learningRate, momentum } = schedule.at(updates);
-    const resources = {
-      blocks: model.blocks,
-      ...memory.resources,
-      ...links.resources,
-      optimizer,
-      ...(errors && { errors }),
-      ...(outer && { outer }),
-      ...(optimizer.momentum && { momentum: optimizer.momentum }),
-    };
+    const resources = this.#resources();
     const record = new StepRecord(device, microBatch);
     const inputs = {
       nextBatch: (micro: number) =>
@@ -307,9 +191,7 @@ export class Engine {
         step,
         enter,
         record: (timed) => {
-          const before = standstillMs;
-          standstillMs = flight?.recorder.exposedMs ?? 0;
-          exchangeTime.add(program, timed, standstillMs - before);
+          meter.add(program, timed);
           measure?.(timed);
         },
       }),
@@ -326,10 +208,7 @@ export class Engine {
       gradientNorm: metrics.gradientNorm,
       learningRate,
       tokens: metrics.tokens,
-      milliseconds: performance.now() - startMs,
-      exposedCommunicationMs: exchangeTime.milliseconds,
-      ...(this.tierTraffic && { exposedOffloadMs: this.tierTraffic.waitedMs - waitedBefore }),
-      exchangedBytes: exchangedBytes(group, axes) - bytesBefore,
+      ...meter.result(),
       skipped,
       ...(overflow !== undefined && { overflow }),
       ...(nonFinite && { nonFinite }),
@@ -337,6 +216,20 @@ export class Engine {
       lossScale,
       stopAsked: metrics.stopVotes > 0,
       ...(drift && { drift }),
+    };
+  }
+
+  /** What a step works with. */
+  #resources() {
+    const { model, memory, links, optimizer, errors, outer } = this.#parts;
+    return {
+      blocks: model.blocks,
+      ...memory.resources,
+      ...links.resources,
+      optimizer,
+      ...(errors && { errors }),
+      ...(outer && { outer }),
+      ...(optimizer.momentum && { momentum: optimizer.momentum }),
     };
   }
 

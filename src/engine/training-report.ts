@@ -5,8 +5,9 @@ import { instructionText } from '../step/instruction.js';
 import type { Program } from '../step/program.js';
 import { chromeTrace } from '../step/timeline.js';
 import type { ResolvedConfig } from './config.js';
-import type { Engine, StepResult } from './engine.js';
+import type { Engine } from './engine.js';
 import { findingText, type NonFiniteStep } from './non-finite/guard.js';
+import type { StepResult } from './step-result.js';
 
 /** Whose run it is, and who is told. */
 export interface TrainingReportOptions {

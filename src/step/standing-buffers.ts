@@ -1,4 +1,4 @@
-import { BETWEEN_HOSTS } from './effects/exchange-effects.js';
+import { BETWEEN_HOSTS } from './effects/exchange-messages.js';
 import { type Account, type Allocation, effectsOf, type Made } from './effects.js';
 import { membersOf, type Program } from './program.js';
 

@@ -6,7 +6,7 @@ import type { StepMetrics } from '../../step/handlers/step-state.js';
 import { isFiniteStep } from '../../step/non-finite.js';
 import { nodeFileSystem } from '../../store/file-system.js';
 import { randomState, setRandomState } from '../../tensor/random.js';
-import type { EngineParts } from '../engine.js';
+import type { EngineParts } from '../engine-parts.js';
 import { gatherText } from '../gather-bytes.js';
 import { saveModel } from '../save-model.js';
 import { type BundleRank, bundleModel, microBatchToSave, writeBundle } from './bundle.js';

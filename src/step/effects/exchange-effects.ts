@@ -1,15 +1,12 @@
 import { createCodec } from '../../comm/codec.js';
-import type { ActiveCompression } from '../../comm/config.js';
 import { TALLY_ELEMENTS } from '../../nn/flat-layout.js';
 import {
-  type CompressedMessages,
   compressedAllGather,
   compressedAllReduce,
   compressedBetweenHosts,
   compressedReduceScatter,
-  compressionName,
 } from '../compressed-messages.js';
-import type { Collective, Effects, EffectTable, Made } from '../effects.js';
+import type { Effects, EffectTable } from '../effects.js';
 import type { Instruction } from '../instruction.js';
 import { startName } from '../instruction.js';
 import { bucketElements, membersOf, type Program } from '../program.js';
@@ -22,6 +19,13 @@ import {
   requiredSums,
 } from '../sharding.js';
 import { stageBlocks } from '../stage-blocks.js';
+import {
+  arrivingMessages,
+  compressedMessages,
+  messagesOf,
+  onTheWire,
+  summedMessages,
+} from './exchange-messages.js';
 import { gradientsOfData, gradientsOfGroup, gradientsOfStage } from './finished-gradients.js';
 import {
   agreed,
@@ -51,9 +55,6 @@ import {
   summed,
   wholeMomentum,
 } from './value-names.js';
-
-/** Added to the name of a codec that is used between hosts alone. */
-export const BETWEEN_HOSTS = ' between hosts';
 
 /** What ranks agree on beside parameters and gradients: the tally, and the sum of squared gradients. */
 const AGREED_ELEMENTS = TALLY_ELEMENTS + 1;
@@ -319,62 +320,6 @@ function errorsReadBy(
 ): readonly string[] {
   if (errorFeedback === undefined || !compression || !createCodec(compression).feedsBack) return [];
   return errorFeedback.isRestored ? [errors, errorsBefore] : [errors];
-}
-
-/** Memory of a sum of so many elements over all ranks while it is under way. */
-function summedMessages(
-  instruction: Instruction<'reduce'>,
-  elements: number,
-  program: Program,
-  compressed: CompressedMessages | undefined,
-): readonly Made[] {
-  const { ordered = false, stages } = instruction;
-  if (compressed !== undefined) return [compressedMessages(instruction, compressed)];
-  if (ordered) return [arrivingMessages(instruction, elements, program)];
-  if (stages === undefined) return [];
-  const { memory, value } = messagesOf(instruction, stages.elements * program.bytesPerElement, 'messages');
-  return [{ value, ...(memory && { memory: { ...memory, held: stages.held } }) }];
-}
-
-/** What the other ranks send of their part of so many elements, of which this rank sums its slice. */
-function arrivingMessages(
-  instruction: Instruction<'reduce' | 'scatter'>,
-  elements: number,
-  { groups, bytesPerElement, readsInPlace = false }: Program,
-): Made {
-  const ranks = groups.data.length;
-  const bytes = readsInPlace ? 0 : (ranks - 1) * Math.ceil(elements / ranks) * bytesPerElement;
-  return messagesOf(instruction, bytes, 'messages');
-}
-
-/** Memory of a compressed reduction that is under way. */
-function compressedMessages(
-  instruction: Instruction<'reduce' | 'scatter' | 'sum'>,
-  { memoryBytes, stages }: CompressedMessages,
-): Made {
-  const { value, memory } = messagesOf(instruction, memoryBytes);
-  return { value, ...(memory && { memory: { ...memory, ...(stages && { stages }) } }) };
-}
-
-/** Memory of an exchange that is under way. */
-function messagesOf(
-  instruction: Instruction<'complete' | 'reduce' | 'scatter' | 'sum' | 'gather'>,
-  bytes: number,
-  pool?: 'messages',
-): Made {
-  return {
-    value: `messages of ${startName(instruction)}`,
-    memory: { account: 'buckets', bytes, ...(pool && { pool }) },
-  };
-}
-
-function onTheWire(
-  compression: ActiveCompression,
-  { bytes, sentBytes }: CompressedMessages,
-  betweenHosts = false,
-): Pick<Collective, 'bytes' | 'sentBytes' | 'codec'> {
-  const codec = compressionName(compression);
-  return { bytes, sentBytes, codec: betweenHosts ? `${codec}${BETWEEN_HOSTS}` : codec };
 }
 
 /** Of one element that blocks compute with. */
