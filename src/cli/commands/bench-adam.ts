@@ -1,6 +1,6 @@
 import type { AdamCase } from '../../engine/bench/adam.js';
 import { median, runPeer } from '../bench/peer.js';
-import type { BenchAdamOptions } from '../program.js';
+import type { BenchAdamOptions } from '../program/bench-commands.js';
 
 /** AdamW in fp32 reads parameter, gradient and two moments of each element, and writes all but the gradient. */
 const BYTES_PER_ELEMENT = 28;

@@ -3,7 +3,7 @@ import type { CommunicationTimes } from '../../engine/bench/comms.js';
 import { rankEnvironment } from '../../launch/environment.js';
 import { openRankChannel } from '../../launch/rank-channel.js';
 import { formatBytes } from '../format.js';
-import type { BenchCommsOptions } from '../program.js';
+import type { BenchCommsOptions } from '../program/bench-commands.js';
 import { createDisplay } from '../progress/create-display.js';
 import { runAsRank } from './run-as-rank.js';
 import { superviseRanks } from './supervise-ranks.js';

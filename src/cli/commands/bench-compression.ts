@@ -8,7 +8,7 @@ import {
   gradientOverrides,
   otherCompressions,
 } from '../bench/compression-run.js';
-import type { BenchCompressionOptions } from '../program.js';
+import type { BenchCompressionOptions } from '../program/bench-commands.js';
 import { createDisplay } from '../progress/create-display.js';
 import { superviseTraining } from './supervise-training.js';
 

@@ -1,5 +1,5 @@
 import { median, type PeerResult, runPeer } from '../bench/peer.js';
-import type { BenchComparison } from '../program.js';
+import type { BenchComparison } from '../program/bench-commands.js';
 
 /** Median nanoseconds by case. */
 type Costs = Readonly<Record<string, number>>;

@@ -2,7 +2,7 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { type DiskPasses, findDiskPeer } from '../bench/disk-peer.js';
 import { median } from '../bench/peer.js';
-import type { BenchIoOptions } from '../program.js';
+import type { BenchIoOptions } from '../program/bench-commands.js';
 
 const GIGABYTE = 1e9;
 

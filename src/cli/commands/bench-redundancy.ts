@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { listDemoCorpus } from '../../data/demo-corpus.js';
 import { type RedundancyBench, redundancyBench } from '../bench/redundancy-run.js';
 import { formatBytes } from '../format.js';
-import type { BenchRedundancyOptions } from '../program.js';
+import type { BenchRedundancyOptions } from '../program/bench-commands.js';
 import { createDisplay } from '../progress/create-display.js';
 import { superviseTraining } from './supervise-training.js';
 

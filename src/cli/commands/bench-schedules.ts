@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { ScheduleTimes } from '../../engine/bench/schedules.js';
 import { type BenchPreset, benchFiles } from '../bench/preset.js';
 import { formatBytes } from '../format.js';
-import type { BenchSchedulesOptions } from '../program.js';
+import type { BenchSchedulesOptions } from '../program/bench-commands.js';
 import { createDisplay } from '../progress/create-display.js';
 import { superviseTraining } from './supervise-training.js';
 

@@ -8,7 +8,7 @@ import { threadBudget } from '../../launch/threads.js';
 import { median, runPeer } from '../bench/peer.js';
 import { BENCH_PRESETS, benchFiles } from '../bench/preset.js';
 import { formatBytes, formatCount } from '../format.js';
-import type { BenchStepOptions } from '../program.js';
+import type { BenchStepOptions } from '../program/bench-commands.js';
 import { createDisplay } from '../progress/create-display.js';
 import { superviseTraining } from './supervise-training.js';
 

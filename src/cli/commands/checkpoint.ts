@@ -2,7 +2,8 @@ import { TrainyardError } from '../../base/errors.js';
 import type { CheckpointDifference, TensorDifference } from '../../engine/checkpoint-tools/diff.js';
 import type { CheckpointSummary } from '../../engine/checkpoint-tools/inspect.js';
 import { formatBytes } from '../format.js';
-import type { ExportCheckpointOptions, ImportCheckpointOptions, JsonOption } from '../program.js';
+import type { ExportCheckpointOptions, ImportCheckpointOptions } from '../program/checkpoint-commands.js';
+import type { JsonOption } from '../program/option-values.js';
 
 /** Lists checkpoints, the last committed first. */
 export async function listCommand(path: string, { json }: JsonOption): Promise<void> {

@@ -1,6 +1,6 @@
 import { printable } from '../../base/printable.js';
 import { type FlightReport, reportFlight } from '../../engine/flight-report.js';
-import type { JsonOption } from '../program.js';
+import type { JsonOption } from '../program/option-values.js';
 
 /** Says which rank ended a run, from the records that its ranks left. */
 export function doctorFlight(folder: string, { json }: JsonOption): void {

@@ -9,7 +9,7 @@ import {
   checkVectors,
 } from '../doctor/machine.js';
 import { checkTools } from '../doctor/tools.js';
-import type { JsonOption } from '../program.js';
+import type { JsonOption } from '../program/option-values.js';
 
 /** Tells what this machine has and lacks, and what to do about it; exit code 2 when training cannot start. */
 export async function doctor({ json }: JsonOption): Promise<void> {

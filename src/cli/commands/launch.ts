@@ -3,7 +3,7 @@ import { TrainyardError } from '../../base/errors.js';
 import type { ClusterJob } from '../launch/job.js';
 import { kubernetesManifest } from '../launch/kubernetes.js';
 import { slurmScript } from '../launch/slurm.js';
-import type { LaunchOptions } from '../program.js';
+import type { LaunchOptions } from '../program/launch-commands.js';
 import { mainProgram } from './supervise-ranks.js';
 import { settings } from './supervise-training.js';
 

@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander';
-import type { JsonOption } from './program.js';
+import { JSON_HELP, type JsonOption } from './option-values.js';
 
 export interface ReplayOptions extends JsonOption {
   readonly device?: 'cpu' | 'cuda';
@@ -12,10 +12,10 @@ export function addReplay(program: Command): void {
     .description('Compute a step again whose loss or gradients were not finite, and find where it began.')
     .argument('<bundle>', "folder that a run has written, as in output's non-finite/step-12")
     .addOption(new Option('--device <name>', 'instead of the device of the run').choices(['cpu', 'cuda']))
-    .option('--json', 'print machine-readable JSON on stdout')
+    .option('--json', JSON_HELP)
     .addHelpText('after', '\nExit codes: 0 it is not finite again; 1 everything is finite; 2 no such bundle.')
     .action(async (bundle: string, options: ReplayOptions) => {
-      const { replay } = await import('./commands/replay.js');
+      const { replay } = await import('../commands/replay.js');
       replay(bundle, options);
     });
 }
