@@ -15,5 +15,7 @@ export function ranksOption(text: string): RanksOption {
   const [, first, second] = /^([1-9]\d{0,5})(?::([1-9]\d{0,5}))?$/.exec(text) ?? [];
   const [least, most] = [Number(first), Number(second ?? first)];
   if (first !== undefined && least <= most) return { least, most };
-  throw new InvalidArgumentError('Expected a whole number of at least 1, or two as in 2:4 (the fewest first).');
+  throw new InvalidArgumentError(
+    'Expected a whole number of at least 1, or two as in 2:4 (the fewest first).',
+  );
 }
