@@ -73,14 +73,22 @@ function keyOf(instruction: Instruction, { rank }: Program): string {
   return [rank, instruction.op, 'block' in instruction ? instruction.block : '', half].join(' ');
 }
 
+/**
+ * A message is on its way from when both sides have begun: who receives has often begun long before there was anything to
+ * send.
+ */
 function fastestMessage(slices: readonly Slice[]): number {
-  const received = slices.filter(
-    ({ stream, name }) => stream === 'communication' && name.startsWith('receive'),
+  const moved = (name: string): string => name.replace(/^\w+ /, '').replace(/ (to|from) rank \d+$/, '');
+  const messages = slices.filter(({ stream }) => stream === 'communication');
+  const sentAt = new Map(
+    messages.flatMap(({ name, startMs }) =>
+      name.startsWith('send') ? [[moved(name), startMs] as const] : [],
+    ),
   );
-  return received.reduce(
-    (least, { startMs, endMs }) => Math.min(least, endMs - startMs),
-    Number.POSITIVE_INFINITY,
-  );
+  return messages.reduce((least, { name, startMs, endMs }) => {
+    if (!name.startsWith('receive')) return least;
+    return Math.min(least, endMs - Math.max(startMs, sentAt.get(moved(name)) ?? startMs));
+  }, Number.POSITIVE_INFINITY);
 }
 
 function median(values: readonly number[]): number {
