@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -158,4 +158,19 @@ test('a rank whose thread is stuck is named with its instruction; without restar
   assert.equal(run.failure?.code, 'RANK_HUNG');
   assert.match(run.failure?.report.where ?? '', /rank 0, step 3, /);
   assert.deepEqual(run.restarts, []);
+});
+
+test('what only the launcher of all ranks can do is refused under another one', () => {
+  for (const args of [
+    ['--ranks', '1:2'],
+    ['--max-restarts', '2'],
+  ]) {
+    const variables = { RANK: '0', WORLD_SIZE: '2', MASTER_ADDR: '127.0.0.1', MASTER_PORT: '1' };
+    const { status, stderr } = spawnSync(process.execPath, [PROGRAM, 'train', ...args, config], {
+      env: { ...process.env, ...variables },
+      encoding: 'utf8',
+    });
+    assert.equal(status, 2);
+    assert.match(stderr, /cannot be started again from here/);
+  }
 });

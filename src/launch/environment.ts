@@ -1,8 +1,8 @@
 import { TrainyardError } from '../base/errors.js';
 import { schedulerPlace } from './scheduler-environment.js';
+import { integer, malformed, text, type Variables } from './variables.js';
 
-/** Environment variables as `process.env` holds them. */
-export type Variables = Readonly<Record<string, string | undefined>>;
+export type { Variables } from './variables.js';
 
 /** Which process of how many this is, and where the ranks meet. */
 export interface RankEnvironment {
@@ -184,19 +184,6 @@ function runId(variables: Variables): string {
   return `${run}/${text(variables, 'TORCHELASTIC_RESTART_COUNT') ?? '0'}`;
 }
 
-/** An empty variable counts as unset, as in a shell's `RANK= command`. */
-function text(variables: Variables, name: string): string | undefined {
-  const value = variables[name]?.trim();
-  return value === '' ? undefined : value;
-}
-
-function integer(variables: Variables, name: string): number | undefined {
-  const value = text(variables, name);
-  if (value === undefined) return undefined;
-  if (!/^\d{1,9}$/.test(value)) throw malformed(name, value, 'a whole number');
-  return Number(value);
-}
-
 function requiredInteger(variables: Variables, name: string, companion: string): number {
   const value = integer(variables, name);
   if (value === undefined) throw missing(name, companion, variables, 'both, or neither');
@@ -208,14 +195,6 @@ function missing(name: string, because: string, variables: Variables, expected: 
     what: `The environment variable ${name} is not set, but ${because}=${variables[because] ?? ''} is.`,
     expected,
     cure: `set ${name}, or unset RANK and WORLD_SIZE and let --ranks start the ranks`,
-  });
-}
-
-function malformed(name: string, value: string, expected: string): TrainyardError {
-  return new TrainyardError('USAGE', {
-    what: `The environment variable ${name} is malformed.`,
-    expected,
-    got: JSON.stringify(value.slice(0, 80)),
   });
 }
 

@@ -1,7 +1,7 @@
 import { TrainyardError } from '../base/errors.js';
-import { quote } from '../base/printable.js';
 import type { Variables } from './environment.js';
 import type { HostPlace } from './rank-variables.js';
+import { malformed, text } from './variables.js';
 
 /** The part of a run that this host's supervisor is to start. */
 export interface HostPart {
@@ -93,18 +93,4 @@ function integer(variables: Variables, name: string): number {
   const value = required(variables, name, 'a whole number');
   if (!/^\d{1,6}$/.test(value)) throw malformed(name, value, 'a whole number');
   return Number(value);
-}
-
-/** An empty variable counts as unset. */
-function text(variables: Variables, name: string): string | undefined {
-  const value = variables[name]?.trim();
-  return value === '' ? undefined : value;
-}
-
-function malformed(name: string, value: string, expected: string): TrainyardError {
-  return new TrainyardError('USAGE', {
-    what: `The environment variable ${name} is malformed.`,
-    expected,
-    got: quote(value),
-  });
 }

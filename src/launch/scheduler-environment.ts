@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { TrainyardError } from '../base/errors.js';
-import { quote } from '../base/printable.js';
 import type { Variables } from './environment.js';
 import { expandNodelist, expandTasksPerNode } from './nodelist.js';
+import { integer, malformed, text } from './variables.js';
 
 /** What a scheduler's own variables say, in torchrun's words. */
 export interface SchedulerPlace {
@@ -176,27 +176,6 @@ function localOf(
 /** Below the ports that systems give to whoever asks for any, and seldom the same for two jobs on a node. */
 function portOf(job: string): number {
   return 15_000 + (createHash('sha256').update(job).digest().readUInt32LE(0) % 15_000);
-}
-
-/** An empty variable counts as unset. */
-function text(variables: Variables, name: string): string | undefined {
-  const value = variables[name]?.trim();
-  return value === '' ? undefined : value;
-}
-
-function integer(variables: Variables, name: string): number | undefined {
-  const value = text(variables, name);
-  if (value === undefined) return undefined;
-  if (!/^\d{1,9}$/.test(value)) throw malformed(name, value, 'a whole number');
-  return Number(value);
-}
-
-function malformed(name: string, value: string, expected: string): TrainyardError {
-  return new TrainyardError('USAGE', {
-    what: `The environment variable ${name} is malformed.`,
-    expected,
-    got: quote(value),
-  });
 }
 
 function contradiction(variables: Variables, left: string, right: string): TrainyardError {

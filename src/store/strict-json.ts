@@ -11,6 +11,17 @@ const LONGEST_TEXT = 16 * 1024 * 1024;
 const TEXT_OVERHEAD = 64;
 const END = -1;
 
+/** Hands out what is in memory already, a window after the other. */
+export function bytesIn(content: Uint8Array): ByteSource {
+  let position = 0;
+  return (window) => {
+    const part = content.subarray(position, position + window.length);
+    window.set(part);
+    position += part.length;
+    return part.length;
+  };
+}
+
 /**
  * Reads JSON from a file nobody vouches for. Unlike `JSON.parse` it refuses repeated keys and numbers that a
  * double cannot hold, never has the whole text in memory, and stops when what it handed out weighs more than

@@ -19,10 +19,12 @@ export async function train(config: string, options: TrainOptions): Promise<void
   const environment = rankEnvironment(env.variables, options.ranks?.most);
   if (environment !== undefined) {
     if (hosts !== undefined) throw startedTwice(environment);
+    demandOwnRestarts(options);
     const { trainAsRank } = await import('./train-rank.js');
     await trainAsRank(config, options, environment);
   }
   const otherHosts = hosts === undefined ? ownPart(options) : overSsh(hosts, options);
+  if (otherHosts?.kind === 'own-part') demandOwnRestarts(options);
   const ranks = worldSizeOf(otherHosts) ?? options.ranks?.most ?? 1;
   const { exitCode } = await superviseTraining({
     config,
@@ -38,6 +40,16 @@ export async function train(config: string, options: TrainOptions): Promise<void
     display: displayForCommand(options.json === true),
   });
   process.exitCode = exitCode;
+}
+
+/** Where others start ranks too, only they can start all of them again. */
+function demandOwnRestarts({ ranks, maxRestarts = 0 }: TrainOptions): void {
+  if (maxRestarts === 0 && (ranks === undefined || ranks.least === ranks.most)) return;
+  throw new TrainyardError('USAGE', {
+    what: 'These ranks cannot be started again from here: another launcher has started some of them, or all.',
+    expected: 'no --max-restarts, and one number of --ranks',
+    cure: 'let that launcher start them again (torchrun --max-restarts, a JobSet), with --resume',
+  });
 }
 
 function readHosts({ hostfile, include, exclude, ...others }: TrainOptions): readonly Host[] | undefined {

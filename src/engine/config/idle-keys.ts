@@ -105,22 +105,36 @@ function keysBehind([section]: JsonPath): ConfigRule['keys'] {
 }
 
 /** A key that DeepSpeed would accept and then pass over is refused, with what keeps it from acting. */
-export const idleKeyRules: readonly ConfigRule[] = CONDITIONAL_KEYS.map(({ path, inert, idle }) => ({
-  keys: keysBehind(path),
-  check(config, _surroundings, given) {
-    const value = given(path);
-    const reason = value === undefined || value === inert ? undefined : idle(config);
-    if (reason === undefined) return undefined;
-    return {
-      code: 'CONFIG_CONFLICT',
-      path,
-      part: 'key',
-      what: `${formatPath(path)} has no effect ${reason}.`,
-      got: show(value),
-      cure: 'Remove it.',
-    };
-  },
-}));
+export const idleKeyRules: readonly ConfigRule[] = CONDITIONAL_KEYS.map(({ path, inert, idle }) =>
+  idleKeyRule({ path, inert: inert === undefined ? [] : [inert], idle }, keysBehind(path)),
+);
+
+/**
+ * Refuses a key while something keeps it from acting.
+ *
+ * @param inert values that ask for nothing, and may stand anywhere
+ */
+export function idleKeyRule(
+  { path, inert, idle }: { path: JsonPath; inert: readonly JsonValue[]; idle: IdleReason },
+  keys: ConfigRule['keys'],
+): ConfigRule {
+  return {
+    keys,
+    check(config, _surroundings, given: GivenValue) {
+      const value = given(path);
+      const reason = value === undefined || inert.some((each) => each === value) ? undefined : idle(config);
+      if (reason === undefined) return undefined;
+      return {
+        code: 'CONFIG_CONFLICT',
+        path,
+        part: 'key',
+        what: `${formatPath(path)} has no effect ${reason}.`,
+        got: show(value),
+        cure: 'Remove it.',
+      };
+    },
+  };
+}
 
 /**
  * What acts otherwise than it seems and is accepted all the same, because DeepSpeed's configurations commonly say

@@ -1,8 +1,9 @@
 import { show } from '../../base/explain-issues.js';
 import { formatPath, type JsonPath, type JsonValue } from '../../base/json-document.js';
 import { precisionOf } from '../../precision/config.js';
+import { idleKeyRule } from './idle-keys.js';
 import type { ConfigIssue } from './issue.js';
-import type { ConfigRule, GivenValue } from './rules.js';
+import type { ConfigRule } from './rules.js';
 import type { CheckedConfig } from './schema.js';
 
 type Section = 'offload_optimizer' | 'offload_param';
@@ -19,7 +20,7 @@ export const offloadRules: readonly ConfigRule[] = [
   { keys: ['zero_optimization', 'redundancy'], check: checkRedundancy },
   { keys: ['zero_optimization', 'mesh'], check: checkMesh },
   { keys: ['zero_optimization', 'checkpoint'], check: checkCopies },
-  ...idleKeys().map(checkIdle),
+  ...idleKeys().map((key) => idleKeyRule(key, ['zero_optimization', 'device'])),
 ];
 
 /** What is accepted and does nothing: on a CPU run, host memory is where everything is. */
@@ -256,23 +257,4 @@ function idleKeys(): readonly ConditionalKey[] {
       idle: (config) => (firstMoved(config) ? undefined : 'while everything stays on the device'),
     },
   ];
-}
-
-function checkIdle({ path, inert, idle }: ConditionalKey): ConfigRule {
-  return {
-    keys: ['zero_optimization', 'device'],
-    check(config, _surroundings, given: GivenValue) {
-      const value = given(path);
-      const reason = value === undefined || inert.some((each) => each === value) ? undefined : idle(config);
-      if (reason === undefined) return undefined;
-      return {
-        code: 'CONFIG_CONFLICT',
-        path,
-        part: 'key',
-        what: `${formatPath(path)} has no effect ${reason}.`,
-        got: show(value),
-        cure: 'Remove it.',
-      };
-    },
-  };
 }

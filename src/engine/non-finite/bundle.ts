@@ -5,7 +5,7 @@ import type { MicroBatchData } from '../../data/batch-source.js';
 import { replaceFile, reportingWriteErrors } from '../../store/durable.js';
 import { nodeFileSystem } from '../../store/file-system.js';
 import { readSmallFile } from '../../store/open-file.js';
-import { StrictJsonReader } from '../../store/strict-json.js';
+import { bytesIn, StrictJsonReader } from '../../store/strict-json.js';
 
 /** Written last: a folder with this file is a whole bundle. */
 const BUNDLE_FILE = 'bundle.json';
@@ -132,19 +132,9 @@ function issueText({ path, message }: z.core.$ZodIssue): string {
 
 /** Refuses what `JSON.parse` would let pass or choke on: keys that appear twice, nesting without end. */
 function scan(content: Uint8Array): void {
-  let position = 0;
-  const json = new StrictJsonReader(
-    (window) => {
-      const part = content.subarray(position, position + window.length);
-      window.set(part);
-      position += part.length;
-      return part.length;
-    },
-    LARGEST_FILE,
-    (rule, got) => {
-      throw new Error(got === undefined ? rule : `expected: ${rule}; got: ${got}`);
-    },
-  );
+  const json = new StrictJsonReader(bytesIn(content), LARGEST_FILE, (rule, got) => {
+    throw new Error(got === undefined ? rule : `expected: ${rule}; got: ${got}`);
+  });
   json.skipWhitespace();
   json.skipValue();
   json.readEnd();

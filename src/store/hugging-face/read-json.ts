@@ -1,6 +1,6 @@
 import { TrainyardError } from '../../base/errors.js';
 import { describeFileError, readSmallFile, withOpenFile } from '../open-file.js';
-import { type Refuse, StrictJsonReader } from '../strict-json.js';
+import { bytesIn, type Refuse, StrictJsonReader } from '../strict-json.js';
 import { modelUnreadable } from './folder-file.js';
 
 const MEBIBYTE = 1024 * 1024;
@@ -17,19 +17,9 @@ const KEEP_BYTES = 64 * MEBIBYTE;
  */
 export function readJsonObject(path: string): Readonly<Record<string, unknown>> {
   const content = readingFile(path, () => readSmallFile(path, LARGEST_CONFIG));
-  let position = 0;
-  const json = new StrictJsonReader(
-    (window) => {
-      const part = content.subarray(position, position + window.length);
-      window.set(part);
-      position += part.length;
-      return part.length;
-    },
-    KEEP_BYTES,
-    (rule, got) => {
-      throw notJson(`${path}:${lineAndColumn(content, json.position)}`, rule, got);
-    },
-  );
+  const json = new StrictJsonReader(bytesIn(content), KEEP_BYTES, (rule, got) => {
+    throw notJson(`${path}:${lineAndColumn(content, json.position)}`, rule, got);
+  });
   json.skipWhitespace();
   json.readObject(() => json.skipValue());
   json.readEnd();
