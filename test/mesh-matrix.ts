@@ -2,14 +2,14 @@ import { readdirSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { allMeshJobs, type MeshJob, meshJobName, whyImpossible } from './matrix/mesh-jobs.js';
-import { type Expected, readJson } from './models-harness.js';
-import { trainRanks } from './train-ranks.js';
+import { type MeshResult, runMeshJobs } from './matrix/mesh-run.js';
 
 /**
  * Trains models with answers on every mesh of up to 8 ranks: `node dist/test/mesh-matrix.js [FOLDER...]`.
  *
  * Meshes × stages 0 to 3 × schedules × sequence parallelism: losses of every step within 1e-4 and gradient norms within
- * 1e-3 of `expected.json`. What a model is too small for is counted apart.
+ * 1e-3 of `expected.json`. What a model is too small for is counted apart. Ranks that have met train all models on their
+ * mesh.
  *
  *   FOLDER     models with `expected.json` and `batches.jsonl`; left out, those of test/fixtures/models
  *   --every N  only every N-th combination
@@ -29,65 +29,66 @@ const folders =
         .filter((each) => each.isDirectory())
         .map(({ name }) => join(MODELS, name));
 
-const all = allMeshJobs().filter(
-  ({ mesh }) =>
-    values.ranks === undefined || mesh.pipeline * mesh.data * mesh.tensor === Number(values.ranks),
+const LOSS_TOLERANCE = 1e-4;
+const NORM_TOLERANCE = 1e-3;
+
+const chosen = folders.flatMap((folder, index) =>
+  allMeshJobs(folder)
+    .filter(({ mesh }) => values.ranks === undefined || ranksOf(mesh) === Number(values.ranks))
+    .filter((_, job) => job % every === index % every),
 );
-let [runs, faults] = [0, 0];
-for (const [index, folder] of folders.entries()) {
-  const { batch_size: rows, train: expected } = readJson<Expected>(folder, 'expected.json');
-  const chosen = all.filter((_, job) => job % every === index % every);
-  const possible = chosen.filter((job) => whyImpossible(job, folder, rows) === undefined);
-  const errors = { loss: 0, norm: 0 };
-  for (const job of possible) {
-    const fault = await runJob(job, folder, rows, expected, errors);
-    runs += 1;
+const possible = chosen.filter((job) => whyImpossible(job) === undefined);
+const began = performance.now();
+const results: MeshResult[] = [];
+let faults = 0;
+for await (const some of runMeshJobs(possible)) {
+  results.push(...some);
+  const [first] = some;
+  if (first !== undefined) tell(meshName(first.job.mesh), some);
+  for (const { job, outcome } of some) {
+    const fault = faultOf(outcome);
     if (fault === undefined) continue;
     faults += 1;
-    process.stdout.write(`FAULT ${basename(folder)}, ${meshJobName(job)}: ${fault}\n`);
+    process.stdout.write(`FAULT ${basename(job.folder)}, ${meshJobName(job)}: ${fault}\n`);
   }
-  const left = chosen.length - possible.length;
-  process.stdout.write(
-    `${basename(folder).padEnd(22)}  ${String(possible.length).padStart(4)} runs  loss ${errors.loss.toExponential(1)}  ` +
-      `norm ${errors.norm.toExponential(1)}  (${left} meshes are too large for it)\n`,
-  );
 }
+for (const folder of folders) {
+  const left = chosen.filter((job) => job.folder === folder && whyImpossible(job) !== undefined).length;
+  const ofFolder = results.filter(({ job }) => job.folder === folder);
+  tell(basename(folder), ofFolder, `(${left} meshes are too large for it)`);
+}
+const runs = results.length;
 process.stdout.write(
   faults === 0 && runs > 0 ? `all ${runs} as they should be\n` : `${faults} faults in ${runs} runs\n`,
 );
 process.exitCode = faults === 0 && runs > 0 ? 0 : 1;
 
-async function runJob(
-  { mesh, stage, schedule, sequenceParallel }: MeshJob,
-  folder: string,
-  rows: number,
-  { losses, grad_norms, lr, betas, eps, weight_decay, clip }: Expected['train'],
-  errors: { loss: number; norm: number },
-): Promise<string | undefined> {
-  const { pipeline, data, tensor } = mesh;
-  try {
-    const { steps } = await trainRanks(pipeline * data * tensor, {
-      model: folder,
-      mesh: { pipeline, tensor, ...(sequenceParallel && { sequence_parallel: true }) },
-      ...(pipeline > 1 && {
-        pipeline: { schedule, ...(schedule === 'interleaved' && { chunks: 2 }), partition: 'uniform' },
-      }),
-      'data.path': join(folder, 'batches.jsonl'),
-      steps: losses.length,
-      train_batch_size: rows,
-      gradient_accumulation_steps: rows / data,
-      gradient_clipping: clip,
-      optimizer: { type: 'AdamW', params: { lr, betas, eps, weight_decay } },
-      zero_optimization: { stage, ...(stage === 3 && { stage3_param_persistence_threshold: 0 }) },
-    });
-    const far = (of: 'loss' | 'grad_norm', answers: readonly number[]): number =>
-      Math.max(...steps.map((step, index) => Math.abs(step[of] / (answers[index] ?? Number.NaN) - 1)));
-    const [loss, norm] = [far('loss', losses), far('grad_norm', grad_norms)];
-    errors.loss = Math.max(errors.loss, loss);
-    errors.norm = Math.max(errors.norm, norm);
-    return loss <= 1e-4 && norm <= 1e-3 ? undefined : `loss ${loss}, norm ${norm}`;
-  } catch (error) {
-    const lines = String(error).split('\n');
-    return lines.find((line) => line.includes('rank')) ?? lines[0];
-  }
+function tell(what: string, of: readonly MeshResult[], more = `after ${secondsSince(began)} s`): void {
+  const worst = (error: 'lossError' | 'normError'): string =>
+    Math.max(0, ...of.map(({ outcome }) => (typeof outcome === 'string' ? 0 : outcome[error]))).toExponential(
+      1,
+    );
+  const count = String(of.length).padStart(4);
+  process.stdout.write(
+    `${what.padEnd(22)}  ${count} runs  loss ${worst('lossError')}  norm ${worst('normError')}  ${more}\n`,
+  );
+}
+
+function faultOf(outcome: MeshResult['outcome']): string | undefined {
+  if (typeof outcome === 'string') return outcome;
+  const { lossError, normError } = outcome;
+  const isNear = lossError <= LOSS_TOLERANCE && normError <= NORM_TOLERANCE;
+  return isNear ? undefined : `loss ${lossError}, norm ${normError}`;
+}
+
+function ranksOf({ pipeline, data, tensor }: MeshJob['mesh']): number {
+  return pipeline * data * tensor;
+}
+
+function meshName({ pipeline, data, tensor }: MeshJob['mesh']): string {
+  return `${pipeline}×${data}×${tensor}`;
+}
+
+function secondsSince(start: number): string {
+  return ((performance.now() - start) / 1000).toFixed(0);
 }

@@ -1,13 +1,20 @@
 import type { Mesh } from '../../src/comm/mesh.js';
-import { readJson } from '../models-harness.js';
+import { type Expected, readJson } from '../models-harness.js';
 
 /** One way of training a fixture on a mesh. */
 export interface MeshJob {
+  readonly folder: string;
   readonly mesh: Mesh;
   readonly stage: 0 | 1 | 2 | 3;
   /** Of several stages. */
   readonly schedule: 'gpipe' | '1f1b' | 'interleaved' | 'zero-bubble';
   readonly sequenceParallel: boolean;
+}
+
+/** How far the losses and norms of a job are from the answers, relative: the worst of its steps. */
+export interface MeshOutcome {
+  readonly lossError: number;
+  readonly normError: number;
 }
 
 const MOST_RANKS = 8;
@@ -16,7 +23,7 @@ const STAGES = [0, 1, 2, 3] as const;
 const SCHEDULES = ['gpipe', '1f1b', 'interleaved', 'zero-bubble'] as const;
 
 /** Every mesh of up to 8 ranks that has more than a data axis, in every way. */
-export function allMeshJobs(): readonly MeshJob[] {
+export function allMeshJobs(folder: string): readonly MeshJob[] {
   const meshes = SIZES.flatMap((pipeline) =>
     SIZES.flatMap((data) => SIZES.map((tensor): Mesh => ({ pipeline, data, tensor }))),
   ).filter(({ pipeline, data, tensor }) => pipeline * data * tensor <= MOST_RANKS && pipeline * tensor > 1);
@@ -24,6 +31,7 @@ export function allMeshJobs(): readonly MeshJob[] {
     STAGES.filter((stage) => stage === 0 || mesh.data > 1).flatMap((stage) =>
       SCHEDULES.filter((schedule) => mesh.pipeline > 1 || schedule === '1f1b').flatMap((schedule) =>
         (mesh.tensor > 1 ? [false, true] : [false]).map((sequenceParallel) => ({
+          folder,
           mesh,
           stage,
           schedule,
@@ -41,11 +49,8 @@ export function meshJobName({ mesh, stage, schedule, sequenceParallel }: MeshJob
 }
 
 /** Why a model is too small for a mesh; undefined where it is not. */
-export function whyImpossible(
-  { mesh, schedule, sequenceParallel }: MeshJob,
-  folder: string,
-  rows: number,
-): string | undefined {
+export function whyImpossible({ folder, mesh, schedule, sequenceParallel }: MeshJob): string | undefined {
+  const { batch_size: rows } = readJson<Expected>(folder, 'expected.json');
   const config = readJson<Readonly<Record<string, number | undefined>>>(folder, 'config.json');
   const heads = config.num_attention_heads ?? config.n_head ?? 1;
   const keyValueHeads = config.num_key_value_heads ?? heads;
