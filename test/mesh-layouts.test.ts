@@ -34,7 +34,8 @@ const zero = (stage: number): Settings => ({
   ...(stage === 3 && { stage3_param_persistence_threshold: 0 }),
 });
 
-const LAYOUTS: readonly (readonly [number, Settings])[] = [
+/** Ranks, settings, and a group in which something has to travel. */
+const LAYOUTS: readonly (readonly [number, Settings, string?])[] = [
   [2, { mesh: { tensor: 2 } }],
   // In shared memory small sums are read whole by everybody, which is more than formulas say.
   [4, { mesh: { tensor: 4, sequence_parallel: true }, communication: { algorithm: 'backend' } }],
@@ -53,11 +54,38 @@ const LAYOUTS: readonly (readonly [number, Settings])[] = [
   [4, { sequence_parallel_size: 2, mesh: { tensor: 2, sequence_parallel: true } }],
   [4, { mesh: { pipeline: 4 }, pipeline: { partition: 'uniform' } }],
   [4, { mesh: { pipeline: 2, tensor: 2 }, gradient_accumulation_steps: 2, recompute: { policy: 'always' } }],
+  [
+    8,
+    {
+      mesh: { pipeline: 2 },
+      zero_optimization: { ...zero(3), mics_shard_size: 2 },
+      gradient_accumulation_steps: 2,
+    },
+    'replicate',
+  ],
+  [
+    8,
+    {
+      mesh: { pipeline: 2 },
+      pipeline: { schedule: 'zero-bubble' },
+      zero_optimization: { ...zero(3), zero_hpz_partition_size: 2 },
+      gradient_accumulation_steps: 2,
+    },
+    'secondary',
+  ],
+  [
+    8,
+    {
+      mesh: { tensor: 2, sequence_parallel: true },
+      zero_optimization: { ...zero(3), zero_hpz_partition_size: 2 },
+    },
+    'secondary',
+  ],
 ];
 
 describe('a model whose sizes do not divide', { concurrency: 1 }, () => {
   let alone: MeshRun | undefined;
-  for (const [ranks, settings] of LAYOUTS) {
+  for (const [ranks, settings, group] of LAYOUTS) {
     test(`${JSON.stringify(settings)} on ${ranks}: as one process, and the bytes that programs say`, async () => {
       alone ??= (await train(1, {}))[0];
       const runs = await train(ranks, settings);
@@ -66,6 +94,7 @@ describe('a model whose sizes do not divide', { concurrency: 1 }, () => {
         near(losses, alone?.losses);
         near(norms, alone?.norms);
         assert.deepEqual(rounded(sent), rounded(said));
+        if (group !== undefined) assert((said[group] ?? 0) > 0, `nothing travels in ${group}`);
         assert.equal(leaked, 0, 'tensors leaked');
       }
     });
@@ -82,6 +111,9 @@ function near(actual: readonly number[], expected: readonly number[] | undefined
 
 function rounded(bytes: Readonly<Record<string, number>>): Readonly<Record<string, number>> {
   return Object.fromEntries(
-    ['pipeline', 'data', 'tensor', 'sequence'].map((axis) => [axis, Math.round(bytes[axis] ?? 0)]),
+    ['pipeline', 'data', 'tensor', 'sequence', 'replicate', 'secondary'].map((axis) => [
+      axis,
+      Math.round(bytes[axis] ?? 0),
+    ]),
   );
 }

@@ -37,8 +37,14 @@ export function run(place: RankPlace, [configText = '{}', taskText = '{}']: read
   const source = ownModel ? { model: OWN_BLOCKS_MODEL } : openModel({ ...config, model: config.model ?? '' });
   const world = joinAsRank(config, place);
   const engine = buildEngine({ config, source, world, sequenceLength: LENGTH });
-  const { pipeline, data, tensor, sequence } = world.axes;
-  const groups = { pipeline, data, tensor, ...(sequence && { sequence }) };
+  const { pipeline, data, tensor, shard, replicate, secondary, sequence } = world.axes;
+  // Where training state is divided in groups, that of this rank is what programs call the data axis.
+  const groups = {
+    ...{ pipeline, data: shard, tensor },
+    ...(replicate && { replicate }),
+    ...(secondary && { secondary }),
+    ...(sequence && { sequence }),
+  };
   const counts = (): readonly (readonly [string, number])[] =>
     Object.entries(groups).map(([axis, { exchangedBytes }]) => [axis, exchangedBytes]);
 

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { cpSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { listDemoCorpus } from '../../data/demo-corpus.js';
@@ -29,26 +29,47 @@ interface Row {
 /** Trains a small model as one and as replicas, on each number of ranks, and prints what that does to loss and bytes. */
 export async function benchRedundancy(
   paths: readonly string[],
-  { ranks = DEFAULT_RANKS, steps, syncEvery, json }: BenchRedundancyOptions,
+  { ranks = DEFAULT_RANKS, steps, first, syncEvery, json }: BenchRedundancyOptions,
 ): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'trainyard-bench-'));
   try {
-    const bench = redundancyBench(steps, paths.length === 0 ? listDemoCorpus() : paths, folder);
+    const lengths = { steps, ...(first !== undefined && { first }) };
+    const bench = redundancyBench(lengths, paths.length === 0 ? listDemoCorpus() : paths, folder);
+    const begun = first === undefined ? undefined : await trainFirst(bench, ranks[0] ?? 1, folder);
     const rows: Row[] = [];
-    for (const count of ranks) rows.push(...(await compare(bench, count, syncEvery, folder)));
+    for (const count of ranks) rows.push(...(await compare(bench, count, syncEvery, { folder, begun })));
     process.stdout.write(
-      json === true ? `${JSON.stringify({ steps, sync_every: syncEvery, rows })}\n` : table(rows),
+      json === true ? `${JSON.stringify({ ...lengths, sync_every: syncEvery, rows })}\n` : table(rows),
     );
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
 }
 
+/** Where runs go, and the output of the first part that all of them go on from; undefined: none. */
+interface Folders {
+  readonly folder: string;
+  readonly begun: string | undefined;
+}
+
+/** Trains one model for the first part of all runs; returns its output, a checkpoint among it. */
+async function trainFirst(bench: RedundancyBench, ranks: number, folder: string): Promise<string> {
+  const output = join(folder, 'first');
+  const { exitCode } = await superviseTraining({
+    config: bench.config,
+    ranks,
+    overrides: [...bench.firstPart, `output=${output}`],
+    display: createDisplay(false),
+  });
+  process.exitCode = exitCode;
+  return output;
+}
+
 async function compare(
   bench: RedundancyBench,
   ranks: number,
   every: number,
-  folder: string,
+  { folder, begun }: Folders,
 ): Promise<readonly Row[]> {
   const local = (outer: string): string =>
     `redundancy={"type":"local","sync_every":${every},"outer":{"type":"${outer}"}}`;
@@ -59,7 +80,9 @@ async function compare(
   };
   const rows: Row[] = [];
   for (const [training, settings] of Object.entries(trained)) {
-    const found = await train(bench, ranks, settings, join(folder, `${ranks} ${training}`));
+    const output = join(folder, `${ranks} ${training}`);
+    if (begun !== undefined) cpSync(begun, output, { recursive: true });
+    const found = await train({ bench, ranks, settings, output, resume: begun !== undefined });
     const [one = found] = rows;
     const row = {
       ranks,
@@ -74,17 +97,28 @@ async function compare(
   return rows;
 }
 
-async function train(
-  bench: RedundancyBench,
-  ranks: number,
-  settings: readonly string[],
-  output: string,
-): Promise<Pick<Row, 'loss' | 'exchanged_bytes' | 'drift'>> {
+interface Run {
+  readonly bench: RedundancyBench;
+  readonly ranks: number;
+  readonly settings: readonly string[];
+  readonly output: string;
+  /** Whether it goes on from a checkpoint there. */
+  readonly resume: boolean;
+}
+
+async function train({
+  bench,
+  ranks,
+  settings,
+  output,
+  resume,
+}: Run): Promise<Pick<Row, 'loss' | 'exchanged_bytes' | 'drift'>> {
   let [bytes, drift]: [number, number | undefined] = [0, undefined];
   const { exitCode } = await superviseTraining({
     config: bench.config,
     ranks,
     overrides: [...settings, `output=${output}`],
+    resume,
     display: createDisplay(false),
     onStep: ({ exchanged_bytes = 0, drift_max }) => {
       bytes += exchanged_bytes;

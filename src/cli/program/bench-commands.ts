@@ -109,6 +109,11 @@ export function addBench(program: Command): void {
     .argument('[path...]', 'text to train on (default: the declaration files of TypeScript)')
     .option('--ranks <n>', 'processes of a run (repeatable; default: 2 and 4)', collectCounts)
     .option('--steps <n>', 'optimizer steps of each run', positiveInteger, 1000)
+    .option(
+      '--first <n>',
+      'steps before these in which one model is trained, from which each run goes on',
+      positiveInteger,
+    )
     .option('--sync-every <n>', 'steps between synchronisations', positiveInteger, 50)
     .option('--json', JSON_HELP)
     .action(async (paths: readonly string[], options: BenchRedundancyOptions) => {
@@ -158,5 +163,6 @@ export interface BenchCompressionOptions extends JsonOption {
 export interface BenchRedundancyOptions extends JsonOption {
   readonly ranks?: readonly number[];
   readonly steps: number;
+  readonly first?: number;
   readonly syncEvery: number;
 }

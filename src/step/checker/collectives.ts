@@ -1,3 +1,4 @@
+import { groupBy } from '../../base/group-by.js';
 import { type Collective, effectsOf } from '../effects.js';
 import { instructionText } from '../instruction.js';
 import { type GroupName, membersOf, type Program } from '../program.js';
@@ -44,26 +45,45 @@ export function summarizeCollectives(program: Program): readonly CollectiveSumma
 
 /** Refuses programs whose ranks would not meet: in every group all members do the same, in the same order. */
 export function checkMeetings(programs: readonly Program[]): void {
-  const byRank = new Map(programs.map((program) => [program.rank, program]));
-  for (const program of programs) {
+  const byRank = new Map(programs.map((program) => [program.rank, meetingsOf(program)]));
+  for (const second of byRank.values()) {
+    const { program } = second;
     for (const group of Object.keys(program.groups) as GroupName[]) {
       const ranks = membersOf(program, group);
       const first = byRank.get(ranks[0] ?? program.rank);
-      if (first !== undefined && first !== program) checkPair(first, program, group);
+      if (first !== undefined && first !== second) checkPair(first, second, group);
     }
   }
 }
 
-function checkPair(first: Program, second: Program, group: GroupName): void {
-  const ours = occurrences(second).filter((occurrence) => occurrence.group === group);
-  const theirs = occurrences(first).filter((occurrence) => occurrence.group === group);
+/** A rank's collectives by their groups. */
+interface Meetings {
+  readonly program: Program;
+  readonly byGroup: ReadonlyMap<GroupName, readonly Occurrence[]>;
+}
+
+function meetingsOf(program: Program): Meetings {
+  return { program, byGroup: groupBy(occurrences(program), ({ group }) => group) };
+}
+
+function checkPair({ program: first, byGroup }: Meetings, second: Meetings, group: GroupName): void {
+  const ours = second.byGroup.get(group) ?? [];
+  const theirs = byGroup.get(group) ?? [];
   for (let index = 0; index < Math.max(ours.length, theirs.length); index += 1) {
     const [mine, other] = [ours[index], theirs[index]];
     if (fingerprint(mine) === fingerprint(other)) continue;
     const expected = other === undefined ? 'nothing more' : describe(first, other);
     throw mine === undefined
-      ? refusal(second, undefined, `rank ${first.rank} waits in ${expected} and this rank never comes`)
-      : refusal(second, mine.position, `${describe(second, mine)} meets ${expected} on rank ${first.rank}`);
+      ? refusal(
+          second.program,
+          undefined,
+          `rank ${first.rank} waits in ${expected} and this rank never comes`,
+        )
+      : refusal(
+          second.program,
+          mine.position,
+          `${describe(second.program, mine)} meets ${expected} on rank ${first.rank}`,
+        );
   }
 }
 
