@@ -101,11 +101,45 @@ describe('a model whose sizes do not divide', { concurrency: 1 }, () => {
   }
 });
 
-function near(actual: readonly number[], expected: readonly number[] | undefined): void {
+/** Ranks, settings, a compression, and what of the data axis's bytes it leaves at most. */
+const COMPRESSED: readonly (readonly [number, Settings, string, number])[] = [
+  [4, { mesh: { tensor: 2 } }, 'fp16', 0.51],
+  [
+    8,
+    {
+      model: { ...MODEL, tie_word_embeddings: false },
+      mesh: { pipeline: 2, tensor: 2, sequence_parallel: true },
+      zero_optimization: { ...zero(3), zero_quantized_weights: true },
+      bf16: { enabled: true },
+      recompute: { policy: 'always' },
+      gradient_accumulation_steps: 2,
+    },
+    'int8',
+    0.95,
+  ],
+];
+
+describe('in fewer bits along the data axis of a mesh', { concurrency: 1 }, () => {
+  for (const [ranks, settings, compression, share] of COMPRESSED) {
+    test(`${compression} beside ${JSON.stringify(settings)} on ${ranks}`, async () => {
+      const whole = await train(ranks, settings);
+      const runs = await train(ranks, { ...settings, communication: { compression } });
+      for (const [rank, { losses, sent, said, leaked }] of runs.entries()) {
+        near(losses, whole[rank]?.losses, 1e-2);
+        assert.deepEqual(rounded(sent), rounded(said));
+        assert((sent.data ?? 0) <= share * (whole[rank]?.sent.data ?? 0), `${sent.data} bytes`);
+        assert.equal(leaked, 0, 'tensors leaked');
+      }
+    });
+  }
+});
+
+function near(actual: readonly number[], expected: readonly number[] | undefined, tolerance = 1e-5): void {
   assert(expected !== undefined && actual.length === expected.length, `${actual} for ${expected}`);
   for (const [index, value] of actual.entries()) {
     const wanted = expected[index] ?? Number.NaN;
-    assert(Math.abs(value - wanted) <= 1e-5 * Math.abs(wanted), `step ${index}: ${value}, not ${wanted}`);
+    const off = Math.abs(value - wanted);
+    assert(off <= tolerance * Math.abs(wanted), `step ${index}: ${value}, not ${wanted}`);
   }
 }
 

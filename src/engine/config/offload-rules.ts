@@ -3,6 +3,7 @@ import { formatPath, type JsonPath, type JsonValue } from '../../base/json-docum
 import { precisionOf } from '../../precision/config.js';
 import { idleKeyRule } from './idle-keys.js';
 import type { ConfigIssue } from './issue.js';
+import { meshSetting } from './mesh-setting.js';
 import type { ConfigRule } from './rules.js';
 import type { CheckedConfig } from './schema.js';
 
@@ -18,7 +19,7 @@ export const offloadRules: readonly ConfigRule[] = [
   { keys: ['zero_optimization', 'bf16', 'bfloat16', 'fp16'], check: checkMasters },
   { keys: ['zero_optimization', 'optimizer'], check: checkOptimizer },
   { keys: ['zero_optimization', 'redundancy'], check: checkRedundancy },
-  { keys: ['zero_optimization', 'mesh'], check: checkMesh },
+  { keys: ['zero_optimization', 'mesh', 'tensor_parallel'], check: checkMesh },
   { keys: ['zero_optimization', 'checkpoint'], check: checkCopies },
   ...idleKeys().map((key) => idleKeyRule(key, ['zero_optimization', 'device'])),
 ];
@@ -171,7 +172,7 @@ function checkRedundancy(config: CheckedConfig): ConfigIssue | undefined {
 
 function checkMesh(config: CheckedConfig): ConfigIssue | undefined {
   const section = firstMoved(config);
-  const { pipeline, tensor } = config.mesh;
+  const { pipeline, tensor } = meshSetting(config);
   if (section === undefined || (pipeline === 1 && tensor === 1)) return undefined;
   return {
     code: 'CONFIG_CONFLICT',

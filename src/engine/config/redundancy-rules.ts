@@ -1,6 +1,7 @@
 import { show } from '../../base/explain-issues.js';
 import { formatPath, type JsonValue } from '../../base/json-document.js';
 import type { ConfigIssue } from './issue.js';
+import { meshSetting } from './mesh-setting.js';
 import type { ConfigRule, GivenValue, Surroundings } from './rules.js';
 import type { CheckedConfig } from './schema.js';
 
@@ -22,7 +23,7 @@ const STEP_TRAFFIC: readonly StepTraffic[] = [
 /** What local replicas do not go together with. */
 export const redundancyRules: readonly ConfigRule[] = [
   { keys: ['redundancy', 'zero_optimization'], check: checkStage },
-  { keys: ['redundancy', 'mesh'], check: checkMesh },
+  { keys: ['redundancy', 'mesh', 'tensor_parallel'], check: checkMesh },
   { keys: ['redundancy', 'optimizer'], check: checkOptimizer },
   { keys: ['redundancy'], check: checkIdleOuter },
   ...STEP_TRAFFIC.map(checkTraffic),
@@ -53,15 +54,16 @@ function checkStage({ redundancy, zero_optimization: zero }: CheckedConfig): Con
   };
 }
 
-function checkMesh({ redundancy, mesh }: CheckedConfig): ConfigIssue | undefined {
-  if (redundancy?.type !== 'local' || (mesh.tensor === 1 && mesh.pipeline === 1)) return undefined;
+function checkMesh(config: CheckedConfig): ConfigIssue | undefined {
+  const { pipeline, tensor } = meshSetting(config);
+  if (config.redundancy?.type !== 'local' || tensor * pipeline === 1) return undefined;
   return {
     code: 'CONFIG_CONFLICT',
     path: ['mesh'],
     part: 'value',
     what: 'Each replica is one rank: replicas that are divided over a mesh are not here yet.',
     expected: 'pipeline 1 and tensor 1 beside redundancy.type "local"',
-    got: `pipeline ${mesh.pipeline}, tensor ${mesh.tensor}`,
+    got: `pipeline ${pipeline}, tensor ${tensor}`,
     cure: 'Remove mesh or redundancy.',
   };
 }
