@@ -9,7 +9,7 @@ import type { TierTraffic } from '../offload/tier-traffic.js';
 import { OptimizerGroup } from '../optim/optimizer-group.js';
 import type { MemoryPeak } from '../step/checker/data-flow.js';
 import type { TimedInstruction } from '../step/executor.js';
-import { type Instruction, instructionText } from '../step/instruction.js';
+import { type Instruction, meetingText } from '../step/instruction.js';
 import type { Program } from '../step/program.js';
 import { runStep } from '../step/run-step.js';
 import { hasMasters } from '../step/sharding.js';
@@ -170,7 +170,7 @@ export class Engine {
     this.#gathered.demandClosed('A training step');
     const step = this.steps + 1;
     const enter = (instruction: Instruction): void =>
-      flight?.recorder.enter(`step ${step}, ${instructionText(instruction)}`);
+      flight?.recorder.enter(`step ${step}, ${meetingText(instruction)}`);
     const meter = new StepMeter(this.#parts, this.tierTraffic);
     const { updates, lossScale } = this.#progress;
     programs.turnTo({ steps: this.steps, updates });

@@ -267,6 +267,16 @@ export function instructionText(instruction: Instruction): string {
   return [instruction.op, ...instructionWords(instruction)].join(' ');
 }
 
+/**
+ * The same in words that all ranks have which start it together, for those who compare what ranks do: a parameter that
+ * ties stages is in another block on each.
+ */
+export function meetingText(instruction: Instruction): string {
+  return instruction.op === 'complete' && instruction.axis === 'tied'
+    ? 'complete tied parameters'
+    : instructionText(instruction);
+}
+
 /** The name under which a start and its wait find each other ("reduce bucket.2"). */
 export function startName(started: Instruction<AsynchronousOperation>): string {
   return `${started.op} ${instructionWords(started)[0]}`;

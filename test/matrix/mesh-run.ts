@@ -38,7 +38,12 @@ async function runTogether(jobs: readonly MeshJob[]): Promise<readonly MeshResul
     if (jobs.length === 1) return [{ job: first, outcome: reasonOf(error) }];
     const results: MeshResult[] = [];
     for (const job of jobs) results.push(...(await runTogether([job])));
-    return results;
+    if (results.some(({ outcome }) => typeof outcome === 'string')) return results;
+    // None fails alone: what went wrong between them is a fault all the same.
+    return [
+      { job: first, outcome: `beside ${jobs.length - 1} others: ${reasonOf(error)}` },
+      ...results.slice(1),
+    ];
   }
 }
 

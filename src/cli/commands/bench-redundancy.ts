@@ -146,7 +146,7 @@ function lineOf(row: Row): string {
     `${(row.relative_difference * 100).toFixed(2)} %`,
     formatBytes(row.exchanged_bytes),
     `1/${(1 / row.share).toFixed(1)}`,
-    row.drift === undefined ? '' : row.drift.toFixed(4),
+    row.drift === undefined ? '' : row.drift.toExponential(1),
   ];
   return `| ${cells.join(' | ')} |`;
 }
