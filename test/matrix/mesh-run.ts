@@ -11,6 +11,9 @@ export interface MeshResult {
 /** Jobs that one set of ranks trains, once they have met: what a set that fails has to do again stays small. */
 const JOBS_TOGETHER = 40;
 
+/** Of a rank that did not say: near to nothing. */
+const UNKNOWN: MeshOutcome = { lossError: Number.NaN, normError: Number.NaN };
+
 /** Trains the jobs mesh by mesh, and tells of each as soon as those around it are through. */
 export async function* runMeshJobs(jobs: readonly MeshJob[]): AsyncGenerator<readonly MeshResult[]> {
   for (const ofMesh of groupBy(jobs, ({ mesh }) => JSON.stringify(mesh)).values()) {
@@ -32,7 +35,7 @@ async function runTogether(jobs: readonly MeshJob[]): Promise<readonly MeshResul
     ]);
     return jobs.map((job, index) => ({
       job,
-      outcome: worstOf(outcomes.flatMap((each) => each[index] ?? [])),
+      outcome: worstOf(outcomes.map((each) => each[index] ?? UNKNOWN)),
     }));
   } catch (error) {
     if (jobs.length === 1) return [{ job: first, outcome: reasonOf(error) }];
