@@ -434,11 +434,6 @@ function notSupported(): BadConfiguration[] {
     row('another optimizer', { optimizer: { type: 'Lamb' } }, 'optimizer.type', 'not supported yet'),
     row('1-bit LAMB in any case', { optimizer: { type: 'onebitlamb' } }, 'not supported yet'),
     row("torch's schedule", { scheduler: { type: 'StepLR' } }, 'scheduler.type', 'not supported yet'),
-    row(
-      'a delayed update',
-      { zero_optimization: { offload_optimizer: { overlap_step: true } } },
-      'overlap_step',
-    ),
     row('a key of ZeRO-3', { zero_optimization: { leaf_module: { names: ['moe'] } } }, 'ZeRO-3'),
     row('what is always one', { zero_optimization: { use_multi_rank_bucket_allreduce: false } }, 'reduction'),
     row(
@@ -461,9 +456,9 @@ function notSupported(): BadConfiguration[] {
       'mesh.sequence_parallel',
     ),
     row(
-      'a part of the update on a GPU',
-      { zero_optimization: { offload_optimizer: { ratio: 0.5 } } },
-      'ratio',
+      'a speculative update',
+      { zero_optimization: { offload_optimizer: { super_offload: true } } },
+      'super_offload',
     ),
     row(
       'a monitor',

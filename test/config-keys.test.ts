@@ -289,6 +289,8 @@ function rows(): readonly Row[] {
     states('buffer_count', [1, 2]),
     states('pipeline_read', [true, false]),
     states('pipeline_write', [true, false]),
+    states('ratio', [1, 0.5]),
+    states('overlap_step', [false, true]),
     row('zero_optimization.sub_group_size', [2048, 4096], programs, {
       model: { ...MODEL, hidden_size: 32 },
       zero_optimization: { stage: 2, offload_optimizer: files },

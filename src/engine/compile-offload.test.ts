@@ -19,6 +19,8 @@ const anyCase = fc.record({
   dtype: fc.constantFrom('float32' as const, 'bfloat16' as const),
   tier: fc.constantFrom('nvme' as const, 'host' as const),
   moves: fc.constantFrom('optimizer' as const, 'parameters' as const, 'both' as const),
+  ratio: fc.constantFrom(1, 1, 0.3, 0.6, 0.9),
+  isDelayed: fc.boolean(),
   mostResident: fc.integer({ min: 0, max: 60 }),
   blocksAhead: fc.integer({ min: 1, max: 4 }),
   elementsAhead: fc.integer({ min: 1, max: 200 }),
@@ -29,8 +31,10 @@ type Case = typeof anyCase extends fc.Arbitrary<infer Value> ? Value : never;
 function optionsOf({ moves, tier, ...of }: Case): OffloadStateOptions {
   const { mostResident, blocksAhead, elementsAhead } = of;
   const parameters = { tier, mostResident, blocksAhead, elementsAhead };
+  const { ratio } = of;
+  const isDelayed = of.isDelayed && of.stage > 1 && ratio === 1;
   return {
-    ...(moves !== 'parameters' && { optimizer: tier }),
+    ...(moves !== 'parameters' && { optimizer: { tier, ratio, isDelayed } }),
     ...(moves !== 'optimizer' && of.stage === 3 && { parameters }),
     tiles: { count: 3, elements: 2048 },
   };
@@ -103,7 +107,9 @@ test('each gather of a block that is not resident has one fetch, no earlier than
           if (each.op === 'gather' && fetched.has(each.block)) assert.equal(ahead.shift(), each.block);
         }
         assert.deepEqual(ahead, []);
-        const resident = [...(sharding?.ranges.keys() ?? [])].filter((block) => !fetched.has(block));
+        // What the optimizer has on the device has nothing elsewhere.
+        const updated = offload?.optimizer?.blocks ?? [...(sharding?.ranges.keys() ?? [])];
+        const resident = updated.filter((block) => !fetched.has(block));
         const elements = resident.reduce((sum, block) => {
           const { start = 0, end = 0 } = sharding?.ranges[block] ?? {};
           return sum + (end - start) / of.ranks;
@@ -122,17 +128,41 @@ test('gradients that are released reach their tier once per sum, those of the op
       const evictions = program.instructions.filter(({ op }) => op === 'evict').length;
       const isEvery = program.sharding?.reductions === 'every micro-batch';
       const moves = of.stage > 1 && of.moves !== 'parameters';
-      assert.equal(evictions, moves ? of.sizes.length * (isEvery ? of.micros : 1) : 0);
+      const moved = moves ? (program.offload?.gradients?.blocks.length ?? 0) : 0;
+      if (of.ratio === 1) assert.equal(moved, moves ? of.sizes.length : 0);
+      assert.equal(evictions, moved * (isEvery ? of.micros : 1));
       const kept = program.instructions.filter((each) => each.op === 'fetch' && each.memory === 'gradients');
-      assert.equal(kept.length, moves && isEvery ? of.sizes.length * (of.micros - 1) : 0);
+      assert.equal(kept.length, isEvery ? moved * (of.micros - 1) : 0);
     }),
   );
 });
 
-/** What moves training state between tiers. */
+test('at least the ratio of the state is offloaded, in whole blocks, and no block more than need be', () => {
+  fc.assert(
+    fc.property(anyCase, (of) => {
+      for (const { offload, sharding, instructions } of compile({ ...of, moves: 'both' })) {
+        const lengths = (sharding?.ranges ?? []).map(({ start, end }) => (end - start) / of.ranks);
+        const owned = lengths.reduce((sum, length) => sum + length, 0);
+        const moved = new Set(offload?.optimizer?.blocks);
+        const room = lengths.reduce(
+          (left, length, block) => (moved.has(block) ? left : left - length),
+          (1 - of.ratio) * owned,
+        );
+        assert.ok(room >= -1e-9);
+        for (const block of moved) assert.ok((lengths[block] ?? 0) > room);
+        for (const each of instructions) {
+          const subject = each.op === 'wait' ? each.started : each;
+          if (subject.op === 'fetch' || subject.op === 'evict') assert.ok(moved.has(subject.block));
+        }
+      }
+    }),
+  );
+});
+
+/** What moves training state between tiers, and what a delayed update is made by. */
 function isMove(instruction: Instruction): boolean {
   const subject = instruction.op === 'wait' ? instruction.started : instruction;
-  return subject.op === 'fetch' || subject.op === 'evict';
+  return ['fetch', 'evict', 'adopt', 'update'].includes(subject.op);
 }
 
 test('a program that lacks any one of its moves, or its wait, is refused', () => {

@@ -230,7 +230,13 @@ export class Engine {
       ...(errors && { errors }),
       ...(outer && { outer }),
       ...(optimizer.momentum && { momentum: optimizer.momentum }),
+      ...(optimizer.pending && { pending: optimizer.pending }),
     };
+  }
+
+  /** Weights and states become those after the last step, where its update is left to the next (`overlap_step`). */
+  #finishUpdate(): void {
+    this.#parts.optimizer.pending?.finish();
   }
 
   /**
@@ -242,6 +248,7 @@ export class Engine {
    * @throws TrainyardError PARAMETER_UNKNOWN; USAGE for a call inside another, and for a body that is async.
    */
   gathered<Result>(names: readonly string[], body: (tensors: ReadonlyMap<string, Tensor>) => Result): Result {
+    this.#finishUpdate();
     return this.#gathered.during(names, body);
   }
 
@@ -252,6 +259,7 @@ export class Engine {
    */
   saveModel(directory: string, tokenizer?: Tokenizer): void {
     const { source, memory, group } = this.#parts;
+    this.#finishUpdate();
     saveModel(directory, { source, memory, group, tokenizer });
     group.barrier().wait();
   }
@@ -265,6 +273,7 @@ export class Engine {
   exportModel(directory: string, tokenizer?: Tokenizer): void {
     const { source, memory } = this.#parts;
     this.#demandWhole('engine.exportModel', 'engine.saveModel');
+    this.#finishUpdate();
     saveModel(directory, { source, memory, group: new SingleGroup(), tokenizer });
   }
 
@@ -278,6 +287,7 @@ export class Engine {
     const { source, model, memory } = this.#parts;
     this.#gathered.demandClosed('engine.evaluate');
     this.#demandWhole('engine.evaluate', 'engine.saveModel');
+    this.#finishUpdate();
     const { train_micro_batch_size_per_gpu: rows } = this.config;
     const micros = Math.max(1, Math.ceil(batch.inputIds.length / rows));
     return evaluate(model, memory, cutBatch(batch, source.model, rows, micros));
@@ -301,6 +311,7 @@ export class Engine {
    */
   loadModel(directory: string): void {
     this.#gathered.demandClosed('engine.loadModel');
+    this.#finishUpdate();
     const { source, memory, outer } = this.#parts;
     const { model, adapter } = source;
     const write: ParameterWriter = (name, values) => memory.fill(memory.slot(name), values);
@@ -321,6 +332,7 @@ export class Engine {
    * @throws TrainyardError OUTPUT_UNWRITABLE, CHECKPOINT_INVALID for an impossible tag.
    */
   save(directory: string, { tag }: { readonly tag?: string } = {}): string | undefined {
+    this.#finishUpdate();
     const folder = this.#saver.save(directory, this.#state(), this.steps, tag);
     return this.rank === 0 ? folder : undefined;
   }
@@ -344,6 +356,7 @@ export class Engine {
    * must call it. Where it cannot be kept there is a warning.
    */
   replicate(directory: string): void {
+    this.#finishUpdate();
     this.#replicas.save(directory, this.#state(), this.steps);
     this.#replicas.take();
   }
@@ -360,6 +373,7 @@ export class Engine {
   ): Pick<RestoredCheckpoint, 'tag' | 'passedOver' | 'notes'> | undefined {
     const checkpoint = loadTrainingState(directory, this.#state(), tag);
     if (checkpoint === undefined) return undefined;
+    this.#parts.optimizer.pending?.discard();
     this.#saver.protect(checkpoint.tag);
     this.#progress.restore(checkpoint);
     this.#guard.restore(checkpoint.tag, checkpoint.state.extra);

@@ -89,7 +89,18 @@ function remediesFor(config: ResolvedConfig): readonly Remedy[] {
   const isWhole = config.mesh.pipeline === 1 && config.mesh.tensor === 1;
   const stage = zero.stage === 0 ? 'zero_optimization.stage 1, ' : '';
   const stage3 = zero.stage === 3 ? '' : 'zero_optimization.stage 3, ';
+  const updated = zero.offload_optimizer;
+  const withStates = (changed: Partial<typeof updated>): ResolvedConfig => ({
+    ...config,
+    zero_optimization: { ...zero, offload_optimizer: { ...updated, ...changed } },
+  });
   const moves: readonly Remedy[] = [
+    ...(updated.device !== 'none' && updated.overlap_step
+      ? [{ keys: 'offload_optimizer.overlap_step false', config: withStates({ overlap_step: false }) }]
+      : []),
+    ...(updated.device !== 'none' && updated.ratio < 1
+      ? [{ keys: 'offload_optimizer.ratio 1', config: withStates({ ratio: 1 }) }]
+      : []),
     ...(zero.offload_optimizer.device === 'nvme'
       ? []
       : [{ keys: `${stage}offload_optimizer.device "nvme"`, config: optimizer }]),

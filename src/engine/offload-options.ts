@@ -11,7 +11,9 @@ export function offloadOptions(config: OffloadedConfig): OffloadStateOptions | u
   const parameters = tierOf(config, weights.device);
   if (optimizer === undefined && parameters === undefined) return undefined;
   return {
-    ...(optimizer && { optimizer }),
+    ...(optimizer && {
+      optimizer: { tier: optimizer, ratio: states.ratio, isDelayed: states.overlap_step },
+    }),
     ...(parameters && {
       parameters: {
         tier: parameters,

@@ -1,13 +1,16 @@
 import { invariant } from '../base/errors.js';
 import type { ProcessGroup } from '../comm/process-group.js';
+import { DelayedOptimizer, type DelayedSlices } from '../offload/delayed-optimizer.js';
 import { TiledOptimizer, type TiledOptimizerOptions, type TiledPiece } from '../offload/tiled-optimizer.js';
+import { TwinStore } from '../offload/twin-store.js';
 import { createUpdateRule } from '../optim/optimizer.js';
 import { OptimizerGroup, type TrainingOptimizer } from '../optim/optimizer-group.js';
 import type { Program } from '../step/program.js';
 import { noGrad } from '../tensor/autograd.js';
 import type { Device } from '../tensor/dtype.js';
+import type { FlatSlice } from '../tensor/flat-store.js';
 import { zeros } from '../tensor/generated/functions.js';
-import { keep, type Tensor } from '../tensor/tensor.js';
+import { keep, Tensor } from '../tensor/tensor.js';
 import { sliceOf } from '../zero/partition.js';
 import type { ResolvedConfig } from './config.js';
 import type { TrainingMemory } from './training-memory.js';
@@ -22,7 +25,7 @@ export function openOptimizer(
   group: Pick<ProcessGroup, 'rank' | 'allocate'>,
   tiles?: TiledOptimizerOptions,
 ): TrainingOptimizer {
-  if (tiles !== undefined) return new TiledOptimizer(config, tiledPieces(config, memory), tiles);
+  if (tiles !== undefined) return openTiledOptimizer(config, memory, tiles);
   if (config.type !== 'OneBitAdam') return new OptimizerGroup(config, memory.pieces);
   const { partition, pieces, parameters } = memory;
   const { device } = parameters.values;
@@ -40,6 +43,33 @@ export function openOptimizer(
   });
 }
 
+/** Where updates are delayed, what blocks compute with and what updates make of it are apart. */
+function openTiledOptimizer(
+  config: ResolvedConfig['optimizer'],
+  memory: TrainingMemory,
+  tiles: TiledOptimizerOptions,
+): TrainingOptimizer {
+  const pieces = tiledPieces(config, memory);
+  const twins = memory.stores?.twins;
+  if (twins === undefined) return new TiledOptimizer(config, pieces, tiles);
+  const resident: DelayedSlices['resident'][number][] = [];
+  const otherOf = (slice: FlatSlice): FlatSlice => {
+    if (slice instanceof TwinStore) return slice.other;
+    invariant(slice instanceof Tensor, 'what is in a tier has two stores where updates are delayed');
+    const { dtype, device } = slice;
+    const newWeights = keep(noGrad(() => zeros([slice.elements], { dtype, device })));
+    resident.push({ weights: slice, newWeights });
+    return newWeights;
+  };
+  const delayed = pieces.map(({ gradients, copy, ...piece }): TiledPiece => {
+    invariant(gradients instanceof TwinStore, 'gradients of one step are apart from those of the next');
+    const made = copy === undefined ? { newWeights: otherOf(piece.weights) } : { copy: otherOf(copy) };
+    return { ...piece, gradients: gradients.other, ...made };
+  });
+  const tiled = new TiledOptimizer(config, delayed, tiles);
+  return new DelayedOptimizer(tiled, { ...twins, stored: twins.parameters, resident });
+}
+
 /** What a rank owns, wherever it lies; states that are in no other tier get memory of zeros. */
 function tiledPieces(config: ResolvedConfig['optimizer'], memory: TrainingMemory): readonly TiledPiece[] {
   const { weights, owned, stores } = memory;
@@ -49,7 +79,7 @@ function tiledPieces(config: ResolvedConfig['optimizer'], memory: TrainingMemory
     const inMemory = (): Tensor => keep(noGrad(() => zeros([slice.elements], { device })));
     const gradients = stores?.gradients[index] ?? owned.gradients[index];
     invariant(gradients, `slice ${index} has no gradients`);
-    const copy = stores?.masters && (stores.parameters[index] ?? owned.values[index]);
+    const copy = stores?.masters?.[index] && (stores.parameters[index] ?? owned.values[index]);
     return {
       weights: slice,
       gradients,

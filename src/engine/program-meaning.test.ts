@@ -199,6 +199,9 @@ class SymbolicRank {
       case 'send':
       case 'receive':
         throw new Fault('there are no other stages here');
+      case 'adopt':
+      case 'update':
+        throw new Fault('no update is delayed here');
       case 'accumulate':
         throw new Fault('no momentum is exchanged here');
       case 'exchange':

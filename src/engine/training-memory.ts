@@ -110,15 +110,16 @@ export class TrainingMemory {
     this.partition =
       sharding === undefined ? undividedPartition(layout) : planPartition(layout, axes.shard.worldSize);
     // Where the masters are in another tier, a copy of the own slice is what gathers begin with.
-    const ownDtype = stores?.masters === undefined ? MASTER_DTYPE : dtype;
+    const ownDtype = (index: number): DType =>
+      stores?.masters?.[index] === undefined ? MASTER_DTYPE : dtype;
     const slicesOf = (kind: 'values' | 'gradients'): readonly Tensor[] =>
       this.partition.ranges.map((_, index) => {
         const { start, end } = sliceOf(this.partition, index, this.#rank);
-        const of = kind === 'values' ? ownDtype : MASTER_DTYPE;
+        const of = kind === 'values' ? ownDtype(index) : MASTER_DTYPE;
         if (stores?.[kind === 'values' ? 'parameters' : 'gradients'][index] !== undefined) {
           return keep(empty([0], { dtype: of, device }));
         }
-        if (!isWhole[kind] || (kind === 'values' && ownDtype !== dtype)) {
+        if (!isWhole[kind] || (kind === 'values' && of !== dtype)) {
           return keep(allocate(end - start, of));
         }
         const whole = kind === 'values' ? this.parameters.values : this.parameters.gradients?.values;
@@ -126,8 +127,9 @@ export class TrainingMemory {
         return keep(noGrad(() => whole.narrow(0, start, end - start)));
       });
     this.owned = { values: slicesOf('values'), gradients: slicesOf('gradients') };
-    this.weights =
-      stores?.masters ?? this.owned.values.map((slice, index) => stores?.parameters[index] ?? slice);
+    this.weights = this.owned.values.map(
+      (slice, index) => stores?.masters?.[index] ?? stores?.parameters[index] ?? slice,
+    );
     this.shards = sharding === undefined ? undefined : this.owned;
     this.#slices = [...this.owned.values, ...this.owned.gradients];
   }
@@ -265,7 +267,7 @@ export class TrainingMemory {
           if (rank !== this.#rank) continue;
           const place = { start: sliceOffset, end: sliceOffset + elements };
           fillSlice(sliceIn(slices, range), place, (target, from) => source(target, offset + from));
-          if (!areWeights || isKept || this.stores?.masters === undefined) continue;
+          if (!areWeights || isKept || this.stores?.masters?.[range] === undefined) continue;
           const copy = this.stores.parameters[range] ?? sliceIn(this.owned.values, range);
           fillSlice(copy, place, (target, from) => source(target, offset + from));
         }

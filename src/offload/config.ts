@@ -40,6 +40,22 @@ const offloadOptimizerSchema = z
       .boolean()
       .default(true)
       .describe('Write a tile while the next ones are updated; see `pipeline_read`.'),
+    ratio: z
+      .number()
+      .gt(0)
+      .max(1)
+      .default(1)
+      .describe(
+        'The share of the training state that lies there, at least, in whole blocks. The others stay on the device and are ' +
+          'updated there while tiles are read and written (Twin-Flow).',
+      ),
+    overlap_step: z
+      .boolean()
+      .default(false)
+      .describe(
+        'Make the update of a step under the forward and backward of the next, which then computes with the weights from ' +
+          'before it. This changes the mathematics: gradients are one update old. Needs stage 2 or 3.',
+      ),
   })
   .prefault({})
   .describe(

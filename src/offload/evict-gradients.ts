@@ -1,5 +1,6 @@
 import type { EvictedGradients, FetchedGradients, Instruction } from '../step/instruction.js';
 import type { Pass } from '../step/program.js';
+import { isOffloaded } from '../step/sharding.js';
 
 type Release = Extract<Instruction<'release'>, { memory: 'gradients' }>;
 
@@ -24,7 +25,11 @@ export const evictGradients: Pass = (program) => {
     leaving = undefined;
   };
   for (const instruction of program.instructions) {
-    if (instruction.op === 'release' && instruction.memory === 'gradients') {
+    if (
+      instruction.op === 'release' &&
+      instruction.memory === 'gradients' &&
+      isOffloaded('gradients', instruction.block, program)
+    ) {
       const { block, micro } = instruction;
       const before = earlier.get(block);
       settle();

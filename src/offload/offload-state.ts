@@ -1,12 +1,19 @@
 import type { Offloading, Pass, Program, TierName } from '../step/program.js';
-import { ownElements } from '../step/sharding.js';
+import { isOffloaded, offloadedElements, ownElements } from '../step/sharding.js';
+import { delayUpdate } from './delay-update.js';
 import { evictGradients } from './evict-gradients.js';
 import { fetchParameters } from './fetch-parameters.js';
 
 /** What lies elsewhere than on the device, as plain data. */
 export interface OffloadStateOptions {
   /** Where the optimizer has its states and masters; absent: on the device. */
-  readonly optimizer?: TierName;
+  readonly optimizer?: {
+    readonly tier: TierName;
+    /** The share of the elements that lies there at least; the blocks of the others have nothing in any tier. */
+    readonly ratio: number;
+    /** Whether each update is made under the next step (DeepSpeed: overlap_step). */
+    readonly isDelayed: boolean;
+  };
   /** Absent: own slices of parameters stay on the device. */
   readonly parameters?: {
     readonly tier: TierName;
@@ -34,25 +41,50 @@ export function offloadState(options: OffloadStateOptions): Pass {
     const { sharding } = program;
     if (sharding === undefined) return program;
     const { optimizer, parameters } = options;
+    const all = [...program.blocks.keys()];
+    const updated = optimizer === undefined ? all : offloadedBlocks(program, optimizer.ratio);
+    const states = optimizer && { tier: optimizer.tier, blocks: updated };
     const offload: Offloading = {
-      ...(optimizer && { optimizer }),
-      ...(optimizer && sharding.gradients === 'released' && { gradients: optimizer }),
+      ...(states && { optimizer: states }),
+      ...(states && sharding.gradients === 'released' && { gradients: states }),
       ...(parameters && {
-        parameters: { tier: parameters.tier, blocks: fetchedBlocks(program, parameters.mostResident) },
+        parameters: {
+          tier: parameters.tier,
+          blocks: fetchedBlocks(program, parameters.mostResident).filter((block) => updated.includes(block)),
+        },
       }),
+      ...(optimizer?.isDelayed && { delaysUpdate: true }),
       tiles: tilesOf(program, options.tiles),
     };
     const described: Program = {
       ...program,
       offload,
-      features: [...program.features, ...featuresOf(offload)],
+      features: [...program.features, ...featuresOf(program, offload)],
     };
     const passes: readonly Pass[] = [
       ...(parameters ? [fetchParameters(parameters)] : []),
       ...(offload.gradients ? [evictGradients] : []),
+      ...(offload.delaysUpdate ? [delayUpdate] : []),
     ];
     return passes.reduce((result, pass) => pass(result), described);
   };
+}
+
+/**
+ * All but those for which there is room in what need not be offloaded, the largest first: of many blocks of equal length
+ * nearly all of that room is used.
+ */
+function offloadedBlocks(program: Program, ratio: number): readonly number[] {
+  const lengths = [...program.blocks.keys()].map((block) => ownElements(block, program));
+  const owned = lengths.reduce((sum, length) => sum + length, 0);
+  let room = (1 - ratio) * owned;
+  const resident = new Set<number>();
+  for (const [block, length] of [...lengths.entries()].sort(([, left], [, right]) => right - left)) {
+    if (length > room) continue;
+    room -= length;
+    resident.add(block);
+  }
+  return [...lengths.keys()].filter((block) => !resident.has(block));
 }
 
 /** The first blocks stay, as long as there is room for them. */
@@ -82,14 +114,29 @@ function tilesOf(program: Program, { count, elements }: OffloadStateOptions['til
   return { count: Math.min(count, Math.max(1, tiles)), elements: longest };
 }
 
-function featuresOf({ optimizer, gradients, parameters }: Offloading): readonly string[] {
-  const placed = [
-    ['optimizer', optimizer],
-    ['gradients', gradients],
-    ['parameters', parameters?.tier],
-  ] as const;
-  return (['host', 'nvme'] as const).flatMap((tier) => {
+function featuresOf(program: Program, offload: Offloading): readonly string[] {
+  const placed = (['optimizer', 'gradients', 'parameters'] as const).map(
+    (kind) => [kind, offload[kind]?.tier] as const,
+  );
+  const tiers = (['host', 'nvme'] as const).flatMap((tier) => {
     const kinds = placed.filter(([, at]) => at === tier).map(([kind]) => kind);
     return kinds.length === 0 ? [] : [`${kinds.join(', ')} on ${tier === 'nvme' ? 'NVMe' : 'the host'}`];
   });
+  return [
+    ...tiers,
+    ...shareOf({ ...program, offload }),
+    ...(offload.delaysUpdate ? ['each update delayed by one step (other mathematics)'] : []),
+  ];
+}
+
+/** How much of the state is not on the device, where some blocks are. */
+function shareOf(program: Program): readonly string[] {
+  const resident = [...program.blocks.keys()].filter(
+    (block) => ownElements(block, program) > 0 && !isOffloaded('optimizer', block, program),
+  );
+  if (program.offload?.optimizer === undefined || resident.length === 0) return [];
+  const owned = program.trainableElements / program.groups.data.length;
+  const percent = Math.round((100 * offloadedElements('optimizer', program)) / owned);
+  const names = resident.map((block) => `block.${block}`).join(', ');
+  return [`${percent} % of the state, without ${names}`];
 }

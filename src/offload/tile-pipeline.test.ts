@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import type { Transfer } from '../tensor/flat-store.js';
-import { runTiles, type TileWork } from './tile-pipeline.js';
+import { runTiles, TilePipeline, type TileWork } from './tile-pipeline.js';
 
 /** Tiles over slots that say when something is in memory that something else is still on its way through. */
 class Disk {
@@ -91,6 +91,40 @@ test('every tile is read, updated and written once, in a slot that nothing else 
       assert.equal(disk.reading + disk.writing, 0);
     }),
   );
+});
+
+test('at any pace, with work beside: each once and in order, and what is on its way stays so', () => {
+  const pace = fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { maxLength: 6 });
+  fc.assert(
+    fc.property(fc.nat(12), fc.nat(12), options, pace, (count, besides, pipeline, shares) => {
+      const disk = new Disk(count, pipeline.slots);
+      const done: number[] = [];
+      const beside = Array.from({ length: besides }, (_, index) => () => void done.push(index));
+      const run = new TilePipeline(disk.tiles(), pipeline, beside);
+      assert.equal(
+        disk.reading,
+        pipeline.readsAhead && pipeline.slots > 1 ? Math.min(count, Math.max(1, pipeline.slots - 2)) : 0,
+      );
+      for (const share of shares.sort((left, right) => left - right)) {
+        run.advance(share);
+        assert.ok(done.length >= Math.floor(share * besides));
+      }
+      run.advance(1);
+      assert.deepEqual(done, [...beside.keys()]);
+      assert.deepEqual(
+        disk.values,
+        Array.from({ length: count }, (_, index) => index + 1000),
+      );
+      assert.equal(disk.reading + disk.writing, 0);
+    }),
+  );
+});
+
+test('what is in memory is worked on while the first tile is read', () => {
+  const disk = new Disk(1, 3);
+  let under = 0;
+  runTiles(disk.tiles(), { slots: 3, readsAhead: true, writesBehind: true }, [() => (under = disk.reading)]);
+  assert.equal(under, 1);
 });
 
 test('with three slots one tile is read and one written while one is updated, and not otherwise', () => {

@@ -1,15 +1,20 @@
 import { invariant } from '../base/errors.js';
 import type { OptimizerConfig } from '../optim/config.js';
-import { createUpdateRule, type OptimizerUpdate, type UpdateRule } from '../optim/optimizer.js';
+import {
+  createUpdateRule,
+  type OptimizerUpdate,
+  type UpdatePiece,
+  type UpdateRule,
+} from '../optim/optimizer.js';
 import type { TrainingOptimizer } from '../optim/optimizer-group.js';
 import { alignedZeros } from '../tensor/aligned-buffers.js';
 import { noGrad } from '../tensor/autograd.js';
 import { type Device, DTYPES, type DType } from '../tensor/dtype.js';
-import { type FlatSlice, isStored, type Transfer } from '../tensor/flat-store.js';
+import { type FlatSlice, type FlatStore, isStored, type Transfer } from '../tensor/flat-store.js';
 import { empty } from '../tensor/generated/functions.js';
 import { keep, scope, Tensor } from '../tensor/tensor.js';
 import { sliceStore } from './tier/host-tier.js';
-import { runTiles, type TilePipelineOptions, type TileWork } from './tile-pipeline.js';
+import { TilePipeline, type TilePipelineOptions, type TileWork } from './tile-pipeline.js';
 
 /** One of the slices that a rank updates: flat slices of equal length, wherever each of them lies. */
 export interface TiledPiece {
@@ -21,6 +26,8 @@ export interface TiledPiece {
   readonly states: readonly FlatSlice[];
   /** What blocks compute with, in 16 bits, where that is apart from the weights: written with them. */
   readonly copy?: FlatSlice;
+  /** Where the new weights go, where blocks still compute with the old ones; left out: to their place. */
+  readonly newWeights?: FlatSlice;
 }
 
 export interface TiledOptimizerOptions extends TilePipelineOptions {
@@ -35,8 +42,9 @@ export interface TiledOptimizerOptions extends TilePipelineOptions {
 /**
  * One update rule over slices of which not all are in memory (ZeRO-Infinity, arXiv 2104.07857, section 5.2.2; DeepSpeed:
  * runtime/swap_tensor/pipelined_optimizer_swapper.py). They pass through memory tile by tile: while one is updated
- * the next is read and the one before is written. What is in memory is updated where it is. Every element is computed as
- * it is without tiles, to the last bit.
+ * the next is read and the one before is written. Slices that are in memory altogether are updated where they are, on
+ * their own device, while tiles are read (ZeRO-Offload++'s Twin-Flow; DeepSpeed: offload_optimizer.ratio). Every element is
+ * computed as it is without tiles, to the last bit.
  */
 export class TiledOptimizer implements TrainingOptimizer {
   readonly states: ReadonlyMap<string, readonly FlatSlice[]>;
@@ -61,15 +69,41 @@ export class TiledOptimizer implements TrainingOptimizer {
   }
 
   step(update: OptimizerUpdate): void {
-    const { elements } = this.#options;
-    const tiles = this.#pieces.flatMap((piece) => {
-      const { elements: length } = piece.weights;
-      return Array.from({ length: Math.ceil(length / elements) }, (_, index) => {
-        const start = index * elements;
-        return this.#tile(piece, start, Math.min(elements, length - start), update);
-      });
+    scope(() => this.begin(update).advance(1));
+  }
+
+  /** Begins an update that goes on at whatever pace it is taken. */
+  begin(update: OptimizerUpdate): TilePipeline {
+    const stored = this.#pieces.filter((piece) => memoryOf(piece) === undefined);
+    const tiles = stored.flatMap((piece) =>
+      this.#cut(piece, (start, length) => this.#tile(piece, start, length, update)),
+    );
+    const beside = this.#pieces.flatMap((piece) => {
+      const memory = memoryOf(piece);
+      if (memory === undefined) return [];
+      return this.#cut(piece, (start, length) => () => this.#updateInPlace(memory, start, length, update));
     });
-    scope(() => runTiles(tiles, this.#options));
+    return new TilePipeline(tiles, this.#options, beside);
+  }
+
+  #cut<Part>({ weights }: TiledPiece, part: (start: number, length: number) => Part): readonly Part[] {
+    const { elements } = this.#options;
+    return Array.from({ length: Math.ceil(weights.elements / elements) }, (_, index) => {
+      const start = index * elements;
+      return part(start, Math.min(elements, weights.elements - start));
+    });
+  }
+
+  #updateInPlace(memory: UpdatePiece, start: number, length: number, update: OptimizerUpdate): void {
+    const part = (slice: Tensor): Tensor => slice.narrow(0, start, length);
+    noGrad(() =>
+      scope(() => {
+        const { parameters, gradients, states } = memory;
+        this.#rule.update(update, [
+          { parameters: part(parameters), gradients: part(gradients), states: states.map(part) },
+        ]);
+      }),
+    );
   }
 
   /** Frees what lies in memory: the buffers, and states that are not in a tier. */
@@ -80,7 +114,10 @@ export class TiledOptimizer implements TrainingOptimizer {
 
   #tile(piece: TiledPiece, start: number, length: number, update: OptimizerUpdate): TileWork {
     const states = piece.states.map((slice, index) => this.#part(slice, `state ${index}`, start, length));
-    const weights = this.#part(piece.weights, 'weights', start, length);
+    const weights =
+      piece.newWeights === undefined
+        ? this.#part(piece.weights, 'weights', start, length)
+        : this.#passage(piece.weights, piece.newWeights, 'weights', start, length);
     const gradients = this.#part(piece.gradients, 'gradients', start, length);
     const copy = piece.copy && this.#part(piece.copy, 'copy', start, length);
     const changed = [weights, ...states];
@@ -104,18 +141,50 @@ export class TiledOptimizer implements TrainingOptimizer {
 
   /** Elements of a slice, in place or by way of the buffer that a slot has for slices of this kind. */
   #part(slice: FlatSlice, kind: string, start: number, length: number): TilePart {
-    const store = slice instanceof Tensor ? sliceStore(slice) : slice;
     const resident = slice instanceof Tensor ? slice : slice.memory;
     if (resident?.device === this.#options.device) {
       return { read: () => [], memory: () => resident.narrow(0, start, length), write: () => [] };
     }
-    const buffer = (slot: number): Tensor => this.#buffers.of(slot, kind, store.dtype).narrow(0, 0, length);
+    return this.#passage(slice, slice, kind, start, length);
+  }
+
+  /** Elements that come from one slice, change in the buffer of a slot, and go to the same slice or another. */
+  #passage(from: FlatSlice, to: FlatSlice, kind: string, start: number, length: number): TilePart {
+    const buffer = (slot: number): Tensor => this.#buffers.of(slot, kind, from.dtype).narrow(0, 0, length);
     return {
-      read: (slot) => [store.read(buffer(slot), start)],
+      read: (slot) => [holding(buffer(slot), (target) => storeOf(from).read(target, start))],
       memory: buffer,
-      write: (slot) => [store.write(buffer(slot), start)],
+      write: (slot) => [holding(buffer(slot), (source) => storeOf(to).write(source, start))],
     };
   }
+}
+
+/** What an update of a piece needs, if all of it is in memory and stays where it is; what masters are apart from is not. */
+function memoryOf({ weights, gradients, states, copy, newWeights }: TiledPiece): UpdatePiece | undefined {
+  const inMemory = states.filter((slice) => slice instanceof Tensor);
+  if (copy !== undefined || newWeights !== undefined || inMemory.length < states.length) return undefined;
+  if (!(weights instanceof Tensor && gradients instanceof Tensor)) return undefined;
+  return { parameters: weights, gradients, states: inMemory };
+}
+
+function storeOf(slice: FlatSlice): FlatStore {
+  return slice instanceof Tensor ? sliceStore(slice) : slice;
+}
+
+/** A transfer whose tensor lives until it is done, whatever scope it was made in. */
+function holding(tensor: Tensor, start: (tensor: Tensor) => Transfer): Transfer {
+  const held = keep(tensor);
+  const transfer = start(held);
+  return {
+    wait: () => {
+      if (held.isFreed) return;
+      try {
+        transfer.wait();
+      } finally {
+        held.dispose();
+      }
+    },
+  };
 }
 
 /** One slice's elements of a tile. */

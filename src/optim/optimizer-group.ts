@@ -13,6 +13,7 @@ import {
   type UpdatePiece,
   type UpdateRule,
 } from './optimizer.js';
+import type { PendingUpdate } from './pending-update.js';
 
 /** The optimizer of a rank, wherever what it works on lies. */
 export interface TrainingOptimizer extends Optimizer {
@@ -22,6 +23,8 @@ export interface TrainingOptimizer extends Optimizer {
   readonly bytes: number;
   /** [all elements]: the first moment of all pieces, where ranks exchange it. */
   readonly momentum?: Tensor | undefined;
+  /** What it has left to the next step; absent where each step makes its own update. */
+  readonly pending?: PendingUpdate;
   /** Frees the memory of its own. */
   dispose(): void;
 }

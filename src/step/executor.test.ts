@@ -31,6 +31,8 @@ const PROGRAM: Program = {
 function handlersThat(handle: (text: string) => void): Handlers {
   const any = (instruction: Program['instructions'][number]) => handle(instructionText(instruction));
   return {
+    adopt: any,
+    update: any,
     clear: any,
     load: any,
     forward: any,

@@ -58,6 +58,8 @@ export function findNonFinite(
     },
     accumulate: () => undefined,
     step: () => undefined,
+    adopt: () => undefined,
+    update: () => undefined,
   };
   const runScoped = (body: () => void): void => {
     scope(body);

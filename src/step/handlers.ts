@@ -1,5 +1,6 @@
 import type { Handlers } from './executor.js';
 import { accumulate } from './handlers/accumulate.js';
+import { adopt } from './handlers/adopt.js';
 import { agree } from './handlers/agree.js';
 import { backward } from './handlers/backward.js';
 import { cast } from './handlers/cast.js';
@@ -29,6 +30,7 @@ import { send } from './handlers/send.js';
 import { step } from './handlers/step.js';
 import type { StepState } from './handlers/step-state.js';
 import { sum } from './handlers/sum.js';
+import { update } from './handlers/update.js';
 import { wait } from './handlers/wait.js';
 import type { Program } from './program.js';
 
@@ -61,6 +63,8 @@ export function createHandlers(program: Program, state: StepState): Handlers {
     check: check(program, state),
     clip: clip(program, state),
     step: step(state),
+    adopt: adopt(state),
+    update: update(state),
     exchange: exchange(state),
     merge: merge(program, state),
     publish: publish(state),

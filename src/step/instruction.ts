@@ -122,8 +122,15 @@ export interface InstructionTable {
    * where `check` found an infinite gradient, and then its exchange is left out too.
    */
   readonly accumulate: { readonly decay: number; readonly unlessOverflow?: true };
-  /** One optimizer update of the parameters; with `unlessOverflow` none where `check` found an infinite gradient. */
-  readonly step: { readonly unlessOverflow?: true };
+  /**
+   * One optimizer update of the parameters; with `unlessOverflow` none where `check` found an infinite gradient. With `delayed`
+   * it is only left to the next step, with its gradients, and is made there by `update`.
+   */
+  readonly step: { readonly unlessOverflow?: true; readonly delayed?: true };
+  /** Makes the weights of the update that the step before has made those that blocks compute with. */
+  readonly adopt: object;
+  /** One of the shares, counted from 0, in which a step makes the update that the one before has left to it. */
+  readonly update: { readonly share: number; readonly shares: number };
   /**
    * Starts giving every rank its slice of the weights of all replicas, in the memory of gradients, which nobody
    * needs after the update; a `wait` must follow.
@@ -241,7 +248,12 @@ const WORDS: { readonly [Op in Operation]: (instruction: Instruction<Op>) => rea
     'momentum',
     `${decay}${unlessOverflow ? ' (unless overflow)' : ''}`,
   ],
-  step: ({ unlessOverflow = false }) => (unlessOverflow ? ['', '(unless overflow)'] : []),
+  step: ({ unlessOverflow = false, delayed = false }) => {
+    const notes = [...(delayed ? ['delayed'] : []), ...(unlessOverflow ? ['unless overflow'] : [])];
+    return notes.length === 0 ? [] : ['', `(${notes.join(', ')})`];
+  },
+  adopt: () => ['weights'],
+  update: ({ share, shares }) => [`${share + 1} of ${shares}`, '(of the step before)'],
   exchange: () => ['replicas', 'start'],
   merge: () => ['replicas'],
   publish: () => ['common', 'start'],

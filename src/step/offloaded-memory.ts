@@ -4,6 +4,6 @@ import type { FlatStore } from '../tensor/flat-store.js';
 export interface OffloadedMemory {
   /** As blocks compute with them; undefined for a block whose slice stays in memory. */
   readonly parameters: readonly (FlatStore | undefined)[];
-  /** Sums over the micro-batches so far, fp32; none where gradients stay in memory. */
-  readonly gradients: readonly FlatStore[];
+  /** Sums over the micro-batches so far, fp32; undefined for a block whose gradients stay in memory. */
+  readonly gradients: readonly (FlatStore | undefined)[];
 }

@@ -95,14 +95,13 @@ export type TierName = 'host' | 'nvme';
  */
 export interface Offloading {
   /** What the optimizer keeps and, where blocks compute in 16 bits, the weights that it updates. */
-  readonly optimizer?: TierName;
+  readonly optimizer?: PlacedSlices;
   /** Gradients, where they are released. */
-  readonly gradients?: TierName;
-  readonly parameters?: {
-    readonly tier: TierName;
-    /** The blocks whose slices are fetched for each use; those of others stay in memory. */
-    readonly blocks: readonly number[];
-  };
+  readonly gradients?: PlacedSlices;
+  /** Fetched for each use. */
+  readonly parameters?: PlacedSlices;
+  /** Whether the update of a step is made under the next, which computes with the weights from before it. */
+  readonly delaysUpdate?: true;
   /** How the update goes through what is not in memory. */
   readonly tiles: {
     /** Tiles in memory at a time. */
@@ -110,6 +109,12 @@ export interface Offloading {
     /** The most elements of one. */
     readonly elements: number;
   };
+}
+
+/** The slices of these blocks, which lie in a tier; those of others stay in memory. */
+export interface PlacedSlices {
+  readonly tier: TierName;
+  readonly blocks: readonly number[];
 }
 
 /** What of a block's gradients is reduced as one message: the same elements [start, end) of every slice. */

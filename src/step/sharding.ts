@@ -54,9 +54,24 @@ export function ownElements(
   return sharding === undefined ? 0 : rangeElements(sharding, block) / groups.data.length;
 }
 
+/** Whether what this rank owns of a block lies in another tier, of one kind of training state. */
+export function isOffloaded(
+  kind: 'optimizer' | 'gradients' | 'parameters',
+  block: number,
+  { offload }: Pick<Program, 'offload'>,
+): boolean {
+  return offload?.[kind]?.blocks.includes(block) ?? false;
+}
+
+/** How many elements of such slices there are. */
+export function offloadedElements(kind: 'optimizer' | 'gradients' | 'parameters', program: Program): number {
+  const blocks = program.offload?.[kind]?.blocks ?? [];
+  return blocks.reduce((sum, block) => sum + ownElements(block, program), 0);
+}
+
 /** Whether a block's slice is fetched from another tier before the block is gathered. */
-export function isFetched(block: number, { offload }: Pick<Program, 'offload'>): boolean {
-  return offload?.parameters?.blocks.includes(block) ?? false;
+export function isFetched(block: number, program: Pick<Program, 'offload'>): boolean {
+  return isOffloaded('parameters', block, program);
 }
 
 /** The scatters that a step must have: of every part, and of each micro-batch where those are summed singly. */
@@ -88,7 +103,8 @@ export function requiredEvictions(
 ): readonly { readonly block: number; readonly micro?: number }[] {
   const { sharding, offload, microBatches } = program;
   if (sharding === undefined || offload?.gradients === undefined) return [];
-  const blocks = [...new Set(sharding.parts.map(({ block }) => block))];
+  const trained = [...new Set(sharding.parts.map(({ block }) => block))];
+  const blocks = trained.filter((block) => isOffloaded('gradients', block, program));
   if (sharding.reductions === 'every step') return blocks.map((block) => ({ block }));
   return blocks.flatMap((block) => Array.from({ length: microBatches }, (_, micro) => ({ block, micro })));
 }

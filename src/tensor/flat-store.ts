@@ -16,7 +16,7 @@ export interface FlatStore {
   readonly elements: number;
   readonly dtype: DType;
   /** The same as a tensor, where it lies in memory that the processor of the host reads and writes itself. */
-  readonly memory?: Tensor;
+  readonly memory?: Tensor | undefined;
   /** Starts to fill a flat, contiguous tensor of the same dtype with the elements from `offset` on. */
   read(target: Tensor, offset: number): Transfer;
   /** Starts to write a flat, contiguous tensor of the same dtype over the elements from `offset` on. */

@@ -48,6 +48,17 @@ test('a section without its device is refused, one that is switched off is meant
   refuses({ zero_optimization: { stage: 1, offload_optimizer: { device: 'nvme' } } }, 'nvme_path', /missing/);
 });
 
+test('a delayed update is noted as other mathematics, and refused where its gradients or weights would be mixed', () => {
+  const zero = { stage: 2, offload_optimizer: { ...FILES, overlap_step: true } } as const;
+  const { notes } = resolveObject({ train_batch_size: 12, zero_optimization: zero });
+  assert.match(notes.join(), /overlap_step changes the mathematics/);
+  refuses({ zero_optimization: { ...zero, stage: 1 } }, 'overlap_step', /at stage 1 both would be/);
+  const shared = { ...zero, offload_optimizer: { ...zero.offload_optimizer, ratio: 0.5 } };
+  refuses({ zero_optimization: shared }, 'overlap_step', /updated on the device, at once/);
+  const idle = { stage: 2, offload_optimizer: { device: 'cpu', overlap_step: true } } as const;
+  refuses({ zero_optimization: idle }, 'overlap_step', /stays on the device/);
+});
+
 test('what needs all of the state in memory, or has it more than once, is refused with its reason', () => {
   const zero_optimization = { stage: 1, offload_optimizer: FILES } as const;
   refuses({ zero_optimization, optimizer: { type: 'OneBitAdam' } }, 'device', /whole momentum/);

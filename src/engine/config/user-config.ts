@@ -592,6 +592,17 @@ export interface UserConfig {
               readonly pipeline_read?: boolean | undefined;
               /** Write a tile while the next ones are updated; see `pipeline_read`. Default: `true`. */
               readonly pipeline_write?: boolean | undefined;
+              /**
+               * The share of the training state that lies there, at least, in whole blocks. The others stay on the
+               * device and are updated there while tiles are read and written (Twin-Flow). Default: `1`.
+               */
+              readonly ratio?: number | undefined;
+              /**
+               * Make the update of a step under the forward and backward of the next, which then computes with the
+               * weights from before it. This changes the mathematics: gradients are one update old. Needs stage 2 or
+               * 3. Default: `false`.
+               */
+              readonly overlap_step?: boolean | undefined;
             }
           | undefined;
         /** Stage 3: where a rank's own slices of the parameters lie between their uses. */

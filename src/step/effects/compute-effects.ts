@@ -6,12 +6,14 @@ import { isInputReceived, stageBlocks } from '../stage-blocks.js';
 import { finishedGradients } from './finished-gradients.js';
 import { errorBytes } from './initial-values.js';
 import {
+  adopted,
   batch,
   blockGradients,
   checked,
   cleared,
   contribution,
   deferred,
+  earlierUpdate,
   errors,
   errorsBefore,
   gradientNorm,
@@ -27,6 +29,7 @@ import {
   scratchName,
   shards,
   update,
+  updatedShare,
   wholeMomentum,
 } from './value-names.js';
 
@@ -45,6 +48,8 @@ export const computeEffects: Pick<
   | 'check'
   | 'clip'
   | 'step'
+  | 'adopt'
+  | 'update'
 > = {
   clear: () => ({ reads: [gradients], makes: [{ value: cleared }], frees: [] }),
 
@@ -126,7 +131,7 @@ export const computeEffects: Pick<
     frees: [],
   }),
 
-  step: ({ unlessOverflow = false }, program) => ({
+  step: ({ unlessOverflow = false, delayed = false }, program) => ({
     reads: [
       gradientNorm,
       gradients,
@@ -134,10 +139,19 @@ export const computeEffects: Pick<
       ...(program.exchanges === 'momentum' ? finishedMomentum(program) : []),
       ...(hasMasters(program) ? [shards] : program.blocks.map((_, block) => parameters(block))),
       ...(unlessOverflow ? [checked] : []),
+      ...(delayed ? [earlierUpdate] : []),
     ],
     makes: [{ value: update }],
     // What other ranks own and what is a copy is out of date from here on, until the next step makes it anew.
     frees: program.sharding?.parameters === 'released' ? [] : remadeBlocks(program).map(parameters),
+  }),
+
+  adopt: () => ({ reads: [shards, optimizerStates], makes: [{ value: adopted }], frees: [] }),
+
+  update: ({ share, shares }) => ({
+    reads: [shards, optimizerStates, adopted, ...(share === 0 ? [] : [updatedShare(share - 1)])],
+    makes: [{ value: updatedShare(share) }, ...(share === shares - 1 ? [{ value: earlierUpdate }] : [])],
+    frees: [],
   }),
 };
 

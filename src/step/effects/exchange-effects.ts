@@ -51,8 +51,8 @@ import {
   reduced,
   scattered,
   secondary,
-  shards,
   summed,
+  weightsToUse,
   wholeMomentum,
 } from './value-names.js';
 
@@ -130,7 +130,11 @@ export const exchangeEffects: Pick<
     const compressed = compression && compressedAllGather(slice, compression, program);
     const messages = compressed ? [messagesOf(instruction, compressed.memoryBytes)] : [];
     return {
-      reads: [isInPlace ? fetchedParameters(block) : from === undefined ? shards : copied(block)],
+      reads: isInPlace
+        ? [fetchedParameters(block)]
+        : from === undefined
+          ? weightsToUse(program)
+          : [copied(block)],
       makes: [
         isKept || isInPlace
           ? { value: parameters(block) }

@@ -17,7 +17,7 @@ import {
   output,
   outputOnHost,
   scattered,
-  shards,
+  weightsToUse,
 } from './value-names.js';
 
 /** What instructions do that move values between a device and another tier. */
@@ -77,7 +77,7 @@ function fetchParameters(instruction: Instruction<'fetch'> & FetchedParameters, 
   const elementBytes = precision?.bytesPerElement ?? bytesPerElement;
   const bytes = sharding === undefined ? 0 : rangeElements(sharding, block) * elementBytes;
   return {
-    reads: [shards],
+    reads: weightsToUse(program),
     makes: [{ value: fetchedParameters(block), memory: { account: 'gathered', bytes, pool: 'blocks' } }],
     frees: [],
     starts: startName(instruction),
@@ -105,7 +105,7 @@ function evictGradients(instruction: Instruction<'evict'> & EvictedGradients, pr
     frees: adds ? [earlierGradients(block)] : [],
     starts: startName(instruction),
     copy: {
-      to: program.offload?.gradients ?? 'host',
+      to: program.offload?.gradients?.tier ?? 'host',
       bytes: ownElements(block, program) * program.bytesPerElement,
     },
   };
@@ -119,6 +119,6 @@ function fetchGradients(instruction: Instruction<'fetch'> & FetchedGradients, pr
     makes: [{ value: earlierGradients(block), memory: { account: 'gradients', bytes } }],
     frees: [],
     starts: startName(instruction),
-    copy: { to: 'device', from: program.offload?.gradients ?? 'host', bytes },
+    copy: { to: 'device', from: program.offload?.gradients?.tier ?? 'host', bytes },
   };
 }

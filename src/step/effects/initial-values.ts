@@ -1,8 +1,8 @@
 import { TALLY_ELEMENTS } from '../../nn/flat-layout.js';
 import type { Made } from '../effects.js';
 import { serverElements } from '../message-errors.js';
-import type { MixedPrecision, Offloading, Program, ProgramBlock, Sharding, TierName } from '../program.js';
-import { ownElements, rangeElements, remadeBlocks } from '../sharding.js';
+import type { MixedPrecision, Offloading, Program, ProgramBlock, Sharding } from '../program.js';
+import { offloadedElements, rangeElements, remadeBlocks } from '../sharding.js';
 import {
   computed,
   constants,
@@ -14,6 +14,7 @@ import {
   shards,
   tierMemory,
   tiles,
+  updatedWeights,
 } from './value-names.js';
 
 /** What is there before the first instruction, and must be there after the last. */
@@ -97,72 +98,86 @@ function initialMasters(program: Program, precision: MixedPrecision): readonly M
 }
 
 function initialShards(program: Program, sharding: Sharding): readonly Made[] {
-  const { bytesPerElement, trainableElements, precision, offload } = program;
+  const { bytesPerElement, trainableElements, precision } = program;
   const owned = trainableElements / program.groups.data.length;
-  const stays = owned - fetchedElements(program);
+  const fetched = offloadedElements('parameters', program);
+  const passed = offloadedElements('optimizer', program);
   const isKept = sharding.parameters === 'kept';
-  const sums = sharding.gradients === 'kept' ? trainableElements : offload?.gradients ? 0 : owned;
+  const sums =
+    sharding.gradients === 'kept' ? trainableElements : owned - offloadedElements('gradients', program);
   const weights: readonly Made[] =
     precision === undefined
       ? [
           {
             value: shards,
-            memory: { account: 'parameters', bytes: (isKept ? trainableElements : stays) * bytesPerElement },
+            memory: {
+              account: 'parameters',
+              bytes: (isKept ? trainableElements : owned - fetched) * bytesPerElement,
+            },
           },
         ]
       : [
           {
             value: shards,
-            memory: { account: 'masters', bytes: offload?.optimizer ? 0 : owned * bytesPerElement },
+            memory: { account: 'masters', bytes: (owned - passed) * bytesPerElement },
           },
           {
             value: computed,
             memory: {
               account: 'parameters',
               // Weights in another tier are no source for every use: a copy of the own slice stays.
-              bytes:
-                (isKept ? trainableElements : offload?.optimizer ? stays : 0) * precision.bytesPerElement,
+              bytes: (isKept ? trainableElements : passed - fetched) * precision.bytesPerElement,
             },
           },
         ];
   return [
     ...weights,
+    ...newWeights(program),
     {
       value: gradients,
       memory: { account: 'gradients', bytes: (sums + TALLY_ELEMENTS) * bytesPerElement },
     },
     {
       value: optimizerStates,
-      memory: { account: 'optimizer', bytes: offload?.optimizer ? 0 : program.optimizerBytes },
+      memory: { account: 'optimizer', bytes: program.optimizerBytes - stateBytes(program) * passed },
     },
   ];
 }
 
-/** Of this rank's own slices, the elements that are fetched for each use. */
-function fetchedElements(program: Program): number {
-  const blocks = program.offload?.parameters?.blocks ?? [];
-  return blocks.reduce((sum, block) => sum + ownElements(block, program), 0);
+/** What a delayed update makes of slices in memory, while blocks compute with what they were. */
+function newWeights(program: Program): readonly Made[] {
+  if (!program.offload?.delaysUpdate) return [];
+  const elements = offloadedElements('optimizer', program) - offloadedElements('parameters', program);
+  const bytes = elements * (program.precision?.bytesPerElement ?? program.bytesPerElement);
+  return [{ value: updatedWeights, memory: { account: 'parameters', bytes } }];
+}
+
+/** What the optimizer keeps of one element. */
+function stateBytes({ optimizerBytes, trainableElements, groups }: Program): number {
+  return trainableElements === 0 ? 0 : optimizerBytes / (trainableElements / groups.data.length);
 }
 
 /** What lies in other tiers, and what an update passes through in memory. */
 function initialTiers(program: Program): readonly Made[] {
-  const { offload, precision, bytesPerElement, trainableElements, optimizerBytes } = program;
+  const { offload, precision, bytesPerElement } = program;
   if (offload === undefined) return [];
-  const owned = trainableElements / program.groups.data.length;
-  const { optimizer, gradients: sums, parameters: fetched } = offload;
-  const masterBytes = precision === undefined ? 0 : owned * bytesPerElement;
-  const copyBytes = fetchedElements(program) * (precision?.bytesPerElement ?? bytesPerElement);
-  const inTier = (account: TierName | undefined, what: string, bytes: number): readonly Made[] =>
-    account === undefined ? [] : [{ value: tierMemory(account, what), memory: { account, bytes } }];
+  const masterBytes = precision === undefined ? 0 : bytesPerElement;
+  // Gradients of one step and of the next, weights before an update and after it.
+  const copies = offload.delaysUpdate ? 2 : 1;
+  const inTier = (kind: 'optimizer' | 'gradients' | 'parameters', what: string, each: number) => {
+    const account = offload[kind]?.tier;
+    const bytes = offloadedElements(kind, program) * each;
+    return account === undefined ? [] : [{ value: tierMemory(account, what), memory: { account, bytes } }];
+  };
   return [
-    ...inTier(optimizer, 'optimizer states and masters', optimizerBytes + masterBytes),
-    ...inTier(sums, 'gradients', owned * bytesPerElement),
-    ...inTier(fetched?.tier, 'parameters', copyBytes),
+    ...inTier('optimizer', 'optimizer states and masters', stateBytes(program) + masterBytes),
+    ...inTier('gradients', 'gradients', copies * bytesPerElement),
+    ...inTier('parameters', 'parameters', copies * (precision?.bytesPerElement ?? bytesPerElement)),
     {
       value: tiles,
       // Where the host updates, its memory is what they are in.
       memory: {
-        account: program.hostIsApart && optimizer ? 'host' : 'tiles',
+        account: program.hostIsApart && offload.optimizer ? 'host' : 'tiles',
         bytes: tileBytes(program, offload),
       },
     },
@@ -171,13 +186,15 @@ function initialTiers(program: Program): readonly Made[] {
 
 /** What the update holds of everything that is not in memory, of all of its tiles. */
 function tileBytes(program: Program, offload: Offloading): number {
-  const { precision, bytesPerElement, optimizerBytes, trainableElements, groups } = program;
-  const states = optimizerBytes / (trainableElements / groups.data.length);
+  const { precision, bytesPerElement } = program;
+  const states = stateBytes(program);
   const isPassed = offload.optimizer !== undefined;
   const areFetched = offload.parameters !== undefined;
+  // A delayed update makes new weights of those that blocks go on computing with.
+  const arePassed = areFetched || offload.delaysUpdate === true;
   const perElement =
     (isPassed ? states : 0) +
-    (precision === undefined ? (areFetched ? bytesPerElement : 0) : isPassed ? bytesPerElement : 0) +
+    (precision === undefined ? (arePassed ? bytesPerElement : 0) : isPassed ? bytesPerElement : 0) +
     (precision !== undefined && areFetched ? precision.bytesPerElement : 0) +
     (offload.gradients === undefined ? 0 : bytesPerElement);
   return offload.tiles.count * offload.tiles.elements * perElement;

@@ -33,6 +33,10 @@ export const evictedGradients = (block: number, micro: number | undefined) =>
   `${blockGradients(block, micro)} in their tier`;
 export const earlierGradients = (block: number) => `sum so far of the gradients of block.${block}`;
 export const tiles = 'tiles of the update';
+export const updatedWeights = 'weights after the update under way';
+export const adopted = 'adopted weights';
+export const updatedShare = (share: number) => `share ${share} of the update before`;
+export const earlierUpdate = 'update of the step before';
 export const tierMemory = (tier: string, what: string) => `${what} (${tier})`;
 export const batch = (micro: number) => `batch of micro ${micro}`;
 export const output = (block: number, micro: number) => `output of block.${block} micro ${micro}`;
@@ -65,6 +69,11 @@ export function contributionsTo(
     ...completionsOf(bucket.blocks, program),
     ...(bucket.carriesTally ? lossesOf(program) : []),
   ];
+}
+
+/** The own slices, as this step computes with them. */
+export function weightsToUse({ offload }: Pick<Program, 'offload'>): readonly string[] {
+  return offload?.delaysUpdate ? [shards, adopted] : [shards];
 }
 
 /** What has to be complete before the gradients of these blocks can be used. */

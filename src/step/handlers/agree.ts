@@ -6,7 +6,7 @@ import { keep, scope, type Tensor } from '../../tensor/tensor.js';
 import type { Handlers } from '../executor.js';
 import { type Instruction, startName } from '../instruction.js';
 import type { Program } from '../program.js';
-import { dataPlace } from '../sharding.js';
+import { dataPlace, isOffloaded } from '../sharding.js';
 import { countedSquares } from './counted-squares.js';
 import { localAgreement } from './local-agreement.js';
 import type { StepState } from './step-state.js';
@@ -70,11 +70,9 @@ function groupOf(
 }
 
 function sumOfSquares(program: Program, { shards, squares, resources }: StepState): number {
-  if (program.offload?.gradients !== undefined) {
-    return program.blocks.reduce((sum, _, block) => sum + (squares.get(block) ?? 0), 0);
-  }
   const { layout } = resources.parameters;
   return shards.gradients.reduce((sum, slice, block) => {
+    if (isOffloaded('gradients', block, program)) return sum + (squares.get(block) ?? 0);
     const start = (program.sharding?.ranges[block]?.start ?? 0) + dataPlace(program) * slice.elements;
     return sum + countedSquares(slice, start, layout);
   }, 0);

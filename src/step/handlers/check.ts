@@ -4,7 +4,7 @@ import { empty, normSquared, zeros } from '../../tensor/generated/functions.js';
 import { scope, type Tensor } from '../../tensor/tensor.js';
 import type { Handlers } from '../executor.js';
 import type { Program } from '../program.js';
-import { dataPlace, ownElements } from '../sharding.js';
+import { dataPlace, isOffloaded, ownElements } from '../sharding.js';
 import { isDividedIntoStages } from '../stage-blocks.js';
 import { localAgreement } from './local-agreement.js';
 import type { StepState } from './step-state.js';
@@ -86,7 +86,7 @@ function ownGradients(
   start: number,
   elements: number,
 ): Tensor | undefined {
-  if (program.offload?.gradients === undefined) {
+  if (!isOffloaded('gradients', block, program)) {
     return state.shards.gradients[block]?.narrow(0, start, elements);
   }
   const store = state.offloaded.gradients[block];

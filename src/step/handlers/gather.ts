@@ -7,7 +7,7 @@ import { keep } from '../../tensor/tensor.js';
 import type { Handlers } from '../executor.js';
 import { startName } from '../instruction.js';
 import type { Program } from '../program.js';
-import { dataPlace, isFetched, ownElements } from '../sharding.js';
+import { dataPlace, isFetched, isOffloaded, ownElements } from '../sharding.js';
 import { sameMemory } from './same-memory.js';
 import type { StepState } from './step-state.js';
 
@@ -65,8 +65,10 @@ export function gather(program: Program, state: StepState): Handlers['gather'] {
 
 /** Whether the own slice is in the block's memory, as blocks compute with it. */
 function isInPlace(program: Program, block: number): boolean {
-  const { sharding, precision, offload } = program;
+  const { sharding, precision } = program;
   if (isFetched(block, program)) return true;
   // An optimizer that has its weights in another tier writes what blocks compute with itself.
-  return sharding?.parameters === 'kept' && (precision === undefined || offload?.optimizer !== undefined);
+  return (
+    sharding?.parameters === 'kept' && (precision === undefined || isOffloaded('optimizer', block, program))
+  );
 }

@@ -7,7 +7,7 @@ import { keep, type Tensor } from '../../tensor/tensor.js';
 import type { Handlers } from '../executor.js';
 import { type Instruction, startName } from '../instruction.js';
 import type { GradientPart, Program } from '../program.js';
-import { dataPlace, ownElements } from '../sharding.js';
+import { dataPlace, isOffloaded, ownElements } from '../sharding.js';
 import { errorFeedback } from './error-feedback.js';
 import type { StepState } from './step-state.js';
 
@@ -55,7 +55,7 @@ export function scatter(program: Program, state: StepState): Handlers['scatter']
     const finish = (): void => {
       work.wait();
       // What goes to another tier is added up on its way there.
-      if (isKept || program.offload?.gradients !== undefined) return;
+      if (isKept || isOffloaded('gradients', part.block, program)) return;
       const shard = state.shards.gradients[part.block];
       invariant(shard, `there is no slice of the gradients of block ${part.block}`);
       noGrad(() => shard.narrow(0, start, end - start).add_(tensor));

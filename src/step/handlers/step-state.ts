@@ -6,6 +6,7 @@ import type { Activations, Block, BlockParameters, MicroBatch } from '../../nn/b
 import type { FlatParameters, GradientMemory } from '../../nn/flat-parameters.js';
 import type { SequenceAxis } from '../../nn/sequence-axis.js';
 import type { Optimizer, OptimizerUpdate } from '../../optim/optimizer.js';
+import type { PendingUpdate } from '../../optim/pending-update.js';
 import type { DeferredProducts } from '../../tensor/deferred-products.js';
 import type { Tensor } from '../../tensor/tensor.js';
 import type { ErrorMemory } from '../message-errors.js';
@@ -48,6 +49,8 @@ export interface StepResources {
   readonly outer?: OuterMemory;
   /** Absent where programs have no update. */
   readonly optimizer?: Optimizer;
+  /** Absent where each step makes its own update. */
+  readonly pending?: PendingUpdate;
 }
 
 /** A second copy of parameters and the ranks that divide it. */
@@ -203,6 +206,12 @@ export class StepState {
     const { offloaded } = this.resources;
     invariant(offloaded, 'a program with another tier ran where everything is in memory');
     return offloaded;
+  }
+
+  get pending(): PendingUpdate {
+    const { pending } = this.resources;
+    invariant(pending, 'a program with a delayed update ran with an optimizer that makes it at once');
+    return pending;
   }
 
   get shards(): ShardMemory {

@@ -61,8 +61,6 @@ export const zeroKeys: KeyTable = {
       ),
       super_offload: off(false, OFFLOAD),
       cpuadam_cores_perc: foreign(0.8, 'the update has all cores of its rank'),
-      ratio: off(1.0, OFFLOAD),
-      overlap_step: off(false, OFFLOAD),
     }),
     zenflow: section({
       topk_ratio: later(0.1, ZENFLOW),

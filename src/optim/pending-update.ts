@@ -1,0 +1,14 @@
+/**
+ * The update of a step that is made under the next one (ZeRO-Offload, arXiv 2101.06840, section 5.2: one-step delayed
+ * parameter update). `Optimizer.step` leaves it here.
+ */
+export interface PendingUpdate {
+  /** Makes the weights of an update that is through those that blocks compute with. */
+  adopt(): void;
+  /** Goes on with the update that was left, until this share of it is done, from 0 to 1. */
+  advance(share: number): void;
+  /** Makes all that was left, and adopts it: weights and states are then those after the last step. */
+  finish(): void;
+  /** Forgets what was left, where weights and states are read from elsewhere. */
+  discard(): void;
+}
