@@ -58,8 +58,11 @@ function variantsOf(stage: 1 | 2 | 3, precision: keyof typeof PRECISIONS): reado
   const states = { offload_optimizer: { device: 'nvme', nvme_path: disk } } as const;
   const weights = { offload_param: { device: 'nvme', nvme_path: disk } } as const;
   const tiles = { sub_group_size: 2048 } as const;
+  // One of two layers and the embedding stay in memory.
+  const half = { offload_optimizer: { ...states.offload_optimizer, ratio: 0.5 } } as const;
   return [
     { stage, ...states, ...tiles },
+    { stage, ...half, ...(stage === 3 && weights), ...tiles },
     ...(stage === 3 ? [{ stage, ...states, ...weights, ...tiles } as const] : []),
     ...(stage === 3 && precision === 'fp32' ? [{ stage, ...weights }] : []),
   ];
