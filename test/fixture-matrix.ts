@@ -9,7 +9,7 @@ import { faultsOf, runJobs } from './matrix/run.js';
  *
  * Stages 0 to 3 × worlds of 1 to 4 × every recompute policy × accumulation 1, 2, 4 of the same global batch ×
  * buckets from one parameter to the whole model: losses of every step within 1e-4 and gradient norms within 1e-3; for
- * some buckets with layers in halves too; stages 1 to 3 with the optimizer, the parameters or both in files. Then, in the deterministic mode, with overlap and without: the same final
+ * some buckets with layers in halves too; stages 1 to 3 with the optimizer, half of it, the parameters or everything in files. Then, in the deterministic mode, with overlap and without: the same final
  * weights to the last bit at one world size.
  *
  *   FOLDER        models with `expected.json` and `batches.jsonl`; left out, those of test/fixtures/models

@@ -2,7 +2,16 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import type { Transfer } from '../tensor/flat-store.js';
-import { runTiles, TilePipeline, type TileWork } from './tile-pipeline.js';
+import { TilePipeline, type TilePipelineOptions, type TileWork } from './tile-pipeline.js';
+
+/** All at once. */
+function runTiles(
+  tiles: readonly TileWork[],
+  options: TilePipelineOptions,
+  beside?: readonly (() => void)[],
+): void {
+  new TilePipeline(tiles, options, beside).advance(1);
+}
 
 /** Tiles over slots that say when something is in memory that something else is still on its way through. */
 class Disk {

@@ -134,16 +134,3 @@ export class TilePipeline {
     transfers.delete(slot);
   }
 }
-
-/**
- * Takes all tiles through memory at once, with all that is done beside them.
- *
- * @throws TrainyardError as `TilePipeline.advance`
- */
-export function runTiles(
-  tiles: readonly TileWork[],
-  options: TilePipelineOptions,
-  beside?: readonly (() => void)[],
-): void {
-  new TilePipeline(tiles, options, beside).advance(1);
-}

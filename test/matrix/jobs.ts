@@ -22,8 +22,8 @@ export const ACCUMULATIONS = [1, 2, 4] as const;
 const POLICIES = ['none', 'always', 'every', 'names', 'on-demand', 'budget'] as const;
 export type Policy = (typeof POLICIES)[number];
 
-/** `parameters` and `everything` need stage 3. */
-const OFFLOADS = ['none', 'optimizer', 'parameters', 'everything'] as const;
+/** `half`: the optimizer's states of about half of the model; `parameters` and `everything` need stage 3. */
+const OFFLOADS = ['none', 'optimizer', 'half', 'parameters', 'everything'] as const;
 export type Offload = (typeof OFFLOADS)[number];
 
 /** How much travels and is gathered at once. */
@@ -73,21 +73,22 @@ export function plainJobs(folder: string): readonly Job[] {
 export function offloadJobs(folder: string): readonly Job[] {
   return ACCUMULATIONS.flatMap((accumulation) =>
     STAGES.filter((stage) => stage > 0).flatMap((stage) =>
-      OFFLOADS.filter((offload) => offload === 'optimizer' || (offload !== 'none' && stage === 3)).flatMap(
-        (offload) =>
-          [true, false].flatMap((deterministic) =>
-            [true, false].map((overlap) => ({
-              folder,
-              stage,
-              policy: overlap ? ('none' as const) : ('always' as const),
-              granularity: 'block' as const,
-              accumulation,
-              bucket: 'some' as const,
-              overlap,
-              deterministic,
-              offload,
-            })),
-          ),
+      OFFLOADS.filter(
+        (offload) => offload === 'optimizer' || offload === 'half' || (offload !== 'none' && stage === 3),
+      ).flatMap((offload) =>
+        [true, false].flatMap((deterministic) =>
+          [true, false].map((overlap) => ({
+            folder,
+            stage,
+            policy: overlap ? ('none' as const) : ('always' as const),
+            granularity: 'block' as const,
+            accumulation,
+            bucket: 'some' as const,
+            overlap,
+            deterministic,
+            offload,
+          })),
+        ),
       ),
     ),
   );

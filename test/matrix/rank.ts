@@ -108,6 +108,8 @@ export function run(place: RankPlace, [jobsText = '[]', transport = 'auto']: rea
         return {};
       case 'optimizer':
         return { offload_optimizer: files, sub_group_size: 2048 };
+      case 'half':
+        return { offload_optimizer: { ...files, ratio: 0.5 }, sub_group_size: 2048 };
       case 'parameters':
         return { offload_param: files };
       case 'everything':

@@ -21,28 +21,11 @@ export const offloadRules: readonly ConfigRule[] = [
   { keys: ['zero_optimization', 'redundancy'], check: checkRedundancy },
   { keys: ['zero_optimization', 'mesh', 'tensor_parallel'], check: checkMesh },
   { keys: ['zero_optimization', 'checkpoint'], check: checkCopies },
-  { keys: ['zero_optimization'], check: checkDelayedStage },
-  { keys: ['zero_optimization'], check: checkDelayedShare },
   ...idleKeys().map((key) => idleKeyRule(key, ['zero_optimization', 'device'])),
 ];
 
-/** What a person who reads the configuration alone might not expect of a run. */
-export function offloadNotes(config: CheckedConfig): readonly string[] {
-  return [...hostNotes(config), ...delayNotes(config)];
-}
-
-function delayNotes(config: CheckedConfig): readonly string[] {
-  if (!config.zero_optimization.offload_optimizer.overlap_step || !isMoved(config, 'offload_optimizer')) {
-    return [];
-  }
-  return [
-    'zero_optimization.offload_optimizer.overlap_step changes the mathematics: each step computes with weights that lack ' +
-      'the update of the step before, and losses differ from those of a run without it',
-  ];
-}
-
 /** What is accepted and does nothing: on a CPU run, host memory is where everything is. */
-function hostNotes(config: CheckedConfig): readonly string[] {
+export function offloadNotes(config: CheckedConfig): readonly string[] {
   if (config.device !== 'cpu') return [];
   return SECTIONS.filter((section) => config.zero_optimization[section].device === 'cpu').map(
     (section) =>
@@ -215,38 +198,6 @@ function checkCopies(config: CheckedConfig): ConfigIssue | undefined {
     expected: 'false beside device "nvme"',
     got: 'true',
     cure: 'Remove it: checkpoints are then read from the files as they are written.',
-  };
-}
-
-/** Gradients that are never released lie in one buffer, which the next step clears. */
-function checkDelayedStage(config: CheckedConfig): ConfigIssue | undefined {
-  const { stage, offload_optimizer: states } = config.zero_optimization;
-  if (!states.overlap_step || !isMoved(config, 'offload_optimizer') || stage !== 1) return undefined;
-  return {
-    code: 'CONFIG_CONFLICT',
-    path: pathOf('offload_optimizer', 'overlap_step'),
-    part: 'value',
-    what:
-      'A delayed update reads the gradients of its step while the next makes others; at stage 1 both would be in the one ' +
-      'buffer that is always in memory.',
-    expected: 'zero_optimization.stage 2 or 3 beside it',
-    got: `stage ${stage}`,
-    cure: 'Set zero_optimization.stage to 2, or remove overlap_step.',
-  };
-}
-
-/** What is on the device would be updated at once, and the rest a step later. */
-function checkDelayedShare(config: CheckedConfig): ConfigIssue | undefined {
-  const { overlap_step: isDelayed, ratio } = config.zero_optimization.offload_optimizer;
-  if (!isDelayed || ratio === 1 || !isMoved(config, 'offload_optimizer')) return undefined;
-  return {
-    code: 'CONFIG_CONFLICT',
-    path: pathOf('offload_optimizer', 'overlap_step'),
-    part: 'value',
-    what: 'A delayed update is one of all weights, and with this ratio some of them are updated on the device, at once.',
-    expected: 'ratio 1 beside it',
-    got: `ratio ${ratio}`,
-    cure: 'Remove ratio or overlap_step.',
   };
 }
 

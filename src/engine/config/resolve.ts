@@ -5,6 +5,7 @@ import { hasMomentum } from '../../optim/config.js';
 import { precisionName, precisionOf } from '../../precision/config.js';
 import { type BatchSizes, completeBatchSizes, isBatchConflict } from './batch-sizes.js';
 import { checkSchema, related, withCanonicalNames } from './check.js';
+import { delayedUpdateNotes } from './delayed-update-rules.js';
 import { groupNotes } from './group-rules.js';
 import { idleKeyNotes } from './idle-keys.js';
 import { type ConfigIssue, errorOf } from './issue.js';
@@ -101,6 +102,7 @@ export function resolve(written: JsonValue, surroundings: Surroundings): Resolut
     ...redundancyNotes(config),
     ...groupNotes(config, surroundings),
     ...offloadNotes(config),
+    ...delayedUpdateNotes(config),
   ];
   return { config: deepFreeze(resolved), notes };
 }

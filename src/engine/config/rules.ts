@@ -4,6 +4,7 @@ import { completeBatchSizes, isBatchConflict } from './batch-sizes.js';
 import { checkpointRules } from './checkpoint-rules.js';
 import { communicationRules } from './communication-rules.js';
 import { compressionRules } from './compression-rules.js';
+import { delayedUpdateRules } from './delayed-update-rules.js';
 import { groupRules } from './group-rules.js';
 import { idleKeyRules } from './idle-keys.js';
 import type { ConfigIssue } from './issue.js';
@@ -64,6 +65,7 @@ export const configRules: readonly ConfigRule[] = [
   ...redundancyRules,
   ...groupRules,
   ...offloadRules,
+  ...delayedUpdateRules,
   ...checkpointRules,
   ...nonFiniteRules,
   ...idleKeyRules,
