@@ -59,9 +59,12 @@ export class DelayedOptimizer implements TrainingOptimizer {
   }
 
   dispose(): void {
-    this.#discard();
-    this.#tiled.dispose();
-    for (const { newWeights } of this.#slices.resident) newWeights.dispose();
+    try {
+      this.#discard();
+    } finally {
+      this.#tiled.dispose();
+      for (const { newWeights } of this.#slices.resident) newWeights.dispose();
+    }
   }
 
   #adopt(): void {

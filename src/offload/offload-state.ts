@@ -54,12 +54,12 @@ export function offloadState(options: OffloadStateOptions): Pass {
         },
       }),
       ...(optimizer?.isDelayed && { delaysUpdate: true }),
-      tiles: tilesOf(program, options.tiles),
+      tiles: tilesOf(program, updated, options.tiles),
     };
     const described: Program = {
       ...program,
       offload,
-      features: [...program.features, ...featuresOf(program, offload)],
+      features: [...program.features, ...featuresOf({ ...program, offload }, offload, optimizer?.ratio)],
     };
     const passes: readonly Pass[] = [
       ...(parameters ? [fetchParameters(parameters)] : []),
@@ -106,15 +106,19 @@ function fetchedBlocks(program: Program, mostResident: number): readonly number[
 const TILE_ALIGNMENT = 2048;
 
 /** No tile is longer than it needs to be for the longest slice, and there are no more than the state is cut into. */
-function tilesOf(program: Program, { count, elements }: OffloadStateOptions['tiles']): Offloading['tiles'] {
-  const slices = [...program.blocks.keys()].map((block) => ownElements(block, program));
+function tilesOf(
+  program: Program,
+  blocks: readonly number[],
+  { count, elements }: OffloadStateOptions['tiles'],
+): Offloading['tiles'] {
+  const slices = blocks.map((block) => ownElements(block, program));
   const wanted = Math.min(elements, Math.max(1, ...slices));
   const longest = Math.ceil(wanted / TILE_ALIGNMENT) * TILE_ALIGNMENT;
   const tiles = slices.reduce((sum, slice) => sum + Math.ceil(slice / longest), 0);
   return { count: Math.min(count, Math.max(1, tiles)), elements: longest };
 }
 
-function featuresOf(program: Program, offload: Offloading): readonly string[] {
+function featuresOf(program: Program, offload: Offloading, ratio = 1): readonly string[] {
   const placed = (['optimizer', 'gradients', 'parameters'] as const).map(
     (kind) => [kind, offload[kind]?.tier] as const,
   );
@@ -124,19 +128,23 @@ function featuresOf(program: Program, offload: Offloading): readonly string[] {
   });
   return [
     ...tiers,
-    ...shareOf({ ...program, offload }),
+    ...(ratio < 1 ? [shareOf(program)] : []),
     ...(offload.delaysUpdate ? ['each update delayed by one step (other mathematics)'] : []),
   ];
 }
 
-/** How much of the state is not on the device, where some blocks are. */
-function shareOf(program: Program): readonly string[] {
+/** Of blocks, in the first line of a program. */
+const MOST_NAMED = 3;
+
+/** How much of the state is not on the device, and which blocks are. */
+function shareOf(program: Program): string {
   const resident = [...program.blocks.keys()].filter(
     (block) => ownElements(block, program) > 0 && !isOffloaded('optimizer', block, program),
   );
-  if (program.offload?.optimizer === undefined || resident.length === 0) return [];
+  if (resident.length === 0)
+    return 'all of the state, since no block is as short as the ratio leaves room for';
   const owned = program.trainableElements / program.groups.data.length;
   const percent = Math.round((100 * offloadedElements('optimizer', program)) / owned);
   const names = resident.map((block) => `block.${block}`).join(', ');
-  return [`${percent} % of the state, without ${names}`];
+  return `${percent} % of the state, without ${resident.length > MOST_NAMED ? `${resident.length} blocks` : names}`;
 }
