@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import type { Engine } from '../src/engine/engine.js';
-import { initialize, type UserConfig } from '../src/index.js';
+import { initialize, TrainyardError, type UserConfig } from '../src/index.js';
 import { tensor as makeTensor } from '../src/tensor/create.js';
 import { liveTensors } from '../src/tensor/tensor.js';
 import type { OffloadResult, OffloadTask } from './offload-program.js';
@@ -251,4 +251,18 @@ test('a save makes the update that is left first, and a run that goes on from th
   inMemory.close();
   assert.equal(liveTensors(), before);
   assert.deepEqual(readdirSync(disk), []);
+});
+
+test('a step that is not finite ends the run with its reason, while an update is left and weights are in files', () => {
+  const optimizer = { type: 'AdamW', params: { ...ADAM, lr: 1e30 } } as const;
+  const before = liveTensors();
+  const engine = initialize({ config: delayed(3, true, { optimizer }) });
+  // The weights that update 1 makes are those of step 3.
+  for (const step of [0, 1]) engine.trainBatch(batchOf(step));
+  assert.throws(
+    () => engine.trainBatch(batchOf(2)),
+    (error) => error instanceof TrainyardError && error.code === 'TRAINING_DIVERGED',
+  );
+  engine.close();
+  assert.equal(liveTensors(), before);
 });

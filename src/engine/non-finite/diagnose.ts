@@ -6,8 +6,11 @@ import type { StepInputs, StepMetrics, StepResources } from '../../step/handlers
 import { isFiniteStep, type NonFiniteElements, nonFiniteElements } from '../../step/non-finite.js';
 import type { Program } from '../../step/program.js';
 import { noGrad } from '../../tensor/autograd.js';
-import { scope } from '../../tensor/tensor.js';
+import { type FlatSlice, isStored } from '../../tensor/flat-store.js';
+import { empty } from '../../tensor/generated/functions.js';
+import { scope, type Tensor } from '../../tensor/tensor.js';
 import { piecesOf } from '../../zero/partition.js';
+import { readSlice } from '../flat-slice.js';
 import { gatherText } from '../gather-bytes.js';
 import type { TrainingMemory } from '../training-memory.js';
 
@@ -97,15 +100,23 @@ function badParameter(model: Model, memory: TrainingMemory, ownShard: number): N
 }
 
 function inOwnPieces(
-  { partition, owned }: TrainingMemory,
+  { partition, owned, stores }: TrainingMemory,
   ownShard: number,
   slot: FlatSlot,
 ): NonFiniteElements | undefined {
   for (const { rank, range, sliceOffset, elements } of piecesOf(partition, slot)) {
-    const slice = owned.values[range];
+    const slice = stores?.parameters[range] ?? owned.values[range];
     if (rank !== ownShard || slice === undefined) continue;
-    const found = scope(() => nonFiniteElements(noGrad(() => slice.narrow(0, sliceOffset, elements))));
+    const found = scope(() => nonFiniteElements(noGrad(() => partOf(slice, sliceOffset, elements))));
     if (found !== undefined) return found;
   }
   return undefined;
+}
+
+/** Elements of a slice, which are read where it lies in another tier. */
+function partOf(slice: FlatSlice, start: number, elements: number): Tensor {
+  if (!isStored(slice)) return slice.narrow(0, start, elements);
+  const part = empty([elements], { dtype: slice.dtype });
+  readSlice(slice, start, part);
+  return part;
 }
