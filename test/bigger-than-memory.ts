@@ -7,11 +7,13 @@ import { openModel } from '../src/engine/model-source.js';
 import { joinWorld } from '../src/engine/world.js';
 import { singleRank } from '../src/launch/environment.js';
 import { aioSchema, measureFile, openDirectFolder } from '../src/store/index.js';
+import { enforceMemory } from './enforce-memory.js';
 
 /**
  * Trains a Llama whose training state is larger than the memory that it may take: fp32 weights, gradients and Adam's
  * moments are in files (16 bytes a parameter). `node dist/test/bigger-than-memory.js [FOLDER]` prints for each step the loss,
  * the time, how long that of the disk alone would be and how long this thread computed, and at the end the memory it took.
+ * The system enforces the limit, as far as it lets itself be asked.
  *
  *   FOLDER        on the disk to be used; left out, `build/offload`
  *   --size small  152 million parameters in place of 1.1 billion
@@ -57,6 +59,8 @@ const residentBytes = (): number => process.resourceUsage().maxRSS * KIBIBYTE;
 const folder = resolve(positionals[0] ?? join('build', 'offload'));
 mkdirSync(folder, { recursive: true });
 const disk = measureDisk(folder);
+// From here on, with the code of libtorch in memory.
+const bound = enforceMemory(limitBytes);
 
 const files = { device: 'nvme', nvme_path: folder } as const;
 const written = {
@@ -80,6 +84,8 @@ say(
   `${engine.parameterCount} parameters, ${gigabytes(stateBytes)} of state; disk ${gigabytes(disk.readBytesPerSecond)}/s ` +
     `read, ${gigabytes(disk.writtenBytesPerSecond)}/s written; ${gigabytes(residentBytes())} resident so far`,
 );
+
+say(`limit of ${gigabytes(limitBytes)} enforced by ${bound.by}: ${bound.explanation}`);
 
 const steps = Array.from({ length: Number(values.steps) }, () => {
   const before = { ...trafficOf() };
@@ -105,7 +111,7 @@ const falls = losses.every(
 const peakBytes = residentBytes();
 const isInside = peakBytes <= limitBytes && 2 * limitBytes < stateBytes;
 if (values.json)
-  process.stdout.write(`${JSON.stringify({ stateBytes, limitBytes, peakBytes, falls, steps, disk })}\n`);
+  process.stdout.write(`${JSON.stringify({ stateBytes, limitBytes, peakBytes, bound, falls, steps, disk })}\n`);
 say(falls && isInside ? 'all as it should be' : `FAULT falls ${falls}, inside its limit ${isInside}`);
 if (positionals[0] === undefined) rmSync(folder, { recursive: true });
 process.exitCode = falls && isInside ? 0 : 1;

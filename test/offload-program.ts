@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { resolveConfig, type UserConfig } from '../src/engine/config.js';
+import { type ResolvedConfig, resolveConfig, type UserConfig } from '../src/engine/config.js';
 import type { Engine } from '../src/engine/engine.js';
 import { buildEngine } from '../src/engine/initialize.js';
 import { openModel } from '../src/engine/model-source.js';
 import { liveTensors } from '../src/tensor/tensor.js';
-import { keptOpen } from './kept-open.js';
-import { joinAsRank, type RankPlace, worldOf } from './rank-world.js';
+import { keptOpenWorld } from './kept-open.js';
+import { joinAsRank, type RankPlace } from './rank-world.js';
 
 /** One run of a model: its steps, and where it is saved and taken up. */
 export interface OffloadTask {
@@ -29,25 +29,27 @@ export interface OffloadResult {
 const LENGTH = 12;
 const VOCABULARY = 37;
 
-/** One rank of the tests of other tiers: its argument is a list of tasks as JSON; one result for each. */
+/**
+ * One rank of the tests of other tiers: its argument is a list of tasks as JSON, on one mesh; one result for each.
+ */
 export function run(place: RankPlace, [tasksText = '[]']: readonly string[]): readonly OffloadResult[] {
-  const { rank, worldSize } = place;
-  const first = resolveConfig({ train_micro_batch_size_per_gpu: 1 }, { worldSize });
-  const { group } = joinAsRank(first, place);
-  const results = (JSON.parse(tasksText) as readonly OffloadTask[]).map(runTask);
-  group.close();
+  const { worldSize } = place;
+  const tasks = JSON.parse(tasksText) as readonly OffloadTask[];
+  const joined = joinAsRank(resolveConfig(tasks[0]?.config ?? {}, { worldSize }), place);
+  const world = keptOpenWorld(joined);
+  const results = tasks.map(runTask);
+  joined.group.close();
   return results;
 
   function runTask({ config: written, steps, save, load }: OffloadTask): OffloadResult {
     const config = resolveConfig(written, { worldSize, requires: ['model'] });
-    const world = worldOf(keptOpen(group));
     const before = liveTensors();
     const engine = buildEngine({ config, source: openModel(config), world, sequenceLength: LENGTH });
     if (load !== undefined) assert.ok(engine.load(load));
     const [losses, norms]: [number[], number[]] = [[], []];
     let overflow: string | undefined;
     while (engine.steps < steps) {
-      const result = engine.trainBatch(batchOf(engine.steps, config.train_batch_size / worldSize));
+      const result = engine.trainBatch({ inputIds: rowsOf(engine.steps, config) });
       losses.push(result.loss);
       norms.push(result.gradientNorm);
       overflow ??= result.overflow;
@@ -60,12 +62,12 @@ export function run(place: RankPlace, [tasksText = '[]']: readonly string[]): re
     return { losses, norms, skipped, ...(overflow && { overflow }), weights };
   }
 
-  function batchOf(step: number, rows: number) {
-    return {
-      inputIds: Array.from({ length: rows }, (_, row) =>
-        Array.from({ length: LENGTH }, (_, i) => ((rank * rows + row) * 11 + i * 5 + step) % VOCABULARY),
-      ),
-    };
+  function rowsOf(step: number, config: ResolvedConfig): readonly (readonly number[])[] {
+    const rows = config.train_micro_batch_size_per_gpu * config.gradient_accumulation_steps;
+    const first = Math.floor(world.axes.data.rank / config.sequence_parallel_size) * rows;
+    return Array.from({ length: rows }, (_, row) =>
+      Array.from({ length: LENGTH }, (__, i) => ((first + row) * 11 + i * 5 + step) % VOCABULARY),
+    );
   }
 
   function fingerprint(engine: Engine): string {

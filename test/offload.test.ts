@@ -129,6 +129,41 @@ test('resident blocks, one buffer, no pipelines, every optimizer, tied weights: 
   }
 });
 
+/** Both with everything in files and with nothing: the same bits. */
+async function expectSame(ranks: number, cases: readonly (readonly [Zero, UserConfig])[]): Promise<void> {
+  const files = { device: 'nvme', nvme_path: disk } as const;
+  const tasks = cases.flatMap(([zero, beside]) => {
+    const weights = zero.stage === 3 ? { offload_param: files } : {};
+    const moved = { ...zero, offload_optimizer: files, ...weights, sub_group_size: 2048 } as const;
+    return [zero, moved].map((each) => ({ config: configOf(each, beside), steps: STEPS }));
+  });
+  const results = await runTasks(ranks, tasks);
+  for (const [index, given] of cases.entries()) {
+    assert.deepEqual(results[2 * index + 1], results[2 * index], JSON.stringify(given));
+  }
+}
+
+const accumulated = { train_batch_size: 4, gradient_accumulation_steps: 2 } as const;
+
+test('ranks that share sequences: the same bits', async () => {
+  const shared = { ...accumulated, sequence_parallel_size: 2 };
+  await expectSame(2, [
+    [{ stage: 2 }, shared],
+    [{ stage: 3 }, { ...shared, ...PRECISIONS.bf16 }],
+  ]);
+});
+
+test('compressed messages and adapters: the same bits', async () => {
+  const adapter = { type: 'lora', targets: ['q_proj', 'down_proj'], rank: 3 } as const;
+  await expectSame(2, [
+    [{ stage: 2 }, { ...accumulated, communication: { compression: 'one-bit' } }],
+    [{ stage: 3 }, { communication: { compression: 'fp16-dynamic' } }],
+    [{ stage: 3, zero_quantized_weights: true }, {}],
+    [{ stage: 1 }, { adapter }],
+    [{ stage: 3 }, { ...accumulated, ...PRECISIONS.bf16, adapter }],
+  ]);
+});
+
 test('checkpoints go from any tier to any other', async () => {
   const files = { device: 'nvme', nvme_path: disk } as const;
   const everything: Zero = { stage: 3, offload_optimizer: files, offload_param: files, sub_group_size: 2048 };
