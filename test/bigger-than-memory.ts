@@ -111,7 +111,9 @@ const falls = losses.every(
 const peakBytes = residentBytes();
 const isInside = peakBytes <= limitBytes && 2 * limitBytes < stateBytes;
 if (values.json)
-  process.stdout.write(`${JSON.stringify({ stateBytes, limitBytes, peakBytes, bound, falls, steps, disk })}\n`);
+  process.stdout.write(
+    `${JSON.stringify({ stateBytes, limitBytes, peakBytes, bound, falls, steps, disk })}\n`,
+  );
 say(falls && isInside ? 'all as it should be' : `FAULT falls ${falls}, inside its limit ${isInside}`);
 if (positionals[0] === undefined) rmSync(folder, { recursive: true });
 process.exitCode = falls && isInside ? 0 : 1;

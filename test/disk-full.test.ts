@@ -98,7 +98,9 @@ test('a disk that somebody else fills after the start ends the step with one cle
   }
   onDisk('filled', ['-o', 'loop', image], (disk) => {
     const engine = initialize({ config: configOf(disk) });
-    const other = spawnSync('dd', ['if=/dev/zero', `of=${join(disk, 'other')}`, 'bs=4k'], { encoding: 'utf8' });
+    const other = spawnSync('dd', ['if=/dev/zero', `of=${join(disk, 'other')}`, 'bs=4k'], {
+      encoding: 'utf8',
+    });
     assert.match(other.stderr, /No space left/);
     fails('OFFLOAD_FAILED', /Writing offloaded memory[\s\S]*the disk is full[\s\S]*Make room/, () =>
       trainStep(engine),

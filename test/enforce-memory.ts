@@ -20,7 +20,10 @@ const KIBIBYTE = 1024;
 export function enforceMemory(limitBytes: number): MemoryBound {
   const group = ownGroup();
   if (group !== undefined && group.bytes <= limitBytes) {
-    return { by: 'cgroup', explanation: `the control group ${group.path} allows ${group.bytes} bytes, no swap` };
+    return {
+      by: 'cgroup',
+      explanation: `the control group ${group.path} allows ${group.bytes} bytes, no swap`,
+    };
   }
   const files = residentFiles();
   if (files === undefined) return { by: 'nothing', explanation: 'measured alone: there is no /proc here' };
@@ -31,7 +34,10 @@ export function enforceMemory(limitBytes: number): MemoryBound {
     { encoding: 'utf8' },
   );
   if (status !== 0) {
-    return { by: 'nothing', explanation: `measured alone: prlimit failed: ${error?.message ?? stderr.trim()}` };
+    return {
+      by: 'nothing',
+      explanation: `measured alone: prlimit failed: ${error?.message ?? stderr.trim()}`,
+    };
   }
   return {
     by: 'RLIMIT_DATA',

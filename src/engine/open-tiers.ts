@@ -65,7 +65,11 @@ function fileBytes(program: Program): number {
   );
 }
 
-/** Where nothing else is known all ranks are on one. */
+/**
+ * With files as long as this rank's; where nothing else is known all are on one host. Ranks of other stages have files of
+ * other lengths: one that then finds no room says so when it makes them.
+ */
 function ranksOnHost({ rank, hosts, groups }: Program): number {
-  return hosts?.find((host) => host.includes(rank))?.length ?? groups.data.length;
+  const alongData = hosts?.find((host) => host.includes(rank))?.length ?? groups.data.length;
+  return alongData * (groups.tensor?.length ?? 1);
 }

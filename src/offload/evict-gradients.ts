@@ -14,8 +14,12 @@ interface Leaving {
  * Once a block's gradients are summed, this rank's slice goes to its tier, with what earlier micro-batches have left
  * there added to it. The next block's backward runs under that: memory is released when the slice of the next is
  * ready to go, when it is wanted again, or when the ranks agree on the norm.
+ *
+ * A rank that divides with nobody adds up in one memory, which rounds otherwise than adding one sum to another: there
+ * backward goes on from what was left, as it does where nothing leaves.
  */
 export const evictGradients: Pass = (program) => {
+  const isAlone = program.groups.data.length === 1;
   const earlier = new Map<number, number>();
   const instructions: Instruction[] = [];
   let leaving: Leaving | undefined;
@@ -33,8 +37,9 @@ export const evictGradients: Pass = (program) => {
       const { block, micro } = instruction;
       const before = earlier.get(block);
       settle();
-      if (before !== undefined && micro !== undefined) instructions.push(...fetched(block, micro));
-      const evict = evicted(block, micro, before !== undefined);
+      const adds = before !== undefined && !isAlone;
+      if (adds && micro !== undefined) instructions.push(...fetched({ block, micro }));
+      const evict = evicted(block, micro, adds);
       instructions.push(evict);
       if (micro !== undefined) earlier.set(block, micro);
       leaving = { evict, release: instruction };
@@ -42,7 +47,13 @@ export const evictGradients: Pass = (program) => {
     }
     const isWanted = instruction.op === 'prepare' && instruction.block === leaving?.release.block;
     if (isWanted || instruction.op === 'agree') settle();
-    instructions.push(instruction);
+    const goesOn = isAlone && instruction.op === 'prepare' && earlier.has(instruction.block);
+    if (goesOn && instruction.micro !== undefined) {
+      const { block, micro } = instruction;
+      instructions.push(...fetched({ block, micro, continues: true }));
+    } else {
+      instructions.push(instruction);
+    }
   }
   return { ...program, instructions };
 };
@@ -57,7 +68,7 @@ function evicted(block: number, micro: number | undefined, adds: boolean): Leavi
   };
 }
 
-function fetched(block: number, micro: number): readonly Instruction[] {
-  const fetch: Instruction<'fetch'> & FetchedGradients = { op: 'fetch', memory: 'gradients', block, micro };
+function fetched(gradients: Omit<FetchedGradients, 'memory'>): readonly Instruction[] {
+  const fetch: Instruction<'fetch'> & FetchedGradients = { op: 'fetch', memory: 'gradients', ...gradients };
   return [fetch, { op: 'wait', started: fetch }];
 }

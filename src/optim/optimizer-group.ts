@@ -83,7 +83,10 @@ export class OptimizerGroup implements TrainingOptimizer {
 /** Zeros for every piece, in one buffer: long enough for large pages even where the pieces are not. */
 function firstStates(name: string, memories: readonly OptimizerMemory[]): readonly Tensor[] {
   const given = memories.flatMap(({ momentum }) => (name === 'exp_avg' && momentum ? [momentum] : []));
-  if (given.length > 0) return given.map((momentum) => keep(momentum.alias()));
+  if (given.length > 0) {
+    invariant(given.length === memories.length, 'ranks exchange the momentum of all pieces or of none');
+    return given.map((momentum) => keep(momentum.alias()));
+  }
   const starts: number[] = [];
   let elements = 0;
   for (const { parameters } of memories) {

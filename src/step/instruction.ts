@@ -166,6 +166,11 @@ export interface FetchedGradients {
   readonly memory: 'gradients';
   readonly block: number;
   readonly micro: number;
+  /**
+   * Into the memory of the block, which it gets as by `prepare`, for backward to add to. Left out: beside that, for the
+   * next eviction to add.
+   */
+  readonly continues?: true;
 }
 
 export interface FetchedParameters {
@@ -238,7 +243,7 @@ const WORDS: { readonly [Op in Operation]: (instruction: Instruction<Op>) => rea
     gradients === 'own' ? 'start (own gradients)' : 'start',
   ],
   evict: (moved) => [movedName(moved), 'start', ...('adds' in moved ? ['(adds)'] : [])],
-  fetch: (moved) => [movedName(moved), 'start'],
+  fetch: (moved) => [movedName(moved), 'start', ...('continues' in moved ? ['(continues)'] : [])],
   wait: ({ started }) => [startName(started)],
   remember: () => ['errors'],
   restore: () => ['errors', '(on overflow)'],

@@ -1,5 +1,6 @@
 import { formatPath } from '../../base/json-document.js';
 import type { ConfigIssue } from './issue.js';
+import { meshSetting } from './mesh-setting.js';
 import type { ConfigRule } from './rules.js';
 import type { CheckedConfig } from './schema.js';
 
@@ -9,6 +10,7 @@ const PATH = ['zero_optimization', 'offload_optimizer', 'overlap_step'] as const
 export const delayedUpdateRules: readonly ConfigRule[] = [
   { keys: ['zero_optimization', 'device'], check: checkStage },
   { keys: ['zero_optimization', 'device'], check: checkShare },
+  { keys: ['zero_optimization', 'device', 'mesh', 'tensor_parallel'], check: checkMesh },
 ];
 
 /** That a run does not train as others do. */
@@ -54,5 +56,20 @@ function checkShare(config: CheckedConfig): ConfigIssue | undefined {
     expected: 'ratio 1 beside it',
     got: `ratio ${ratio}`,
     cure: 'Remove ratio or overlap_step.',
+  };
+}
+
+/** Several stages and shared layers order their exchanges by what one step does. */
+function checkMesh(config: CheckedConfig): ConfigIssue | undefined {
+  const { pipeline, tensor } = meshSetting(config);
+  if (!isDelayed(config) || (pipeline === 1 && tensor === 1)) return undefined;
+  return {
+    code: 'CONFIG_CONFLICT',
+    path: PATH,
+    part: 'value',
+    what: 'A delayed update beside stages of a pipeline or tensor parallelism has never been compared with its mathematics.',
+    expected: 'mesh.pipeline 1 and mesh.tensor 1 beside it',
+    got: `pipeline ${pipeline}, tensor ${tensor}`,
+    cure: 'Divide over data-parallel ranks alone, or remove overlap_step.',
   };
 }

@@ -55,6 +55,7 @@ test('a delayed update is noted as other mathematics, and refused where its grad
   refuses({ zero_optimization: { ...zero, stage: 1 } }, 'overlap_step', /at stage 1 both would be/);
   const shared = { ...zero, offload_optimizer: { ...zero.offload_optimizer, ratio: 0.5 } };
   refuses({ zero_optimization: shared }, 'overlap_step', /updated on the device, at once/);
+  refuses({ zero_optimization: zero, mesh: { pipeline: 2 } }, 'overlap_step', /beside stages of a pipeline/);
   const idle = { stage: 2, offload_optimizer: { device: 'cpu', overlap_step: true } } as const;
   refuses({ zero_optimization: idle }, 'overlap_step', /stays on the device/);
 });

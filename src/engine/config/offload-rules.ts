@@ -3,7 +3,6 @@ import { formatPath, type JsonPath, type JsonValue } from '../../base/json-docum
 import { precisionOf } from '../../precision/config.js';
 import { idleKeyRule } from './idle-keys.js';
 import type { ConfigIssue } from './issue.js';
-import { meshSetting } from './mesh-setting.js';
 import type { ConfigRule } from './rules.js';
 import type { CheckedConfig } from './schema.js';
 
@@ -19,7 +18,6 @@ export const offloadRules: readonly ConfigRule[] = [
   { keys: ['zero_optimization', 'bf16', 'bfloat16', 'fp16'], check: checkMasters },
   { keys: ['zero_optimization', 'optimizer'], check: checkOptimizer },
   { keys: ['zero_optimization', 'redundancy'], check: checkRedundancy },
-  { keys: ['zero_optimization', 'mesh', 'tensor_parallel'], check: checkMesh },
   { keys: ['zero_optimization', 'checkpoint'], check: checkCopies },
   ...idleKeys().map((key) => idleKeyRule(key, ['zero_optimization', 'device'])),
 ];
@@ -167,21 +165,6 @@ function checkRedundancy(config: CheckedConfig): ConfigIssue | undefined {
     what: `Slices of which several ranks have copies (redundancy of type "${type}") are not offloaded yet.`,
     got: `device ${deviceOf(config, section)}`,
     cure: `Remove redundancy, or set zero_optimization.${section}.device to "none".`,
-  };
-}
-
-function checkMesh(config: CheckedConfig): ConfigIssue | undefined {
-  const section = firstMoved(config);
-  const { pipeline, tensor } = meshSetting(config);
-  if (section === undefined || (pipeline === 1 && tensor === 1)) return undefined;
-  return {
-    code: 'CONFIG_CONFLICT',
-    path: pathOf(section, 'device'),
-    part: 'value',
-    what: 'Offloading beside stages of a pipeline or tensor parallelism is not here yet.',
-    expected: 'mesh.pipeline 1 and mesh.tensor 1',
-    got: `pipeline ${pipeline}, tensor ${tensor}`,
-    cure: `Divide over data-parallel ranks alone, or set zero_optimization.${section}.device to "none".`,
   };
 }
 

@@ -11,6 +11,8 @@ import type { Program } from '../program.js';
 import { ownElements, rangeElements, requiredScatters } from '../sharding.js';
 import {
   blockGradients,
+  blockMemory,
+  cleared,
   earlierGradients,
   evictedGradients,
   fetchedParameters,
@@ -111,12 +113,18 @@ function evictGradients(instruction: Instruction<'evict'> & EvictedGradients, pr
   };
 }
 
+/** Beside the memory of the block, or as what that begins with. */
 function fetchGradients(instruction: Instruction<'fetch'> & FetchedGradients, program: Program): Effects {
-  const { block, micro } = instruction;
+  const { block, micro, continues = false } = instruction;
   const bytes = ownElements(block, program) * program.bytesPerElement;
   return {
-    reads: [evictedGradients(block, micro - 1)],
-    makes: [{ value: earlierGradients(block), memory: { account: 'gradients', bytes } }],
+    reads: [evictedGradients(block, micro - 1), ...(continues ? [cleared] : [])],
+    makes: continues
+      ? [
+          { value: blockMemory(block), memory: { account: 'gradients', bytes, pool: 'blocks' } },
+          { value: blockGradients(block, micro) },
+        ]
+      : [{ value: earlierGradients(block), memory: { account: 'gradients', bytes } }],
     frees: [],
     starts: startName(instruction),
     copy: { to: 'device', from: program.offload?.gradients?.tier ?? 'host', bytes },
