@@ -28,7 +28,7 @@ import { savingIn, savingTwoNames } from './checkpoint-observers.js';
 import { leaves, withValue } from './key-paths.js';
 import { lossScales, stepsUntilDivergence } from './overflow-observers.js';
 import { OWN_BLOCKS_MODEL } from './own-blocks-model.js';
-import { meeting, transport } from './rank-observers.js';
+import { meeting, messages, transport } from './rank-observers.js';
 
 // Every key that a configuration may hold does something: for each there are two values between which
 // something outside of the configuration changes. A new key without a row here fails the first test.
@@ -377,6 +377,9 @@ function rows(): readonly Row[] {
     row('communication.algorithm', ['shared-memory', 'backend'], transport),
     row('communication.topology', [[[0, 1]], [[0], [1]]], transport),
     row('communication.topology.ranks_per_host', [1, 2], transport),
+    row('communication.merge_below_ms', [0, 1000], messages, {
+      zero_optimization: { reduce_bucket_size: 100 },
+    }),
     row('communication.deterministic', [true, false], programs, { zero_optimization: { stage: 2 } }),
     row('communication.compression', ['none', 'fp16'], programs),
     row('communication.compression.type', ['fp16', 'bf16'], programs),

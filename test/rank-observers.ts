@@ -38,8 +38,14 @@ const MEETING = `
   }
 `;
 
-/** What two ranks exchange by, in processes of their own. */
-export const transport: Observer = async (written) => {
+/** What two ranks exchange by. */
+export const transport: Observer = (written) => onTwoRanks(TRANSPORT, written);
+
+/** The messages of gradients that two ranks send in a step. */
+export const messages: Observer = (written) => onTwoRanks(MESSAGES, written);
+
+/** What a program writes on two ranks, in processes of their own. */
+async function onTwoRanks(program: string, written: UserConfig): Promise<string> {
   const port = await freePort('127.0.0.1');
   const ranks = [0, 1].map((rank) =>
     spawn(
@@ -47,7 +53,7 @@ export const transport: Observer = async (written) => {
       [
         '--input-type=module',
         '--eval',
-        TRANSPORT,
+        program,
         join(import.meta.dirname, '../src/engine'),
         JSON.stringify(written),
       ],
@@ -64,9 +70,10 @@ export const transport: Observer = async (written) => {
     ),
   );
   const outputs = await Promise.all(ranks.map(({ stdout }) => textOf(stdout)));
-  assert.match(outputs[0] ?? '', /readsInPlace/);
+  assert.match(outputs[0] ?? '', /^\{/);
+  assert.equal(outputs[1], outputs[0]);
   return outputs.join();
-};
+}
 
 const TRANSPORT = `
   const [engine, config] = process.argv.slice(1);
@@ -77,4 +84,12 @@ const TRANSPORT = `
   const { readsInPlace, sumsInOrder } = group;
   process.stdout.write(JSON.stringify({ readsInPlace, sumsInOrder }));
   group.close();
+`;
+
+const MESSAGES = `
+  const [engine, config] = process.argv.slice(1);
+  const { initialize } = await import(engine + '/initialize.js');
+  const started = initialize({ config: JSON.parse(config) });
+  process.stdout.write(JSON.stringify({ buckets: started.program.buckets.length }));
+  started.close();
 `;

@@ -77,6 +77,7 @@ export function run(place: RankPlace, [configText = '{}', taskText = '{}']: read
   });
   const predicted = reports[rank]?.collectives.reduce((sum, { sentBytes }) => sum + sentBytes, 0);
   const optimizerBytes = engine.optimizerStateBytes;
+  const messages = engine.program.buckets.length;
 
   // What is written inside `gathered` is what every rank reads afterwards, and nothing else has changed.
   const trained = layout.blocks.map((slots) => slots.filter(({ trainable }) => trainable));
@@ -126,6 +127,7 @@ export function run(place: RankPlace, [configText = '{}', taskText = '{}']: read
     sentFromCopy,
     predicted,
     optimizerBytes,
+    messages,
     lengths: layout.ranges.map(({ start, end }) => end - start),
     atStart,
     atEnd,

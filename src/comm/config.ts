@@ -190,6 +190,16 @@ export const communicationSchema = z
           'predicted to be fastest for each message. See docs/communication.md.',
       ),
     topology: topologySchema.optional(),
+    merge_below_ms: z
+      .number()
+      .min(0)
+      .max(1000)
+      .default(0)
+      .describe(
+        'A message of gradients whose sum would take less than so many milliseconds is merged with the next, whatever ' +
+          '`reduce_bucket_size` says: what a sum takes is measured when a run starts. From stage 1 on a block is cut ' +
+          'into no shorter messages. 0: by size alone, with the same messages in every run.',
+      ),
     deterministic: z
       .boolean()
       .default(false)

@@ -12,13 +12,17 @@ import type { SharedMemory } from './shared-memory.js';
 import type { Hosts } from './topology.js';
 import type { Work } from './work.js';
 
-/** In bytes: where rounds count, where bytes do, and between. */
-const SIZES = [1 << 12, 1 << 17, 1 << 22, 1 << 24] as const;
+/** In bytes: from where rounds count to where bytes do, each eight times the one before. */
+const SIZES = [1 << 12, 1 << 15, 1 << 18, 1 << 21, 1 << 24] as const;
 
 const FLOAT_BYTES = 4;
 
 /** In seconds, for all sums of one size. What is predicted to take longer is not measured, nor what is larger. */
-const LONGEST = 0.12;
+const LONGEST = 0.06;
+
+/** What takes so many times as long as the shortest is no worse for certain: those are measured further, for so long. */
+const NEAR = 1.3;
+const LONGEST_FINAL = 0.04;
 
 /** How often each has its turn, so that what else the machine does meets all alike. */
 const TURNS = 20;
@@ -106,7 +110,10 @@ function startSums(transport: ProcessGroup, hosts: Hosts, shared: SharedMemory |
   };
 }
 
-/** In seconds; the mean over the ranks of what is the middle of all turns on each. */
+/**
+ * In seconds; the mean over the ranks of what is the middle of all turns on each. Those that are near the shortest take
+ * further turns, so that it is not noise which decides among them.
+ */
 function timesInTurns(
   transport: ProcessGroup,
   sums: Sums,
@@ -123,22 +130,24 @@ function timesInTurns(
     // One after the other, as buckets come: the next may begin on one rank while the last ends on another.
     return seconds(() => repeat(calls, () => call(maker))) / calls;
   };
-  const turn = () => makers.map(timeOf);
-  // In the first, memory is touched for the first time.
-  const [, ...turns] = inTurns(transport, turn, { seconds: LONGEST, least: LEAST_TURNS, most: TURNS });
-  const typical = bytes < LONG ? middle : least;
-  const measured = makers.map((_, index) => typical(turns.flatMap((times) => times[index] ?? [])));
-  const means = meansOverRanks(transport, measured);
-  return new Map(makers.map((maker, index) => [maker, means[index] ?? Number.NaN]));
+  const taken = new Map<SumMaker, number[]>(makers.map((maker) => [maker, []]));
+  const race = (among: readonly SumMaker[], limit: number): ReadonlyMap<SumMaker, number> => {
+    const turn = (): void => among.forEach((maker) => void taken.get(maker)?.push(timeOf(maker)));
+    inTurns(transport, turn, { seconds: limit, least: LEAST_TURNS, most: TURNS });
+    const own = makers.map((maker) => middle(taken.get(maker) ?? []));
+    const means = meansOverRanks(transport, own);
+    return new Map(makers.map((maker, index) => [maker, means[index] ?? Number.NaN]));
+  };
+  // Memory is touched for the first time.
+  for (const maker of makers) call(maker);
+  const times = race(makers, LONGEST);
+  const shortest = Math.min(...times.values());
+  const near = makers.filter((maker) => (times.get(maker) ?? Number.NaN) <= NEAR * shortest);
+  return near.length === 1 ? times : race(near, LONGEST_FINAL);
 }
 
 function repeat(times: number, body: () => void): void {
   for (let time = 0; time < times; time += 1) body();
-}
-
-/** Of few turns that take long: noise only adds. */
-function least(values: readonly number[]): number {
-  return Math.min(...values);
 }
 
 /** Of two the shorter. */

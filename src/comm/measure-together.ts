@@ -9,12 +9,12 @@ export function seconds(body: () => void): number {
   return (performance.now() - startedMs) / 1000;
 }
 
-/** The longest time on any rank. */
-export function slowest(transport: ProcessGroup, time: number): number {
+/** Of each time the longest on any rank. */
+export function longest(transport: ProcessGroup, times: readonly number[]): readonly number[] {
   return scope(() => {
-    const most = tensor(Float64Array.of(time));
+    const most = tensor(Float64Array.from(times));
     transport.allReduce(most, 'max').wait();
-    return most.toArray()[0] ?? Number.NaN;
+    return [...most.toArray()];
   });
 }
 
@@ -42,10 +42,7 @@ export function inTurns<Result>(
   { seconds: limit, least, most }: TurnLimits,
 ): readonly Result[] {
   const results: Result[] = [];
-  const first = slowest(
-    transport,
-    seconds(() => void results.push(turn())),
-  );
+  const [first = Number.NaN] = longest(transport, [seconds(() => void results.push(turn()))]);
   const turns = Math.max(least, Math.min(most, Math.floor(limit / first)));
   while (results.length < turns) results.push(turn());
   return results;

@@ -56,6 +56,8 @@ export interface StepToCompile {
   readonly tried?: readonly BlockCosts[];
   /** What the blocks took in a step of this run. Left out: what they take when they are tried alone. */
   readonly measured?: readonly BlockCosts[];
+  /** Elements of gradients below which no message is closed or cut; 0 where left out. */
+  readonly mergedElements?: number;
   /** Bytes that a budget must leave to tensors that no program lists (tables of a model); 0 where left out. */
   readonly unlistedBytes?: number;
   /** The blocks to recompute, whatever the policy says. */
@@ -210,6 +212,7 @@ function compileForRank(
     hosts,
     phase = 'warm-up',
     synchronizes = false,
+    mergedElements = 0,
   }: StepToCompile,
   costs: readonly BlockCosts[],
   recomputed: ReadonlySet<number>,
@@ -251,10 +254,11 @@ function compileForRank(
     keptInputs: config.activation_checkpointing.cpu_checkpointing ? 'host' : 'device',
     gradients: {
       bucketElements: zero.reduce_bucket_size,
+      leastElements: mergedElements,
       overlap: zero.overlap_comm,
       ordered: config.communication.deterministic,
     },
-    ...(zero.stage !== 0 && { zero: zeroOptions(config, zero.stage) }),
+    ...(zero.stage !== 0 && { zero: zeroOptions(config, zero.stage, mergedElements) }),
     ...(redundancy?.type === 'groups' && { groupSize: redundancy.size }),
     ...(redundancy?.type === 'secondary' && { secondarySize: redundancy.size }),
     // Gradients alone are for looking at, and where they are.
@@ -266,6 +270,7 @@ function compileForRank(
       momentum: {
         decay: optimizer.params.betas[0],
         bucketElements: zero.reduce_bucket_size,
+        leastElements: mergedElements,
         isFrozen: phase !== 'warm-up',
         isWhole: phase === 'frozen',
       },
@@ -305,10 +310,12 @@ function exchangesOf({ forward, backward }: BlockExchanges, tokens: number): Blo
 function zeroOptions(
   { zero_optimization: zero, communication }: ResolvedConfig,
   stage: ZeroOptions['stage'],
+  mergedElements: number,
 ): ZeroOptions {
   return {
     stage,
-    bucketElements: zero.reduce_bucket_size,
+    // A message is a part of a block: those that would be too short are not cut.
+    bucketElements: Math.max(zero.reduce_bucket_size, mergedElements),
     overlap: zero.overlap_comm,
     sameOrder: communication.deterministic,
     persistenceThreshold: zero.stage3_param_persistence_threshold,

@@ -1,3 +1,5 @@
+import { elementsWithin } from '../comm/elements-within.js';
+import { longest } from '../comm/measure-together.js';
 import { planFlatLayout } from '../nn/flat-layout.js';
 import { precisionOf } from '../precision/config.js';
 import { exchangesOf } from './block-exchanges.js';
@@ -33,15 +35,28 @@ export function planRank({ config, source, world, sequenceLength: known }: RankT
   const costs = stageCosts(group, { config, model, sequenceLength });
   const stages = planStages({ config, model, costs });
   const ownLayout = stages?.stages[axes.pipeline.rank]?.layout;
+  const layout = ownLayout ?? planFlatLayout(model.blocks, undefined, dataRanks(config));
   return {
     config,
     model,
-    layout: ownLayout ?? planFlatLayout(model.blocks, undefined, dataRanks(config)),
+    layout,
     stages,
     exchanges: exchangesOf(source, config, precisionOf(config).dtype),
     readsInPlace: axes.shard.readsInPlace,
     stagesOf: axes.data.stagesOf,
     ...(hosts && { hosts }),
     sequenceLength,
+    mergedElements: mergedElements(config, world, layout.trainableElements),
   };
+}
+
+/** So that bits depend on as little as can be where it says nothing: then nothing is measured. */
+function mergedElements(
+  { communication: { merge_below_ms: milliseconds } }: ResolvedConfig,
+  { group, axes }: World,
+  most: number,
+): number {
+  if (milliseconds === 0) return 0;
+  const [elements = 0] = longest(group, [elementsWithin(axes.data, milliseconds / 1000, most)]);
+  return elements;
 }

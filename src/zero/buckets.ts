@@ -6,11 +6,14 @@ import type { Bucket, ProgramBlock } from '../step/program.js';
  * finishes the blocks. A bucket is full when the next parameter would make it longer than `bucketElements`;
  * a parameter longer than that travels alone (DeepSpeed: reduce_bucket_size). Padding after a parameter goes
  * with it, so that the buckets cover the buffer without a gap.
+ *
+ * @param leastElements a bucket shorter than that is not closed, whatever comes next
  */
 export function assignBuckets(
   blocks: readonly ProgramBlock[],
   trainableElements: number,
   bucketElements: number,
+  leastElements = 0,
 ): readonly Bucket[] {
   const users = usersByOwner(blocks);
   const owners = blocks
@@ -36,7 +39,8 @@ export function assignBuckets(
     end = start;
   };
   for (const parameter of owners) {
-    if (end - parameter.offset > bucketElements) close();
+    const isLongEnough = end - (open.at(-1)?.offset ?? end) >= leastElements;
+    if (isLongEnough && end - parameter.offset > bucketElements) close();
     open.push(parameter);
   }
   close();

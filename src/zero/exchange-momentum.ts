@@ -10,6 +10,8 @@ export interface ExchangeMomentumOptions {
   readonly decay: number;
   /** Elements of one message (DeepSpeed: reduce_bucket_size). */
   readonly bucketElements: number;
+  /** The fewest, but for the last (communication.merge_below_ms); left out: any. */
+  readonly leastElements?: number;
   /** Whether every rank has the whole momentum, or only its slices as yet. */
   readonly isWhole: boolean;
 }
@@ -21,13 +23,13 @@ const MOMENTUM_BYTES = 4;
  * The memory of 1-bit Adam (arXiv 2102.02888), through warm-up and after: where the training state is divided the rest of
  * the momentum, which every rank needs to add its own gradients to; and the errors of messages.
  */
-export function reserveMomentum({ bucketElements }: ExchangeMomentumOptions): Pass {
+export function reserveMomentum(options: ExchangeMomentumOptions): Pass {
   return (program) => {
     const { rank, groups, trainableElements, sharding } = program;
     const ranks = groups.data.length;
     if (ranks === 1) return program;
     const others = sharding === undefined ? 0 : trainableElements - trainableElements / ranks;
-    const server = ownChunks({ rank, groups, buckets: momentumBuckets(program, bucketElements) });
+    const server = ownChunks({ rank, groups, buckets: momentumBuckets(program, options) });
     return {
       ...program,
       optimizerBytes: program.optimizerBytes + others * MOMENTUM_BYTES,
@@ -49,7 +51,7 @@ export function exchangeMomentum(options: ExchangeMomentumOptions): Pass {
     if (program.groups.data.length === 1) {
       return { ...before('step', [accumulate], program), exchanges: 'momentum' };
     }
-    const buckets = momentumBuckets(program, options.bucketElements);
+    const buckets = momentumBuckets(program, options);
     const reduces = buckets.map(
       (_, bucket): Instruction<'reduce'> => ({ op: 'reduce', bucket, of: 'momentum', compression: ONE_BIT }),
     );
@@ -76,8 +78,11 @@ export function exchangeMomentum(options: ExchangeMomentumOptions): Pass {
 }
 
 /** In the order of the gradients' buckets; no tally travels with them. */
-function momentumBuckets({ blocks, trainableElements }: Program, bucketElements: number): readonly Bucket[] {
-  return assignBuckets(blocks, trainableElements, bucketElements).map((bucket) => ({
+function momentumBuckets(
+  { blocks, trainableElements }: Program,
+  { bucketElements, leastElements }: ExchangeMomentumOptions,
+): readonly Bucket[] {
+  return assignBuckets(blocks, trainableElements, bucketElements, leastElements).map((bucket) => ({
     ...bucket,
     carriesTally: false,
   }));

@@ -81,6 +81,29 @@ test('buckets cover the buffer once, and only a parameter alone may exceed their
   );
 });
 
+test('no bucket but the last is shorter than the least, and none grows beyond what that asks for', () => {
+  const sizes = fc.array(fc.integer({ min: 1, max: 60 }), { minLength: 1, maxLength: 12 });
+  fc.assert(
+    fc.property(sizes, fc.integer({ min: 1, max: 100 }), fc.nat(150), (elements, limit, least) => {
+      let end = 0;
+      const blocks = elements.map((size, index) => {
+        const parameter = slot(`p${index}`, end, size);
+        end += size;
+        return block(parameter);
+      });
+      const buckets = assignBuckets(blocks, end, limit, least);
+      for (const [index, bucket] of buckets.entries()) {
+        const { length = 0 } = bucket.parameters;
+        const last = blocks.at(Number(bucket.parameters[0]?.slice(1)))?.parameters[0]?.elements ?? 0;
+        assert.ok(index === buckets.length - 1 || bucket.end - bucket.start >= least);
+        // Without the parameter that came last it was too long to stay open for it only if it was too short to be closed.
+        const before = bucket.end - bucket.start - last;
+        assert.ok(length === 1 || bucket.end - bucket.start <= limit || before < least);
+      }
+    }),
+  );
+});
+
 test('with overlap each reduction follows the last backward that adds to its bucket', () => {
   const text = program(2, 4, true, 32).instructions.map(instructionText);
   assert.deepEqual(text.slice(text.indexOf('backward block.2 micro 1')), [

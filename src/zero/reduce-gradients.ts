@@ -6,6 +6,8 @@ import { assignBuckets } from './buckets.js';
 export interface ReduceGradientsOptions {
   /** Elements after which a bucket is full (DeepSpeed: reduce_bucket_size). */
   readonly bucketElements: number;
+  /** Elements below which it stays open all the same (communication.merge_below_ms); left out: none. */
+  readonly leastElements?: number;
   /** Start each reduction as soon as its gradients are complete (DeepSpeed: overlap_comm). */
   readonly overlap: boolean;
   /** Sums are made in the order of ranks, which takes memory for what the others send. */
@@ -23,7 +25,8 @@ export function reduceGradients(options: ReduceGradientsOptions): Pass {
   return (program) => {
     const ranks = program.groups.data.length;
     if (ranks === 1) return program;
-    const buckets = assignBuckets(program.blocks, program.trainableElements, options.bucketElements);
+    const { blocks, trainableElements } = program;
+    const buckets = assignBuckets(blocks, trainableElements, options.bucketElements, options.leastElements);
     const starts = startsByPosition(program, buckets, options);
     const end = program.instructions.find(({ op }) => op === 'agree' || op === 'clip');
     const waits = [...starts.values()].flat().map((started): Instruction => ({ op: 'wait', started }));

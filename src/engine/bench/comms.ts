@@ -23,7 +23,7 @@ export interface CommunicationTimes {
   readonly times_backend: Named<number>;
   /** Microseconds by algorithm, as they are predicted when a run starts. */
   readonly predicted_us: Named<number>;
-  /** What "auto" takes, and its time divided by the shortest. */
+  /** What "auto" takes, and its time divided by that of the best other: the median over the rounds; 1 if it is the best. */
   readonly chosen: string;
   readonly times_best: number;
 }
@@ -93,7 +93,7 @@ export function benchComms(
     return choice === 'backend' ? choice : (measuredAs.get(choice) ?? choice);
   };
   const times = sizes.map((bytes) =>
-    judged(measureSize(groups, bytes, rounds), hosts, costs, chosenFor(bytes)),
+    judged(bytes, measureRounds(groups, bytes, rounds), hosts, costs, chosenFor(bytes)),
   );
   for (const group of [automatic, ...Object.values(groups).reverse()]) group?.close();
   return times;
@@ -103,16 +103,18 @@ function allReduceOf(bytes: number) {
   return { collective: 'all-reduce', elements: bytes / 4, dtype: 'float32' } as const;
 }
 
-type Measurement = Pick<CommunicationTimes, 'bytes' | 'median_us' | 'times_backend'>;
+/** What one round took, by algorithm. */
+type Round = Named<number>;
 
 /** Puts beside what was measured what is predicted, and what is chosen for that. */
 function judged(
-  measurement: Measurement,
+  bytes: number,
+  rounds: readonly Round[],
   hosts: Hosts,
   costs: CommunicationCosts,
   chosen: string,
 ): CommunicationTimes {
-  const { bytes, median_us } = measurement;
+  const names = Object.keys(rounds[0] ?? {});
   const call = allReduceOf(bytes);
   const choices = choicesFor(hosts);
   const seconds = (name: string): number => {
@@ -122,31 +124,29 @@ function judged(
     return secondsFor(costs.sharedMemory, bytes);
   };
   return {
-    ...measurement,
-    predicted_us: byName(Object.keys(median_us), (name) => 1e6 * seconds(name)),
+    bytes,
+    median_us: byName(names, (name) => middle(rounds.map(({ [name]: own = Number.NaN }) => own))),
+    times_backend: byName(names, (name) => timesAsLong(rounds, 'backend', name)),
+    predicted_us: byName(names, (name) => 1e6 * seconds(name)),
     chosen,
-    times_best: (median_us[chosen] ?? Number.NaN) / Math.min(...Object.values(median_us)),
+    times_best: Math.max(...names.map((name) => timesAsLong(rounds, chosen, name))),
   };
 }
 
-function measureSize(groups: Named<ProcessGroup>, bytes: number, rounds: number): Measurement {
-  const names = Object.keys(groups);
-  const measured = Array.from({ length: rounds }, () => medianMicroseconds(groups, bytes));
-  const over = (value: (round: Named<number>) => number): number => middle(measured.map(value));
-  return {
-    bytes,
-    median_us: byName(names, (name) => over((round) => round[name] ?? Number.NaN)),
-    times_backend: byName(names, (name) =>
-      over(({ backend = Number.NaN, [name]: own = Number.NaN }) => backend / own),
-    ),
-  };
+/** How many times as long one takes as another: what passes between two rounds is none of their difference. */
+function timesAsLong(rounds: readonly Round[], one: string, other: string): number {
+  return middle(rounds.map(({ [one]: own = Number.NaN, [other]: others = Number.NaN }) => own / others));
+}
+
+function measureRounds(groups: Named<ProcessGroup>, bytes: number, rounds: number): readonly Round[] {
+  return Array.from({ length: rounds }, () => medianMicroseconds(groups, bytes));
 }
 
 /**
  * Calls by each in turns, so that what else the machine does meets all alike; the first of a turn find what another left in
  * caches, and ranks asleep, and are not counted. Each comes after a barrier, so that no rank waits for one that comes late.
  */
-function medianMicroseconds(groups: Named<ProcessGroup>, bytes: number): Named<number> {
+function medianMicroseconds(groups: Named<ProcessGroup>, bytes: number): Round {
   const repetitions = Math.min(
     MOST_REPETITIONS,
     Math.max(LEAST_REPETITIONS, Math.floor(BYTES_PER_ROUND / bytes)),

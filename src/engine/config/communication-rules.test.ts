@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { TrainyardError } from '../../base/errors.js';
 import { ALGORITHM_NAMES } from '../../comm/algorithm.js';
-import { resolveConfig, type UserConfig } from '../config.js';
+import { resolveConfig, resolveObject, type UserConfig } from '../config.js';
 
 type Communication = NonNullable<UserConfig['communication']>;
 
@@ -93,6 +93,25 @@ test('a compression is a name or an object, and says what it takes', () => {
     () => resolved({ compression: { type: 'int8', block_size: 100 } }),
     /an integer ≥ 32 and ≤ 65536, a multiple of 32/,
   );
+});
+
+test('one bit beside an optimizer whose second moment it spoils is accepted, with a note that names the better one', () => {
+  const notesOf = (type: 'AdamW' | 'SGD', stage: 0 | 2, worldSize = 4) =>
+    resolveObject(
+      {
+        train_batch_size: 4,
+        optimizer: { type },
+        zero_optimization: { stage },
+        communication: { compression: 'one-bit' },
+      },
+      { worldSize },
+    ).notes.join();
+  assert.match(
+    notesOf('AdamW', 0),
+    /"one-bit" beside AdamW: .*"OneBitAdam" sends as few bytes and keeps up \(/,
+  );
+  assert.match(notesOf('AdamW', 2), /"OneBitAdam" .* takes zero_optimization\.stage 0 or 1 \(here 2\)/);
+  assert.deepEqual([notesOf('SGD', 0), notesOf('AdamW', 0, 1)], ['', '']);
 });
 
 test('what is on a GPU goes by the backend', () => {

@@ -1,6 +1,7 @@
 import { completeCompression } from '../../comm/config.js';
 import type { ConfigIssue } from './issue.js';
-import type { ConfigRule } from './rules.js';
+import { dataParallelSize } from './mesh-setting.js';
+import type { ConfigRule, Surroundings } from './rules.js';
 import type { CheckedConfig } from './schema.js';
 
 /** What compression of messages does not go together with. */
@@ -13,6 +14,19 @@ export const compressionRules: readonly ConfigRule[] = [
   { keys: ['optimizer', 'communication'], check: checkTwoFeedbacks },
   { keys: ['optimizer', 'steps'], check: checkFreezeStep },
 ];
+
+/** What is accepted and converges far worse than it might. */
+export function compressionNotes(config: CheckedConfig, surroundings: Surroundings): readonly string[] {
+  const { optimizer, communication, zero_optimization: zero } = config;
+  const { type } = completeCompression(communication.compression ?? 'none');
+  if (type !== 'one-bit' || dataParallelSize(config, surroundings) === 1) return [];
+  if (optimizer.type !== 'Adam' && optimizer.type !== 'AdamW') return [];
+  const stage = zero.stage < 2 ? '' : `, which takes zero_optimization.stage 0 or 1 (here ${zero.stage})`;
+  return [
+    `communication.compression "one-bit" beside ${optimizer.type}: signs of gradients spoil its second moment, and the loss ` +
+      `falls far behind; optimizer.type "OneBitAdam" sends as few bytes and keeps up${stage} (docs/compression.md)`,
+  ];
+}
 
 function checkMomentumStage({ optimizer, zero_optimization: zero }: CheckedConfig): ConfigIssue | undefined {
   if (optimizer.type !== 'OneBitAdam' || zero.stage < 2) return undefined;

@@ -15,6 +15,7 @@ interface StepTraffic {
 const STEP_TRAFFIC: readonly StepTraffic[] = [
   { path: ['communication', 'compression'], inert: 'none' },
   { path: ['communication', 'deterministic'], inert: false },
+  { path: ['communication', 'merge_below_ms'], inert: 0 },
   { path: ['communication_data_type'] },
   { path: ['zero_optimization', 'reduce_bucket_size'] },
   { path: ['zero_optimization', 'overlap_comm'] },

@@ -6,6 +6,7 @@ import { precisionName, precisionOf } from '../../precision/config.js';
 import { type BatchSizes, completeBatchSizes, isBatchConflict } from './batch-sizes.js';
 import { checkSchema, related, withCanonicalNames } from './check.js';
 import { delayedUpdateNotes } from './delayed-update-rules.js';
+import { compressionNotes } from './compression-rules.js';
 import { groupNotes } from './group-rules.js';
 import { idleKeyNotes } from './idle-keys.js';
 import { type ConfigIssue, errorOf } from './issue.js';
@@ -103,6 +104,7 @@ export function resolve(written: JsonValue, surroundings: Surroundings): Resolut
     ...groupNotes(config, surroundings),
     ...offloadNotes(config),
     ...delayedUpdateNotes(config),
+    ...compressionNotes(config, surroundings),
   ];
   return { config: deepFreeze(resolved), notes };
 }

@@ -220,6 +220,13 @@ export interface UserConfig {
           | readonly (readonly number[])[]
           | undefined;
         /**
+         * A message of gradients whose sum would take less than so many milliseconds is merged with the next,
+         * whatever `reduce_bucket_size` says: what a sum takes is measured when a run starts. From stage 1 on
+         * a block is cut into no shorter messages. 0: by size alone, with the same messages in every run.
+         * Default: `0`.
+         */
+        readonly merge_below_ms?: number | undefined;
+        /**
          * Sum gradients in one fixed order, so that runs of one world size end with the same bits whatever the
          * ZeRO stage, the bucket sizes and the timing. Slower at stage 0; stages 2 and 3 keep gradients while
          * they accumulate. Where gradients travel compressed, as they do in bf16 and fp16 unless
