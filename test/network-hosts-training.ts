@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { compileStep } from '../src/engine/compile-step.js';
 import { resolveConfig, type UserConfig } from '../src/engine/config.js';
 import { buildEngine } from '../src/engine/initialize.js';
+import { exchangedBytes } from '../src/engine/mesh-groups.js';
 import { openModel } from '../src/engine/model-source.js';
 import { joinWorld } from '../src/engine/world.js';
 import { rankEnvironment } from '../src/launch/environment.js';
@@ -20,7 +21,7 @@ export interface TrainingTask {
 
 export interface CountedStep {
   readonly loss: number;
-  /** By this rank, as its group counts and as its program says. */
+  /** By this rank, as its groups count and as its program says. */
   readonly sentBytes: number;
   readonly predictedBytes: number;
   /** Of all ranks together: parameters that were gathered, gradients that were reduced and scattered. */
@@ -51,11 +52,12 @@ function train(written: UserConfig, index: number): CountedStep {
   );
   engine.trainBatch({ inputIds });
   world.group.barrier().wait();
-  const before = { bytes: world.group.exchangedBytes, traffic: linkTraffic(task.links) };
+  const sent = (): number => exchangedBytes(world.group, world.axes);
+  const before = { bytes: sent(), traffic: linkTraffic(task.links) };
   // No rank of this host begins before the others have looked.
   world.group.barrier().wait();
   const { loss } = engine.trainBatch({ inputIds });
-  const sentBytes = world.group.exchangedBytes - before.bytes;
+  const sentBytes = sent() - before.bytes;
   world.group.barrier().wait();
   const traffic = trafficBetween(before.traffic, linkTraffic(task.links));
   const { reports } = compileStep({

@@ -111,8 +111,8 @@ function startSums(transport: ProcessGroup, hosts: Hosts, shared: SharedMemory |
 }
 
 /**
- * In seconds; the mean over the ranks of what is the middle of all turns on each. Those that are near the shortest take
- * further turns, so that it is not noise which decides among them.
+ * In seconds; the mean over the ranks of the middle of all calls on each: one that the machine has interrupted is one of
+ * many. Those that are near the shortest are called further, so that it is not noise which decides among them.
  */
 function timesInTurns(
   transport: ProcessGroup,
@@ -122,17 +122,16 @@ function timesInTurns(
 ): ReadonlyMap<SumMaker, number> {
   const values = sums.allocate(bytes);
   const call = (maker: SumMaker): void => scope(() => sums.start(maker, values).wait());
-  const calls = callsFor(bytes);
-  const timeOf = (maker: SumMaker): number => {
+  const taken = new Map<SumMaker, number[]>(makers.map((maker) => [maker, []]));
+  const takeTurn = (maker: SumMaker): void => {
     // Otherwise a rank that is late for one makes the next one longer.
     transport.barrier().wait();
-    if (calls > 1) call(maker);
+    if (bytes < LONG) call(maker);
     // One after the other, as buckets come: the next may begin on one rank while the last ends on another.
-    return seconds(() => repeat(calls, () => call(maker))) / calls;
+    for (let each = 0; each < callsFor(bytes); each += 1) taken.get(maker)?.push(seconds(() => call(maker)));
   };
-  const taken = new Map<SumMaker, number[]>(makers.map((maker) => [maker, []]));
   const race = (among: readonly SumMaker[], limit: number): ReadonlyMap<SumMaker, number> => {
-    const turn = (): void => among.forEach((maker) => void taken.get(maker)?.push(timeOf(maker)));
+    const turn = (): void => among.forEach(takeTurn);
     inTurns(transport, turn, { seconds: limit, least: LEAST_TURNS, most: TURNS });
     const own = makers.map((maker) => middle(taken.get(maker) ?? []));
     const means = meansOverRanks(transport, own);
@@ -144,10 +143,6 @@ function timesInTurns(
   const shortest = Math.min(...times.values());
   const near = makers.filter((maker) => (times.get(maker) ?? Number.NaN) <= NEAR * shortest);
   return near.length === 1 ? times : race(near, LONGEST_FINAL);
-}
-
-function repeat(times: number, body: () => void): void {
-  for (let time = 0; time < times; time += 1) body();
 }
 
 /** Of two the shorter. */

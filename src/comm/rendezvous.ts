@@ -91,6 +91,7 @@ function placeAmong(
 ): RendezvousOptions {
   const { exchange, runId, rank, worldSize } = options;
   const share = members.length / worldSize;
+  const own = hosts && hostsAmong(hosts, members);
   return {
     ...options,
     rank: members.indexOf(rank),
@@ -98,7 +99,9 @@ function placeAmong(
     runId: `${runId}/${name}/${members[0]}`,
     exchange: exchange && {
       ...exchange,
-      hosts: hosts && hostsAmong(hosts, members),
+      hosts: own,
+      // What goes between hosts goes inside of one as it does there: in shared memory.
+      algorithm: exchange.algorithm === 'hierarchical' && own?.length === 1 ? 'auto' : exchange.algorithm,
       // Of the cores, the others have their share.
       cores: Math.max(1, Math.floor(exchange.cores * share)),
     },
