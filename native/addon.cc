@@ -7,6 +7,7 @@
 #include "dispatch.h"
 #include "environment.h"
 #include "file-io/exports.h"
+#include "heartbeat.h"
 #include "memory-count.h"
 #include "process-group.h"
 #include "rendezvous-store.h"
@@ -32,6 +33,7 @@ static napi_value initialize(napi_env env, napi_value exports) {
   export_process_group(env, exports);
   export_shared_memory(env, exports);
   export_file_io(env, exports);
+  export_heartbeat(env, exports);
   return exports;
 }
 

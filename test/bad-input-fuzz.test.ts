@@ -1,29 +1,21 @@
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import fc from 'fast-check';
 import { TrainyardError } from '../src/base/errors.js';
 import { loadConfig, resolveConfig, type UserConfig } from '../src/engine/config.js';
-import { goodConfiguration } from './bad-configurations.js';
+import { configurations } from './fuzz/configurations.js';
+import { assertFuzzed, fuzz, type MakeFuzzer } from './fuzz/fuzz.js';
+import { headers } from './fuzz/headers.js';
+import { tokenizers } from './fuzz/tokenizers.js';
+import { memoryFolder } from './memory-folder.js';
+import { richConfiguration } from './rich-configuration.js';
 
-const folder = mkdtempSync(join(tmpdir(), 'trainyard-fuzz-'));
+const folder = memoryFolder('trainyard-fuzz-');
 after(() => rmSync(folder, { recursive: true }));
 
-const rich = {
-  ...goodConfiguration,
-  seed: 0,
-  optimizer: { type: 'AdamW', params: { lr: 3e-4, betas: [0.9, 0.95], eps: 1e-8, weight_decay: 0.1 } },
-  scheduler: {
-    type: 'OneCycle',
-    params: { cycle_min_lr: 1e-5, cycle_max_lr: 1e-3, cycle_first_step_size: 10 },
-  },
-  zero_optimization: { stage: 0, reduce_bucket_size: 1000, overlap_comm: false, contiguous_gradients: true },
-  fp16: { enabled: false, loss_scale: 0 },
-  mesh: { pipeline: 1, tensor: 1 },
-  communication: { algorithm: 'backend', timeout_seconds: 5 },
-};
+const rich = richConfiguration;
 
 /** Accepted, or one error that a person can read: never a crash, never a bare exception. */
 function acceptedOrExplained(attempt: () => unknown): void {
@@ -131,6 +123,20 @@ test('objects that are no JSON are explained', () => {
     assert.throws(() => resolveConfig(value as UserConfig), TrainyardError);
   }
 });
+
+/** A thin slice of `node dist/test/fuzz-inputs.js`. Of configurations those above are some, of headers those in header.test.ts. */
+const SLICES: readonly (readonly [name: string, make: MakeFuzzer, rounds: number])[] = [
+  ['configurations', configurations, 4500],
+  ['safetensors files', headers, 10_000],
+  ['tokenizers', tokenizers, 5000],
+];
+
+for (const [name, make, rounds] of SLICES) {
+  test(`${rounds} ${name} are used or refused in words, soon, and lead to no other file`, () => {
+    const own = mkdtempSync(join(folder, 'kind-'));
+    assertFuzzed(fuzz(make, own, { seed: 1, first: 0, rounds }));
+  });
+}
 
 type Path = readonly (string | number)[];
 

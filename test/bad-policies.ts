@@ -7,13 +7,6 @@ type MakeRow = (name: string, keys: object, ranks: number, ...says: string[]) =>
 export function badPolicies(row: MakeRow): BadConfiguration[] {
   return [
     row(
-      'a policy for numbers that are not finite, and fp16',
-      { non_finite: { action: 'skip' }, fp16: { enabled: true } },
-      1,
-      'non_finite',
-      'loss scale',
-    ),
-    row(
       'two policies for numbers that are not finite',
       { non_finite: { action: 'skip' }, bf16: { enabled: true, check_grad_overflow: false } },
       1,

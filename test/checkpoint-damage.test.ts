@@ -1,60 +1,31 @@
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
-import { cpSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { cpSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { TrainyardError } from '../src/base/errors.js';
-import { draftCheckpoint } from '../src/store/checkpoint/write.js';
-import { runCommitTask, runPartTask } from '../src/store/checkpoint/writer.js';
-import { loadCheckpoint, manifestContent } from '../src/store/checkpoint.js';
-import { type FileSystem, nodeFileSystem } from '../src/store/file-system.js';
+import { loadCheckpoint } from '../src/store/checkpoint.js';
+import { assertFuzzed, fuzz } from './fuzz/fuzz.js';
+import { manifests } from './fuzz/manifests.js';
+import { memoryFolder } from './memory-folder.js';
+import { PARTS, savePartedCheckpoint } from './parted-checkpoint.js';
 import { chanceOf } from './store-simulated-disk.js';
 
 // Whatever becomes of a file of a checkpoint is found before anything is trained, is named, and the checkpoint before
 // it is used. `node dist/test/checkpoint-damage.test.js` prints how much was tried.
 
-const RANKS = 3;
-const TENSORS = ['embed.weight', 'optimizer.exp_avg.embed.weight', 'norm.weight'];
-const ELEMENTS = 24;
 const FLIPS = 1000;
 const CUTS = 100;
 
-/** What is read back at once needs no waiting for the disk. */
-const unsynced: FileSystem = { ...nodeFileSystem, sync() {}, syncDirectory() {} };
-
 let root = '';
 before(() => {
-  root = mkdtempSync(join(tmpdir(), 'trainyard-damage-'));
-  for (const step of [1, 2]) save(join(root, 'whole'), step);
+  root = memoryFolder('trainyard-damage-');
+  for (const step of [1, 2]) savePartedCheckpoint(join(root, 'whole'), step);
 });
 after(() => rmSync(root, { recursive: true }));
 
-/** A checkpoint of several ranks, each with a third of every tensor. */
-function save(directory: string, step: number): void {
-  const draft = draftCheckpoint(directory, `step-${step}`);
-  const elements = ELEMENTS / RANKS;
-  const parts = Array.from({ length: RANKS }, (_, rank) =>
-    runPartTask(unsynced, {
-      draft,
-      rank,
-      sources: TENSORS.map((name, index) => ({
-        name,
-        dtype: 'float32',
-        shape: [4, 6],
-        start: rank * elements,
-        elements,
-        read: (target) => void target.fill(step * 64 + rank * 8 + index),
-      })),
-    }),
-  );
-  const state = { step, data: { seed: 0, position: 0 }, random: {}, model: null, extra: { step } };
-  runCommitTask(unsynced, { draft, content: manifestContent(state), parts });
-}
-
 const files = [
   'manifest.json',
-  ...Array.from({ length: RANKS }, (_, rank) => `part-0000${rank}.safetensors`),
+  ...Array.from({ length: PARTS }, (_, rank) => `part-0000${rank}.safetensors`),
 ];
 
 /** Damages the newest of two checkpoints, and expects the other one, with a reason that says which file it was. */
@@ -160,74 +131,7 @@ test('where no checkpoint is left the message names all of them, and the exit co
 const MANIFESTS = 5000;
 
 test(`${MANIFESTS} manifests with a right checksum and any content are used or refused, never followed astray`, () => {
-  const chance = chanceOf(13);
-  const directory = join(root, 'fuzz');
-  cpSync(join(root, 'whole/step-1'), join(directory, 'step-1'), { recursive: true });
-  const path = join(directory, 'step-1/manifest.json');
-  const { manifest } = JSON.parse(readFileSync(path, 'utf8')) as { readonly manifest: Json };
-  let refused = 0;
-  for (let round = 0; round < MANIFESTS; round += 1) {
-    let changed = manifest;
-    for (let times = 0; times <= chance() * 3; times += 1) changed = mutated(changed, chance);
-    const sha256 = createHash('sha256').update(JSON.stringify(changed)).digest('hex');
-    writeFileSync(path, `${JSON.stringify({ sha256, manifest: changed }, undefined, 1)}\n`);
-    const before = process.cpuUsage();
-    try {
-      const found = loadCheckpoint(directory);
-      for (const name of found?.names ?? []) found?.read(name).bytes();
-    } catch (error) {
-      if (!(error instanceof TrainyardError)) throw error;
-      assert.equal(error.code, 'CHECKPOINT_INVALID', `round ${round}`);
-      refused += 1;
-    }
-    // Of this process's own time, so that what else a machine does is no reason to fail.
-    const { user } = process.cpuUsage(before);
-    assert.ok(user < 1e6, `round ${round} took ${user} µs`);
-  }
-  assert.ok(refused > MANIFESTS / 2, `${refused} of ${MANIFESTS} were refused`);
+  const folder = join(root, 'fuzz');
+  mkdirSync(folder);
+  assertFuzzed(fuzz(manifests, folder, { seed: 13, first: 0, rounds: MANIFESTS }));
 });
-
-type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
-
-const STRANGE: readonly Json[] = [
-  ...[
-    null,
-    true,
-    -1,
-    0,
-    1,
-    2 ** 53,
-    1e308,
-    0.5,
-    '',
-    'step-1',
-    '../..',
-    '/etc/passwd',
-    'part-99999.safetensors',
-  ],
-  ...['\u0000', 'x'.repeat(2000), [], {}, [[]], [0, 0], { dimension: 0, runs: [[0, 2 ** 53 - 1]] }],
-];
-
-/** One value somewhere inside replaced, removed, doubled, or given another name. */
-function mutated(value: Json, chance: () => number): Json {
-  const pick = <Item>(items: readonly Item[]): Item | undefined => items[Math.floor(chance() * items.length)];
-  const isLeaf = typeof value !== 'object' || value === null || chance() < 0.1;
-  if (isLeaf) return pick(STRANGE) ?? null;
-  if (Array.isArray(value)) {
-    const at = Math.floor(chance() * value.length);
-    const how = chance();
-    if (how < 0.1) return value.filter((_, index) => index !== at);
-    if (how < 0.2) return value.flatMap((each, index) => (index === at ? [each, each] : [each]));
-    return value.map((each: Json, index) => (index === at ? mutated(each, chance) : each));
-  }
-  const entries = Object.entries(value as { readonly [key: string]: Json });
-  const chosen = pick(entries)?.[0];
-  const how = chance();
-  return Object.fromEntries(
-    entries.flatMap(([key, each]): [string, Json][] => {
-      if (key !== chosen) return [[key, each]];
-      if (how < 0.05) return [];
-      return how < 0.1 ? [[`${key}x`, each]] : [[key, mutated(each, chance)]];
-    }),
-  );
-}

@@ -1,11 +1,10 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { rmSync } from 'node:fs';
 import { layoutPairs, pairFault, STAGES_AND_RANKS } from './checkpoint-layouts.js';
+import { memoryFolder } from './memory-folder.js';
 
 // Checkpoints of ZeRO 0 to 3 on 1 to 4 ranks, each loaded in each: `node dist/test/checkpoint-layout-matrix.js`, 256 pairs.
 
-const root = mkdtempSync(join(tmpdir(), 'trainyard-layouts-'));
+const root = memoryFolder('trainyard-layouts-');
 let [pairs, faults] = [0, 0];
 for await (const pair of layoutPairs(root, STAGES_AND_RANKS)) {
   pairs += 1;

@@ -1,13 +1,12 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { rmSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import { KINDS_OF_LAYOUTS, layoutPairs, pairFault } from './checkpoint-layouts.js';
+import { memoryFolder } from './memory-folder.js';
 
 let root = '';
 before(() => {
-  root = mkdtempSync(join(tmpdir(), 'trainyard-layouts-'));
+  root = memoryFolder('trainyard-layouts-');
 });
 after(() => rmSync(root, { recursive: true }));
 

@@ -63,6 +63,20 @@ export const KINDS_OF_LAYOUTS: readonly Layout[] = [
     ranks: 3,
     settings: { zero_optimization: { stage: 3, stage3_param_persistence_threshold: 0 } },
   },
+  { name: 'zero1x2', ranks: 2, settings: { zero_optimization: { stage: 1 } } },
+  {
+    name: 'pipeline2-zero1',
+    ranks: 4,
+    settings: { mesh: { pipeline: 2 }, zero_optimization: { stage: 1 }, gradient_accumulation_steps: 2 },
+  },
+  {
+    name: 'groups2-zero3',
+    ranks: 4,
+    settings: {
+      zero_optimization: { stage: 3, stage3_param_persistence_threshold: 0 },
+      redundancy: { type: 'groups', size: 2 },
+    },
+  },
 ];
 
 function runLayout(

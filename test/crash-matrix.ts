@@ -1,8 +1,8 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { type CrashSetup, compareWithKills, SpareRanks } from './crash-runs.js';
+import { memoryFolder } from './memory-folder.js';
 import { chanceOf } from './store-simulated-disk.js';
 
 // kill -9 of a random rank at random instants, ZeRO 0 to 3 × 2 and 4 ranks: `node dist/test/crash-matrix.js`.
@@ -13,7 +13,7 @@ import { chanceOf } from './store-simulated-disk.js';
 const { values } = parseArgs({
   options: { times: { type: 'string', default: '200' }, seed: { type: 'string', default: '1' } },
 });
-const folder = mkdtempSync(join(tmpdir(), 'trainyard-crash-'));
+const folder = memoryFolder('trainyard-crash-');
 writeFileSync(join(folder, 'text.txt'), 'Two trains leave the yard, and one of them comes back. '.repeat(80));
 const setups = [0, 1, 2, 3].flatMap((stage) =>
   [2, 4].map((ranks) => ({ stage, ranks, folder, decoupled: (stage + ranks / 2) % 2 === 0 }) as CrashSetup),

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { compareWithKills, SpareRanks } from './crash-runs.js';
+import { memoryFolder } from './memory-folder.js';
 import { chanceOf } from './store-simulated-disk.js';
 
 // A thin slice of `node dist/test/crash-matrix.js`.
@@ -11,7 +11,7 @@ import { chanceOf } from './store-simulated-disk.js';
 const spares = new SpareRanks();
 let folder = '';
 before(() => {
-  folder = mkdtempSync(join(tmpdir(), 'trainyard-crash-'));
+  folder = memoryFolder('trainyard-crash-');
   writeFileSync(
     join(folder, 'text.txt'),
     'Two trains leave the yard, and one of them comes back. '.repeat(80),
@@ -23,8 +23,9 @@ after(() => {
 });
 
 for (const [stage, ranks, decoupled, times] of [
-  [0, 2, true, 4],
-  [3, 2, false, 4],
+  [0, 2, true, 8],
+  [3, 2, false, 8],
+  [1, 4, true, 4],
 ] as const) {
   test(`ZeRO ${stage} on ${ranks}, ${times} times a rank is killed: the run that was never killed, to the last bit`, async () => {
     const setup = { stage, ranks, decoupled, folder };

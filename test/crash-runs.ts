@@ -12,8 +12,8 @@ import type { CrashRankTask } from './crash-rank.js';
 const RANK = join(import.meta.dirname, 'crash-rank.js');
 /** Of a rank whose run was killed between its last checkpoint and its end. */
 const ALREADY_DONE = 3;
-const STEPS = 24;
-const INTERVAL = 4;
+const STEPS = 12;
+const INTERVAL = 3;
 
 /** A run that is killed again and again. */
 export interface CrashSetup {
@@ -206,7 +206,7 @@ async function runOnce(
 }
 
 /** How long the others may go on with what they are at, before they are stopped as a supervisor would. */
-const SURVIVORS_MS = 200;
+const SURVIVORS_MS = 50;
 
 async function killIn(
   milliseconds: number,

@@ -8,11 +8,13 @@ export interface Fault {
   readonly rank: number;
   /** Before its first step, or as soon as it comes to this one. */
   readonly at: 'start' | number;
-  readonly how: 'killed' | 'hangs';
+  readonly how: 'killed' | 'hangs' | 'stopped';
   /** Exists once it has happened; then it happens only if it does so every time. */
   readonly mark: string;
   readonly times: 'once' | 'always' | 'after mark';
 }
+
+const SIGNALS = { killed: 'SIGKILL', hangs: undefined, stopped: 'SIGSTOP' } as const;
 
 export const FAULT_VARIABLE = 'TEST_FAULT';
 
@@ -25,7 +27,8 @@ function watch({ at, how, mark, times }: Fault): void {
     times === 'always' || (times === 'once' ? !existsSync(mark) : existsSync(mark));
   const happen = (): void => {
     writeFileSync(mark, '');
-    if (how === 'killed') process.kill(process.pid, 'SIGKILL');
+    const signal = SIGNALS[how];
+    if (signal !== undefined) process.kill(process.pid, signal);
     for (;;);
   };
   if (at === 'start') {

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import type { NonFiniteStep } from '../src/engine/non-finite/guard.js';
 import { runTraining } from '../src/engine/train.js';
-import { initialize, replayBundle, type UserConfig } from '../src/index.js';
+import { initialize, replayBundle, TrainyardError, type UserConfig } from '../src/index.js';
 import { singleRank } from '../src/launch/environment.js';
 import type { RankEvent, StepEvent } from '../src/launch/events.js';
 import type { Activations, Block } from '../src/nn/block.js';
@@ -13,7 +13,7 @@ import { run } from './command-line.js';
 import type { NonFiniteRank } from './non-finite-program.js';
 import { OWN_BLOCKS_MODEL } from './own-blocks-model.js';
 import { runRanks } from './run-ranks.js';
-import { TRAPPED_MODEL } from './trapped-model.js';
+import { TRAPPED_MODEL, TRAPS } from './trapped-model.js';
 
 const EMPTY = join(import.meta.dirname, '../../test/fixtures/empty-config.json');
 const root = mkdtempSync(join(tmpdir(), 'trainyard-non-finite-'));
@@ -108,6 +108,62 @@ test('what is finite when it is computed again is said to have vanished, and upd
   assert.equal(times, 2);
   assert.equal(found?.diagnosis.vanished, true);
   assert.equal(found.diagnosis.first, undefined);
+});
+
+/** Trains on batches that each have the same gradient that is not finite, and returns the error that ends it. */
+function trainUntilStop(
+  name: string,
+  config: UserConfig,
+): { readonly steps: number; readonly error: TrainyardError } {
+  const engine = initialize({
+    config: { train_batch_size: 1, output: join(root, name), ...config },
+    model: TRAPPED_MODEL,
+  });
+  try {
+    while (engine.steps < 200) engine.trainBatch({ inputIds: [[1, TRAPS.gradient, 2, 3]] });
+  } catch (error) {
+    if (!(error instanceof TrainyardError)) throw error;
+    return { steps: engine.steps, error };
+  } finally {
+    engine.close();
+  }
+  throw new Error('the run did not stop');
+}
+
+const fp16 = { enabled: true, initial_scale_power: 3, min_loss_scale: 2, hysteresis: 1 };
+
+test('in fp16 steps are left out without a bundle until the loss scale is spent, and then one is kept', () => {
+  const { steps, error } = trainUntilStop('spent', { fp16 });
+  // From 8 over 4 to 2, and not further.
+  assert.equal(steps, 2);
+  assert.equal(error.code, 'LOSS_SCALE_EXHAUSTED');
+  assert.match(error.report.where ?? '', /^rank 0, step 3, instruction \d+: backward block\.2 micro 0$/);
+  assert.match(error.report.got ?? '', /^loss scale 2, .*first NaN: the gradient of .* in trap, on rank 0/);
+  const bundles = join(root, 'spent', 'non-finite');
+  assert.deepEqual(readdirSync(bundles), ['step-3']);
+  const { found } = replayBundle({ bundle: join(bundles, 'step-3'), model: TRAPPED_MODEL });
+  assert.deepEqual([found?.module, found?.kind, found?.value], ['trap', 'gradient', 'NaN']);
+});
+
+test('in fp16 a policy says what becomes of overflows that the loss scale does not answer', () => {
+  const { steps, error } = trainUntilStop('skips', { fp16, non_finite: { action: 'skip', limit: 2 } });
+  assert.equal(steps, 4);
+  assert.equal(error.code, 'LOSS_SCALE_EXHAUSTED');
+  assert.match(error.report.what, /, after 2 skipped in a row/);
+  assert.deepEqual(readdirSync(join(root, 'skips', 'non-finite')), ['step-3', 'step-4', 'step-5']);
+});
+
+test('what only leaves steps out does so a hundred times in a row, and no longer', () => {
+  for (const [name, precision] of [
+    ['bf16', { bf16: { enabled: true } }],
+    ['static', { fp16: { enabled: true, loss_scale: 4 } }],
+  ] as const) {
+    const { steps, error } = trainUntilStop(name, precision);
+    assert.equal(steps, 100, name);
+    assert.equal(error.code, 'TRAINING_DIVERGED');
+    assert.match(error.report.what, /step 101 is not finite, after 100 steps in a row that were left out/);
+    assert.deepEqual(readdirSync(join(root, name, 'non-finite')), ['step-101']);
+  }
 });
 
 /** A model that cannot read a Z: the weights of that byte are NaN. */

@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { after, before, test } from 'node:test';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import type { ErrorEvent, ProgressEvent, RestartEvent, StepEvent } from '../src/launch/events.js';
 import { FAULT_VARIABLE, type Fault } from './faulty-rank.js';
+import { memoryFolder } from './memory-folder.js';
 
 const PROGRAM = fileURLToPath(new URL('../../bin/trainyard.js', import.meta.url));
 const PRELOADED = pathToFileURL(join(import.meta.dirname, 'faulty-rank.js')).href;
@@ -18,7 +18,7 @@ const INTERVAL = 2;
 let folder = '';
 let config = '';
 before(() => {
-  folder = mkdtempSync(join(tmpdir(), 'trainyard-restarts-'));
+  folder = memoryFolder('trainyard-restarts-');
   const text = join(folder, 'text.txt');
   config = join(folder, 'config.json');
   writeFileSync(text, 'Two trains leave the yard, and one of them comes back. '.repeat(80));
@@ -157,7 +157,22 @@ test('a rank whose thread is stuck is named with its instruction; without restar
   assert.equal(run.exitCode, 75);
   assert.equal(run.failure?.code, 'RANK_HUNG');
   assert.match(run.failure?.report.where ?? '', /rank 0, step 3, /);
+  assert.match(run.failure?.report.what ?? '', /it has been at one instruction for/);
+  assert.match(run.failure?.report.got ?? '', /its process runs .*the thread of its program is stuck/);
   assert.deepEqual(run.restarts, []);
+});
+
+test('a rank whose process is stopped is told from one that is stuck, and from those that wait for it', async () => {
+  const run = await train(['--ranks', '2', '--max-restarts', '0', '--hang-timeout', '4'], {
+    rank: 1,
+    at: 3,
+    how: 'stopped',
+    times: 'always',
+  });
+  assert.equal(run.exitCode, 75);
+  assert.equal(run.failure?.code, 'RANK_HUNG');
+  assert.match(run.failure?.report.what ?? '', /^Rank 1 hangs: its process has not run for \d+ s/);
+  assert.match(run.failure?.report.where ?? '', /rank 1, step 3, /);
 });
 
 test('what only the launcher of all ranks can do is refused under another one', () => {

@@ -13,22 +13,22 @@ const CMAKE_MINIMUM = [3, 18];
 /** What a compiler process over libtorch's headers needs at its peak. */
 const BYTES_PER_COMPILER = 1.5e9;
 
-const addon = () => inRoot('build', 'native', 'trainyard.node');
-
 /**
  * Compiles the add-on against a libtorch, unless it is compiled from exactly these sources and that libtorch.
  * @param {import('./libtorch.mjs').Libtorch} libtorch
+ * @param {string} sanitizer such as "address": with the compiler's checks, into a folder of its own, for tests
  */
-export async function compileAddon(libtorch) {
+export async function compileAddon(libtorch, sanitizer = '') {
+  const name = sanitizer === '' ? 'native' : `native-${sanitizer}`;
+  const build = inRoot('build', name);
   const sources = filesUnder(inRoot('native'), (name) => /\.(cc|h|txt)$/.test(name));
   const { path, version, cuda, runPath } = libtorch;
   const print = fingerprint(sources, [inRoot(), path, version, String(cuda), runPath.join(';')]);
-  if (existsSync(addon()) && isStamped('native', print)) return;
+  if (existsSync(join(build, 'trainyard.node')) && isStamped(name, print)) return;
 
   const cmake = requireCmake();
   const compiler = requireCompiler();
   requireLoadable(join(path, 'lib', cuda ? 'libtorch_cuda.so' : 'libtorch_cpu.so'));
-  const build = inRoot('build', 'native');
   const generator = findOnPath('ninja') ? 'Ninja' : 'Unix Makefiles';
   if (generator === 'Unix Makefiles' && !findOnPath('make')) throw noBuildTool();
   discardOtherGenerator(build, generator);
@@ -41,12 +41,13 @@ export async function compileAddon(libtorch) {
     TRAINYARD_RUN_PATH: runPath.join(';'),
     TRAINYARD_CUDA: cuda ? 'ON' : 'OFF',
     TRAINYARD_CXX11_ABI: stringAbiOf(path),
+    TRAINYARD_SANITIZE: sanitizer,
   };
   const defines = Object.entries(settings).map(([name, value]) => `-D${name}=${value}`);
   await runCmake(cmake, ['-S', inRoot('native'), '-B', build, '-G', generator, ...defines], false);
   const jobs = Math.max(1, Math.min(availableParallelism(), Math.floor(totalmem() / BYTES_PER_COMPILER)));
   await runCmake(cmake, ['--build', build, '--parallel', String(jobs)], true);
-  stamp('native', print);
+  stamp(name, print);
 }
 
 /** @param {string} cmake @param {readonly string[]} args @param {boolean} show */

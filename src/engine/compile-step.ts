@@ -326,8 +326,9 @@ function zeroOptions(
   };
 }
 
-/** A policy for numbers that are not finite takes the place of what the precision does by itself. */
-function overflowCheck({ non_finite: policy }: ResolvedConfig): Pick<ProgramInputs, 'overflowCheck'> {
+/** A policy for numbers that are not finite takes the place of what the precision does by itself, or, in fp16, follows it. */
+function overflowCheck({ non_finite: policy, fp16 }: ResolvedConfig): Pick<ProgramInputs, 'overflowCheck'> {
   if (policy === undefined) return {};
-  return { overflowCheck: policy.action === 'stop' ? 'none' : 'loss and gradients' };
+  const stopsAtOnce = policy.action === 'stop' && !fp16.enabled;
+  return { overflowCheck: stopsAtOnce ? 'none' : 'loss and gradients' };
 }

@@ -155,7 +155,7 @@ export class Engine {
    * Every rank must call it; those that share sequences (`sequence_parallel_size`) with the same whole ones.
    *
    * @throws TrainyardError DATA_INVALID when the batch does not fit the configuration, LOSS_SCALE_EXHAUSTED when
-   * fp16 overflows at the smallest loss scale, TRAINING_DIVERGED for a loss or gradients that are not finite, where
+   * fp16 overflows at the smallest loss scale, TRAINING_DIVERGED for a loss or gradients that are not finite, both where
    * `non_finite` does not say otherwise.
    */
   trainBatch(batch: Batch): StepResult {
@@ -197,7 +197,9 @@ export class Engine {
       }),
     );
     flight?.recorder.enter('');
-    const nonFinite = this.#guard.judge({ program, resources, inputs, step, record, metrics, lossScale });
+    const { overflowAnswer } = this.#progress;
+    const ended = { program, resources, inputs, step, record, metrics, lossScale, overflowAnswer };
+    const nonFinite = this.#guard.judge(ended);
     const { overflow, drift } = metrics;
     const skipped = overflow !== undefined || nonFinite !== undefined;
     this.#progress.count(skipped);

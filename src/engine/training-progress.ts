@@ -5,6 +5,8 @@ import {
   type LossScalerState,
   lossScalerStateSchema,
   nextLossScale,
+  type OverflowAnswer,
+  overflowAnswer,
 } from '../precision/loss-scaler.js';
 import type { LoadedCheckpoint } from '../store/checkpoint.js';
 
@@ -44,7 +46,11 @@ export class TrainingProgress {
     return this.#lossScale.scale;
   }
 
-  /** @throws TrainyardError LOSS_SCALE_EXHAUSTED when a step is skipped at the smallest scale. */
+  /** What the loss scale does about the next step, should it overflow. */
+  get overflowAnswer(): OverflowAnswer {
+    return overflowAnswer(this.#scaling, this.#lossScale);
+  }
+
   count(skipped: boolean): void {
     this.#steps += 1;
     this.#skippedSteps += skipped ? 1 : 0;

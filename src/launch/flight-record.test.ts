@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import { closeSync, readdirSync } from 'node:fs';
+import { closeSync, readdirSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { test } from 'node:test';
-import { createFlightRecord, FlightRecorder, readFlightRecord } from './flight-record.js';
+import { createFlightRecord, FlightRecorder, HEARTBEAT, readFlightRecord } from './flight-record.js';
 
 test('the last section written is the one that is read', () => {
   const descriptor = createFlightRecord();
@@ -22,6 +22,18 @@ test('an instruction longer than the record is cut', () => {
   const descriptor = createFlightRecord();
   new FlightRecorder(descriptor).write(1, 'ü'.repeat(1000));
   assert.match(readFlightRecord(descriptor)?.instruction ?? '', /^ü{100,}$/);
+  closeSync(descriptor);
+});
+
+test('a heartbeat tells how long the process has not run, whatever its sections are', () => {
+  const descriptor = createFlightRecord();
+  const recorder = new FlightRecorder(descriptor);
+  recorder.write(1, 'forward block.0');
+  assert.equal(readFlightRecord(descriptor)?.silentMs, undefined);
+  writeSync(descriptor, new Float64Array([Date.now() - 5000]), 0, 8, HEARTBEAT.byteOffset);
+  recorder.write(1, 'ü'.repeat(1000));
+  const { silentMs = 0 } = readFlightRecord(descriptor) ?? {};
+  assert.ok(silentMs >= 5000 && silentMs < 65_000, `${silentMs}`);
   closeSync(descriptor);
 });
 

@@ -8,13 +8,21 @@ export interface Section {
   readonly step: number;
   readonly instruction: string;
   readonly since: number;
+  /**
+   * How long the process had not run when this was read, as far as its heartbeat tells (milliseconds); absent where none
+   * has come.
+   */
+  readonly silentMs?: number;
 }
 
-// The record: step and time as doubles, the length of the text, the text.
+// The record: step and time as doubles, the length of the text, the text; behind it the time of the last heartbeat.
 const TIME_OFFSET = 8;
 const LENGTH_OFFSET = 16;
 const TEXT_OFFSET = 20;
 const RECORD_BYTES = 512;
+
+/** Where in the record a native thread of the rank writes the time, and how often. */
+export const HEARTBEAT = { byteOffset: RECORD_BYTES, intervalMs: 100 } as const;
 
 /**
  * Makes the memory that one rank writes its section to and its supervisor reads: a nameless file, which
@@ -49,13 +57,15 @@ export class FlightRecorder {
 
 /** The last section written, or undefined when there was none. */
 export function readFlightRecord(descriptor: number): Section | undefined {
-  const record = Buffer.alloc(RECORD_BYTES);
-  if (readSync(descriptor, record, 0, RECORD_BYTES, 0) < TEXT_OFFSET) return undefined;
+  const record = Buffer.alloc(RECORD_BYTES + Float64Array.BYTES_PER_ELEMENT);
+  if (readSync(descriptor, record, 0, record.length, 0) < TEXT_OFFSET) return undefined;
+  const [beat = 0] = new Float64Array(record.buffer, HEARTBEAT.byteOffset, 1);
   const textEnd = Math.min(RECORD_BYTES, TEXT_OFFSET + record.readUInt32LE(LENGTH_OFFSET));
   return {
     step: record.readDoubleLE(0),
     since: record.readDoubleLE(TIME_OFFSET),
     instruction: record.toString('utf8', TEXT_OFFSET, textEnd),
+    ...(beat > 0 && { silentMs: Math.max(0, Date.now() - beat) }),
   };
 }
 

@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto';
-import { exitCodeOf } from '../base/error-codes.js';
 import { invariant } from '../base/errors.js';
 import type { Variables } from './environment.js';
-import type { AnswerEvent, ErrorEvent, LogEvent, PublicEvent, RankEvent } from './events.js';
+import type { AnswerEvent, LogEvent, PublicEvent, RankEvent } from './events.js';
 import type { Section } from './flight-record.js';
 import { freePort } from './free-port.js';
+import { findHung, hungEvent, type StandingRank } from './hung-rank.js';
 import { outOfMemoryKills } from './out-of-memory.js';
 import { type RankCommand, type RankListener, RankProcess } from './rank-process.js';
 import { type HostPlace, rankVariables } from './rank-variables.js';
@@ -172,10 +172,8 @@ class Supervisor {
       this.#options.observer.stalled(rank, section, Math.round((now - section.since) / 1000));
     }
     const { hangMs = Number.POSITIVE_INFINITY } = this.#options;
-    const [longest] = standing.sort((left, right) => left.section.since - right.section.since);
-    if (longest !== undefined && now - longest.section.since >= hangMs) {
-      this.#take({ kind: 'hung', rank: longest.index, event: hungRank(longest, now) });
-    }
+    const hung = findHung(standing, hangMs, now);
+    if (hung !== undefined) this.#take({ kind: 'hung', rank: hung.index, event: hungEvent(hung, now) });
   }
 
   /** The living ranks that have begun, with the instruction at which each is. */
@@ -235,27 +233,4 @@ class Supervisor {
         action satisfies never;
     }
   }
-}
-
-interface StandingRank {
-  /** Among the ranks that are watched here. */
-  readonly index: number;
-  readonly rank: number;
-  readonly section: Section;
-}
-
-function hungRank({ rank, section }: StandingRank, now: number): ErrorEvent {
-  const { step, instruction, since } = section;
-  return {
-    event: 'error',
-    rank,
-    code: 'RANK_HUNG',
-    report: {
-      what: `Rank ${rank} hangs: it has been at one instruction for ${Math.round((now - since) / 1000)} s.`,
-      where: `rank ${rank}, step ${step}, ${instruction}`,
-      cure: 'if that may take so long, raise --hang-timeout',
-    },
-    exit_code: exitCodeOf('RANK_HUNG'),
-    time: now,
-  };
 }

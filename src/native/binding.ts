@@ -149,6 +149,11 @@ export interface EnvironmentBinding {
   setDebug(enabled: boolean): void;
   /** Asks the kernel to end this process when its parent dies (Linux; elsewhere false). */
   dieWithParent(): boolean;
+  /**
+   * Starts a thread that writes the time (`Date.now()`, a double in the byte order of the machine) into an open file every
+   * so many milliseconds, until this thread of JavaScript ends. It keeps no process alive.
+   */
+  startHeartbeat(descriptor: number, byteOffset: number, intervalMs: number): void;
   /** Maps a file read-only; the pages belong to the page cache. */
   mapFile(path: string): ArrayBuffer;
 }

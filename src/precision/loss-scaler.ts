@@ -1,5 +1,4 @@
 import { z } from 'zod';
-import { TrainyardError } from '../base/errors.js';
 import type { LossScaling } from './config.js';
 
 /** Where a loss scale stands between two steps; plain data, as checkpoints keep it. */
@@ -23,11 +22,21 @@ export function initialLossScale(scaling: LossScaling): LossScalerState {
 }
 
 /**
+ * What the scale does about a step that overflows now: it tolerates it or falls, it cannot fall further, or it is one that
+ * never moves. Where the scale is `spent`, gradients overflow that nothing multiplies any more (DeepSpeed raises there).
+ */
+export type OverflowAnswer = 'falls' | 'spent' | 'static';
+
+export function overflowAnswer(scaling: LossScaling, state: LossScalerState): OverflowAnswer {
+  if (scaling.kind === 'static') return 'static';
+  return state.hysteresis === 1 && state.scale === scaling.minimumScale ? 'spent' : 'falls';
+}
+
+/**
  * The state after a step. A dynamic scale follows DeepSpeed's rule (`DynamicLossScaler` in
  * runtime/fp16/loss_scaler.py): the `hysteresis`-th overflow and every one after it halve the scale, `window`
- * steps in a row without one double it and restore the tolerance. A static scale stays.
- *
- * @throws TrainyardError LOSS_SCALE_EXHAUSTED for an overflow that would lower the smallest scale.
+ * steps in a row without one double it and restore the tolerance. A static scale stays, and so does the smallest one, of
+ * which `overflowAnswer` tells before.
  */
 export function nextLossScale(
   scaling: LossScaling,
@@ -43,7 +52,6 @@ export function nextLossScale(
   const { window, hysteresis, consecutiveHysteresis, minimumScale } = scaling;
   if (overflowed) {
     if (state.hysteresis > 1) return { ...counted, hysteresis: state.hysteresis - 1 };
-    if (state.scale === minimumScale) throw exhausted(minimumScale);
     return { ...counted, scale: Math.max(state.scale / 2, minimumScale) };
   }
   const clean = state.steps - state.lastOverflow - 1;
@@ -53,13 +61,4 @@ export function nextLossScale(
     scale: grows ? state.scale * 2 : state.scale,
     hysteresis: grows || consecutiveHysteresis ? hysteresis : state.hysteresis,
   };
-}
-
-function exhausted(scale: number): TrainyardError {
-  return new TrainyardError('LOSS_SCALE_EXHAUSTED', {
-    what: 'Gradients overflow fp16 at the smallest loss scale.',
-    where: 'fp16.min_loss_scale',
-    got: `loss scale ${scale}`,
-    cure: 'Lower the learning rate, or compute in bf16: its range is that of fp32.',
-  });
 }

@@ -5,6 +5,14 @@ export function dieWithParent(): boolean {
   return native.dieWithParent();
 }
 
+/**
+ * Starts a native thread that writes the time into an open file every so many milliseconds, while JavaScript is busy or stuck
+ * too: another process can tell whether this one runs.
+ */
+export function startHeartbeat(descriptor: number, byteOffset: number, intervalMs: number): void {
+  native.startHeartbeat(descriptor, byteOffset, intervalMs);
+}
+
 /** Ends the process without the destructors of libtorch and Gloo, whose threads sometimes abort in theirs. */
 export function leaveProcess(exitCode: number): never {
   return native.exitNow(exitCode);

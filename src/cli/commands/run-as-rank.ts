@@ -1,6 +1,8 @@
 import type { RankEnvironment } from '../../launch/environment.js';
 import type { EventSink } from '../../launch/events.js';
+import { HEARTBEAT } from '../../launch/flight-record.js';
 import { runRank } from '../../launch/rank.js';
+import { RANK_DESCRIPTORS } from '../../launch/rank-channel.js';
 
 /** Does a rank's work in the frame that tells the supervisor of its end, and leaves the process. */
 export function runAsRank(
@@ -14,9 +16,12 @@ export function runAsRank(
     sink,
     run: async (signal) => {
       // libtorch is loaded here, after the supervisor can be told that it cannot be.
-      const { dieWithParent, leaveProcess } = await import('../../tensor/process.js');
+      const { dieWithParent, leaveProcess, startHeartbeat } = await import('../../tensor/process.js');
       leave = leaveProcess;
-      if (environment.source === 'launcher') dieWithParent();
+      if (environment.source === 'launcher') {
+        dieWithParent();
+        startHeartbeat(RANK_DESCRIPTORS.record, HEARTBEAT.byteOffset, HEARTBEAT.intervalMs);
+      }
       await work(signal);
     },
     leave: (exitCode) => leave(exitCode),

@@ -2,7 +2,6 @@ import type { ConfigRule } from './rules.js';
 
 /** The rules of `non_finite`: one say in what becomes of a step, and all that an action needs. */
 export const nonFiniteRules: readonly ConfigRule[] = [
-  { keys: ['non_finite', 'fp16'], check: checkScaled },
   { keys: ['non_finite', 'bf16', 'bfloat16'], check: checkTwice },
   { keys: ['non_finite', 'redundancy'], check: checkReplicas },
   { keys: ['non_finite', 'output'], check: checkOutput },
@@ -10,18 +9,6 @@ export const nonFiniteRules: readonly ConfigRule[] = [
 ];
 
 type Check = ConfigRule['check'];
-
-function checkScaled({ non_finite: policy, fp16 }: Parameters<Check>[0]): ReturnType<Check> {
-  if (policy === undefined || !fp16.enabled) return undefined;
-  return {
-    code: 'CONFIG_CONFLICT',
-    path: ['non_finite'],
-    part: 'key',
-    what: 'In fp16 the loss scale decides what becomes of a step whose gradients overflow.',
-    got: `non_finite.action "${policy.action}" and fp16.enabled`,
-    cure: 'Remove non_finite, or compute in bf16: its range is that of fp32.',
-  };
-}
 
 function checkTwice(
   { non_finite: policy }: Parameters<Check>[0],

@@ -1,7 +1,9 @@
 import { join } from 'node:path';
-import { TrainyardError } from '../../base/errors.js';
+import type { ErrorCode } from '../../base/error-codes.js';
+import { type ErrorReport, TrainyardError } from '../../base/errors.js';
 import type { JsonValue } from '../../base/json-document.js';
 import { precisionName, precisionOf } from '../../precision/config.js';
+import type { OverflowAnswer } from '../../precision/loss-scaler.js';
 import type { StepMetrics } from '../../step/handlers/step-state.js';
 import { isFiniteStep } from '../../step/non-finite.js';
 import { nodeFileSystem } from '../../store/file-system.js';
@@ -38,6 +40,8 @@ export interface EndedStep extends StepToSearch {
   readonly record: StepRecord;
   readonly metrics: StepMetrics;
   readonly lossScale: number;
+  /** What the loss scale does about it, should it have overflowed. */
+  readonly overflowAnswer: OverflowAnswer;
 }
 
 /** What a checkpoint keeps of it. */
@@ -49,6 +53,12 @@ const MOST_BUNDLES = 3;
 /** Without a policy the first such step that reaches the update ends the run. */
 const STOP: NonFinitePolicy = { action: 'stop', limit: 1 };
 
+/**
+ * So many steps in a row a precision may leave out by its own rule. The weights are the same all the while, and none of as many
+ * batches could be used: no other will.
+ */
+const MOST_LEFT_OUT_IN_A_ROW = 100;
+
 /** Where a run keeps what is known of steps that were not finite. */
 function bundlesIn(output: string): string {
   return join(output, FOLDER);
@@ -57,6 +67,8 @@ function bundlesIn(output: string): string {
 /** Watches over one run's steps: decides about those whose numbers are not finite, and keeps what they came from. */
 export class NonFiniteGuard {
   #state: NonFiniteState = NOTHING_SEEN;
+  /** Steps up to the last one that were left out by the rule of the precision. */
+  #leftOutInARow = 0;
 
   constructor(private readonly parts: EngineParts) {}
 
@@ -75,8 +87,12 @@ export class NonFiniteGuard {
   judge(ended: EndedStep): NonFiniteStep | undefined {
     const { config } = this.parts;
     const { metrics, step } = ended;
-    const isOwnRule = config.non_finite === undefined && metrics.overflow !== undefined;
-    if (isOwnRule || isFiniteStep(metrics)) {
+    if (this.#isLeftOut(ended)) {
+      this.#leftOutInARow += 1;
+      return undefined;
+    }
+    if (isFiniteStep(metrics)) {
+      this.#leftOutInARow = 0;
       this.#state = afterFiniteStep(this.#state);
       return undefined;
     }
@@ -89,6 +105,24 @@ export class NonFiniteGuard {
     if (decision === 'stop') throw diverged(ended, policy, nonFinite);
     this.#state = state;
     return nonFinite;
+  }
+
+  /**
+   * Whether the rule of the precision is enough: gradients that a smaller loss scale will keep finite are nothing to search
+   * for, and a step now and then is not either, unless the configuration says so.
+   */
+  #isLeftOut({ metrics, overflowAnswer }: EndedStep): boolean {
+    if (metrics.overflow === undefined || this.#leftOutInARow >= MOST_LEFT_OUT_IN_A_ROW) return false;
+    switch (overflowAnswer) {
+      case 'falls':
+        return true;
+      case 'spent':
+        return false;
+      case 'static':
+        return this.parts.config.non_finite === undefined;
+      default:
+        return overflowAnswer satisfies never;
+    }
   }
 
   /** Runs the step again as it began, and leaves the generator as the step had left it. */
@@ -166,6 +200,7 @@ export class NonFiniteGuard {
       });
     }
     this.#state = afterLoading(this.#state, saved.data ?? NOTHING_SEEN);
+    this.#leftOutInARow = 0;
   }
 }
 
@@ -178,29 +213,53 @@ function freeName(folders: string, step: number, decision: Decision): string {
 }
 
 function diverged(
-  { metrics, step, program }: EndedStep,
+  ended: EndedStep,
   policy: NonFinitePolicy,
   found?: Pick<NonFiniteStep, 'diagnosis' | 'bundle'>,
 ): TrainyardError {
-  const { loss, gradientNorm } = metrics;
+  const { metrics, step, program, lossScale } = ended;
   const first = found?.diagnosis.first;
   const rank = first?.rank ?? program.rank;
   const at = first !== undefined && first.kind !== 'parameter';
   const instruction = at ? `, instruction ${first.position}: ${first.instruction}` : '';
+  const kept =
+    found?.bundle === undefined ? '' : ` \`trainyard replay ${found.bundle}\` computes the step again.`;
+  const { code, what, cure } = whyItStops(ended, policy);
+  const scaled = lossScale === 1 ? '' : `loss scale ${lossScale}, `;
+  const where = found === undefined ? 'replicas are not looked through' : findingText(found.diagnosis);
+  return new TrainyardError(code, {
+    what: `${what}; the weights are those before it, and nothing was saved.`,
+    where: `rank ${rank}, step ${step}${instruction}`,
+    expected: 'finite numbers',
+    got: `${scaled}loss ${metrics.loss}, gradient norm ${metrics.gradientNorm}; ${where}`,
+    cure: `${cure}${kept}`,
+  });
+}
+
+/** What is said of a run that ends at a step. */
+function whyItStops(
+  { metrics, step, overflowAnswer }: EndedStep,
+  policy: NonFinitePolicy,
+): Pick<ErrorReport, 'what' | 'cure'> & { readonly code: ErrorCode } {
   const spent = {
     stop: '',
     skip: `, after ${policy.limit} skipped in a row`,
     rewind: `, after ${policy.limit} rewinds`,
   }[policy.action];
-  const kept =
-    found?.bundle === undefined ? '' : ` \`trainyard replay ${found.bundle}\` computes the step again.`;
-  return new TrainyardError('TRAINING_DIVERGED', {
-    what: `The ${Number.isFinite(loss) ? 'gradient norm' : 'loss'} of step ${step} is not finite${spent}; the weights are those before it, and nothing was saved.`,
-    where: `rank ${rank}, step ${step}${instruction}`,
-    expected: 'finite numbers',
-    got: `loss ${loss}, gradient norm ${gradientNorm}; ${found === undefined ? 'replicas are not looked through' : findingText(found.diagnosis)}`,
-    cure: `Lower optimizer.params.lr, warm it up with a scheduler, or look for what is odd in the data of this step.${kept}`,
-  });
+  if (metrics.overflow !== undefined && overflowAnswer === 'spent') {
+    return {
+      code: 'LOSS_SCALE_EXHAUSTED',
+      what: `Gradients of step ${step} overflow fp16 at the smallest loss scale, fp16.min_loss_scale${spent}`,
+      cure: 'Lower the learning rate, or compute in bf16: its range is that of fp32.',
+    };
+  }
+  const wasLeftOut = metrics.overflow !== undefined && policy === STOP;
+  const often = wasLeftOut ? `, after ${MOST_LEFT_OUT_IN_A_ROW} steps in a row that were left out` : spent;
+  return {
+    code: 'TRAINING_DIVERGED',
+    what: `The ${Number.isFinite(metrics.loss) ? 'gradient norm' : 'loss'} of step ${step} is not finite${often}`,
+    cure: 'Lower optimizer.params.lr, warm it up with a scheduler, or look for what is odd in the data of this step.',
+  };
 }
 
 /** What was first not finite, in words. */

@@ -40,7 +40,12 @@ const ORDER = z.discriminatedUnion('order', [
   z.strictObject({ order: z.literal('stay') }),
 ]);
 
-const SECTION = z.object({ step: z.number(), instruction: z.string(), ageMs: z.number() });
+const SECTION = z.object({
+  step: z.number(),
+  instruction: z.string(),
+  ageMs: z.number(),
+  silentMs: z.number().optional(),
+});
 
 const WORD = z.discriminatedUnion('word', [
   z.object({
@@ -93,10 +98,10 @@ function decode<Message>(schema: z.ZodType<Message>, line: string): Message | un
 }
 
 /** Clocks of hosts differ; ages do not. */
-export function sectionToSend({ step, instruction, since }: Section): z.infer<typeof SECTION> {
-  return { step, instruction, ageMs: Date.now() - since };
+export function sectionToSend({ since, ...section }: Section): z.infer<typeof SECTION> {
+  return { ...section, ageMs: Date.now() - since };
 }
 
-export function sectionReceived({ step, instruction, ageMs }: z.infer<typeof SECTION>): Section {
-  return { step, instruction, since: Date.now() - ageMs };
+export function sectionReceived({ ageMs, silentMs, ...section }: z.infer<typeof SECTION>): Section {
+  return { ...section, since: Date.now() - ageMs, ...(silentMs !== undefined && { silentMs }) };
 }
