@@ -16,7 +16,7 @@ const MODEL = {
   vocab_size: 37,
   hidden_size: 24,
   intermediate_size: 27,
-  num_hidden_layers: 3,
+  num_hidden_layers: 2,
   num_attention_heads: 4,
   num_key_value_heads: 2,
   head_dim: 6,

@@ -127,10 +127,17 @@ export function parseJsonDocument(source: string, name: string): JsonDocument {
   };
 }
 
-/** The path as people write it: `data.path[0]`. */
+/** No key of ours is longer; one that is nobody wants to read. */
+const LONGEST_KEY = 120;
+
+/** The path as people write it: `data.path[0]`. A key without end is cut. */
 export function formatPath(path: JsonPath): string {
   return path
-    .map((step, index) => (typeof step === 'number' ? `[${step}]` : index === 0 ? step : `.${step}`))
+    .map((step, index) => {
+      if (typeof step === 'number') return `[${step}]`;
+      const key = step.length > LONGEST_KEY ? `${step.slice(0, LONGEST_KEY)}…` : step;
+      return index === 0 ? key : `.${key}`;
+    })
     .join('');
 }
 

@@ -58,12 +58,15 @@ export class FlightRecorder {
 /** The last section written, or undefined when there was none. */
 export function readFlightRecord(descriptor: number): Section | undefined {
   const record = Buffer.alloc(RECORD_BYTES + Float64Array.BYTES_PER_ELEMENT);
-  if (readSync(descriptor, record, 0, record.length, 0) < TEXT_OFFSET) return undefined;
+  readSync(descriptor, record, 0, record.length, 0);
+  const since = record.readDoubleLE(TIME_OFFSET);
+  // The heartbeat may be the first.
+  if (since === 0) return undefined;
   const [beat = 0] = new Float64Array(record.buffer, HEARTBEAT.byteOffset, 1);
   const textEnd = Math.min(RECORD_BYTES, TEXT_OFFSET + record.readUInt32LE(LENGTH_OFFSET));
   return {
     step: record.readDoubleLE(0),
-    since: record.readDoubleLE(TIME_OFFSET),
+    since,
     instruction: record.toString('utf8', TEXT_OFFSET, textEnd),
     ...(beat > 0 && { silentMs: Math.max(0, Date.now() - beat) }),
   };

@@ -14,7 +14,7 @@ export const configurations: MakeFuzzer = (folder) => {
   const damaged = join(folder, 'damaged.json');
   const paths = pathsOf(rich);
   return {
-    codes: ['CONFIG_INVALID', 'CONFIG_CONFLICT', 'CONFIG_UNREADABLE', 'CONFIG_UNSUPPORTED'],
+    codes: ['CONFIG_INVALID', 'CONFIG_CONFLICT', 'CONFIG_UNREADABLE', 'CONFIG_UNSUPPORTED', 'USAGE'],
     round(chance) {
       const kind = chance();
       if (kind < 0.6) {

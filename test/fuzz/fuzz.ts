@@ -71,6 +71,7 @@ function faultOf(error: unknown, codes: readonly string[]): string | undefined {
     return error instanceof Error ? (error.stack ?? error.message) : String(error);
   if (!codes.includes(error.code)) return `refused with ${error.code}: ${error.message}`;
   const isReadable = error.message.length > 10 && error.message.length < 20_000;
-  const isRaw = /^ +at .*\.[jt]s:\d+|undefined|\[object Object\]/m.test(error.message);
+  // A component without a type is one of the type undefined to the tokenizers' library, and people understand that.
+  const isRaw = /^ +at .*\.[jt]s:\d+|(?<!type: )undefined|\[object Object\]/m.test(error.message);
   return isReadable && !isRaw ? undefined : `nobody can read this: ${error.message.slice(0, 2000)}`;
 }

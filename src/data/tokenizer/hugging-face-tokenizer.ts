@@ -89,12 +89,14 @@ export class HuggingFaceTokenizer implements Tokenizer {
     try {
       return this.#deadline(task);
     } catch (error) {
+      // What the library did not think of, nobody else would understand.
+      const isExpected = error instanceof Error && !(error instanceof TypeError);
       throw new TrainyardError(
         'TOKENIZER_INVALID',
         {
           what: 'The tokenizer does not work.',
           where: this.#path,
-          got: error instanceof Error ? error.message : String(error),
+          got: isExpected ? error.message : 'components that @huggingface/tokenizers cannot run',
         },
         { cause: error },
       );

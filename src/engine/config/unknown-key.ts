@@ -1,6 +1,7 @@
 import { formatPath, type JsonPath, type JsonValue } from '../../base/json-document.js';
 import { type JsonSchema, keysOf, schemaAt, valueBelow } from '../../base/json-schema.js';
 import { nearestNames, sameNameButForASlip } from '../../base/nearest-names.js';
+import { quote } from '../../base/printable.js';
 import type { ConfigIssue } from './issue.js';
 import type { KeySection, KeyTable } from './key-table.js';
 import type { KnownKeys } from './known-keys.js';
@@ -21,7 +22,7 @@ export function unknownKey(path: JsonPath, document: JsonValue, known: KnownKeys
     code: 'CONFIG_INVALID',
     path,
     part: 'key',
-    what: `Unknown key "${name}"${named === '' ? '' : ` in ${named}`}.`,
+    what: `Unknown key ${quote(name)}${named === '' ? '' : ` in ${named}`}.`,
     ...(shown.length === 0 ? {} : { expected: `one of ${listed(shown)}` }),
     cure: owners === undefined ? cureOf(name, acting, refused, known) : `Remove it; it goes with ${owners}.`,
   };

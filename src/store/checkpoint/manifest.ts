@@ -107,9 +107,8 @@ function demandVersion(manifest: unknown): void {
   const isRecord = typeof manifest === 'object' && manifest !== null;
   const version = isRecord && 'version' in manifest ? manifest.version : undefined;
   if (version === FORMAT_VERSION) return;
-  throw new Error(
-    `it is of version ${JSON.stringify(version)}; this program reads version ${FORMAT_VERSION}`,
-  );
+  const which = typeof version === 'number' ? `it is of version ${version}` : 'it names no version';
+  throw new Error(`${which}; this program reads version ${FORMAT_VERSION}`);
 }
 
 function checksum(manifest: unknown): string {
