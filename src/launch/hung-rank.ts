@@ -14,7 +14,7 @@ export interface StandingRank {
 const FROZEN_MS = 2000;
 
 /** Whether the process itself does not run: it was stopped, or frozen. A thread that is stuck leaves the heartbeat alone. */
-export function isFrozen({ silentMs = 0 }: Section): boolean {
+function isFrozen({ silentMs = 0 }: Section): boolean {
   return silentMs >= FROZEN_MS;
 }
 

@@ -772,7 +772,8 @@ export interface UserConfig {
   /**
    * What to do about a loss or gradients that are not finite. Left out: fp32 stops, bf16 leaves such
    * steps out unless `bf16.check_grad_overflow` is false, fp16 leaves them out and lowers the loss
-   * scale.
+   * scale; both stop after 100 in a row, and fp16 where the scale cannot be lowered. In fp16 this is
+   * about overflows that the scale does not answer.
    */
   readonly non_finite?:
     | {
