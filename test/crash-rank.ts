@@ -8,6 +8,9 @@ const EMPTY = join(import.meta.dirname, '../../test/fixtures/empty-config.json')
 /** The exit code of a rank of a run that had come to its end already. */
 const DONE = 3;
 
+/** What it says once it can be told. */
+const READY = 'ready';
+
 /** What a rank that may be killed is told. */
 export interface CrashRankTask {
   readonly place: RankPlace;
@@ -34,3 +37,4 @@ process.once('message', ({ place, overrides }: CrashRankTask) => {
   );
 });
 process.on('disconnect', () => process.exit(0));
+process.send?.(READY);

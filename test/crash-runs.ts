@@ -36,31 +36,38 @@ interface FinishedRun {
   readonly mostLost: number;
 }
 
+/** A process that waits for a task, as soon as it has loaded everything. */
+interface SpareRank {
+  readonly child: ChildProcess;
+  readonly loaded: Promise<unknown>;
+}
+
 /** Processes that have loaded everything and wait for a task. */
 export class SpareRanks {
-  readonly #waiting: ChildProcess[] = [];
+  readonly #waiting: SpareRank[] = [];
 
   /** Starts so many, beside whatever goes on. */
   prepare(count: number): void {
     while (this.#waiting.length < count) this.#waiting.push(start());
   }
 
-  take(): ChildProcess {
-    return this.#waiting.shift() ?? start();
+  /** So many, once all of them could begin at once. */
+  async take(count: number): Promise<readonly ChildProcess[]> {
+    this.prepare(count);
+    const taken = this.#waiting.splice(0, count);
+    await Promise.all(taken.map(({ loaded }) => loaded));
+    return taken.map(({ child }) => child);
   }
 
   end(): void {
-    for (const child of this.#waiting.splice(0)) child.kill('SIGKILL');
+    for (const { child } of this.#waiting.splice(0)) child.kill('SIGKILL');
   }
 }
 
-function start(): ChildProcess {
+function start(): SpareRank {
   const env = { ...process.env, OMP_NUM_THREADS: '1' };
-  return fork(RANK, {
-    env,
-    execArgv: [],
-    stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
-  });
+  const child = fork(RANK, { env, execArgv: [], stdio: ['ignore', 'ignore', 'ignore', 'ipc'] });
+  return { child, loaded: Promise.race([once(child, 'message'), once(child, 'exit')]) };
 }
 
 function overridesOf({ stage, decoupled, folder }: CrashSetup, output: string): readonly string[] {
@@ -104,7 +111,6 @@ export async function compareWithKills(
   kills: number,
   chance: () => number,
 ): Promise<KilledRuns> {
-  spares.prepare(setup.ranks);
   const whole = await runWithKills({ setup, spares, name: 'whole', kills: 0, chance, expectMs: 0 });
   let [runs, killed, mostLost] = [0, 0, 0];
   while (killed < kills) {
@@ -149,8 +155,7 @@ async function runWithKills({
 }: KillingOptions): Promise<FinishedRun & { readonly milliseconds: number }> {
   const output = join(setup.folder, `zero${setup.stage}x${setup.ranks}-${name}`);
   const steps = new Map<number, string>();
-  let [acknowledged, mostLost, killed] = [0, 0, 0];
-  const startMs = performance.now();
+  let [acknowledged, mostLost, killed, milliseconds] = [0, 0, 0, 0];
   for (;;) {
     const before = steps.size === 0 ? 0 : Math.max(...steps.keys());
     let first: number | undefined;
@@ -166,7 +171,9 @@ async function runWithKills({
     const known = acknowledged;
     const killAfterMs = killed < kills ? chance() * expectMs : undefined;
     const victim = Math.floor(chance() * setup.ranks);
-    const isDone = await runOnce(setup, spares, overridesOf(setup, output), hear, { killAfterMs, victim });
+    const overrides = overridesOf(setup, output);
+    const { isDone, ...took } = await runOnce(setup, spares, overrides, hear, { killAfterMs, victim });
+    milliseconds += took.milliseconds;
     if (first !== undefined) {
       assert.ok(first > known, `went on at step ${first}, but step ${known} was acknowledged`);
       mostLost = Math.max(mostLost, before - first + 1);
@@ -177,19 +184,20 @@ async function runWithKills({
   const weights = createHash('sha256')
     .update(readFileSync(join(output, 'model.safetensors')))
     .digest('hex');
-  return { steps, weights, kills: killed, mostLost, milliseconds: performance.now() - startMs };
+  return { steps, weights, kills: killed, mostLost, milliseconds };
 }
 
-/** Starts all ranks; true when they came to the end. */
+/** Starts all ranks: whether they came to the end, and how long it took from when they were told. */
 async function runOnce(
   { ranks }: CrashSetup,
   spares: SpareRanks,
   overrides: readonly string[],
   hear: (event: RankEvent) => void,
   { killAfterMs, victim }: { readonly killAfterMs: number | undefined; readonly victim: number },
-): Promise<boolean> {
+): Promise<{ readonly isDone: boolean; readonly milliseconds: number }> {
   const port = await freePort('127.0.0.1');
-  const children = Array.from({ length: ranks }, () => spares.take());
+  const children = await spares.take(ranks);
+  const beganMs = performance.now();
   const ends = children.map((child) => once(child, 'exit') as Promise<[number | null, string | null]>);
   for (const [rank, child] of children.entries()) {
     if (rank === 0) child.on('message', hear);
@@ -202,7 +210,8 @@ async function runOnce(
   }
   const codes = await Promise.all(ends);
   over.abort();
-  return codes.every(([code]) => code === 0) || codes.every(([code]) => code === ALREADY_DONE);
+  const isDone = [0, ALREADY_DONE].some((wanted) => codes.every(([code]) => code === wanted));
+  return { isDone, milliseconds: performance.now() - beganMs };
 }
 
 /** How long the others may go on with what they are at, before they are stopped as a supervisor would. */
