@@ -2,13 +2,11 @@
 
 #include <c10/core/CPUAllocator.h>
 #include <c10/util/Exception.h>
-#include <sys/mman.h>
 
 #include <atomic>
 #include <cstdlib>
 
 #include "args.h"
-#include "large-pages.h"
 
 namespace trainyard {
 namespace {
@@ -18,13 +16,9 @@ std::atomic<int64_t> most{0};
 
 constexpr uintptr_t alignment = 64;
 
-// From here on glibc asks the system for every block anew; so do we, and have it on large pages.
-constexpr size_t mapped_from_bytes = size_t{32} << 20;
-
 // What stands right before a tensor's memory.
 struct Header {
   int64_t bytes;
-  // What malloc gave; null, where the memory was mapped and begins at a page with these `alignment` bytes.
   void* block;
 };
 
@@ -41,34 +35,21 @@ void release(void* data) {
   if (data == nullptr) return;
   const Header header = header_of(data);
   allocated.fetch_sub(header.bytes, std::memory_order_relaxed);
-  if (header.block != nullptr) return std::free(header.block);
-  munmap(static_cast<char*>(data) - alignment, static_cast<size_t>(header.bytes) + alignment);
+  std::free(header.block);
 }
 
-// Where a tensor's memory begins, behind its header.
-void* take(size_t bytes) {
-  void* block = nullptr;
-  void* data;
-  if (bytes >= mapped_from_bytes) {
-    data = map_large_pages(bytes + alignment) + alignment;
-  } else {
-    block = std::malloc(bytes + sizeof(Header) + alignment - 1);
-    TORCH_CHECK(block != nullptr, "can't allocate memory: you tried to allocate ", bytes, " bytes.");
-    const uintptr_t first = reinterpret_cast<uintptr_t>(block) + sizeof(Header);
-    data = reinterpret_cast<void*>((first + alignment - 1) / alignment * alignment);
-  }
-  header_of(data) = {static_cast<int64_t>(bytes), block};
-  return data;
-}
-
-// Host memory with a count. It aligns by itself what malloc gives, for glibc's aligned allocation asks for more than it
-// was asked and does not fit into the hole that a tensor of the same size has left: over some steps that doubles the
+// Host memory with a count. It aligns by itself, for glibc's aligned allocation asks for more than it was asked
+// and does not fit into the hole that a tensor of the same size has left: over some steps that doubles the
 // process. Like libtorch's own allocator it can free by address alone, which oneDNN asks of it.
 class CountingAllocator final : public c10::Allocator {
  public:
   c10::DataPtr allocate(size_t bytes) override {
     if (bytes == 0) return {nullptr, nullptr, &release, c10::Device(c10::DeviceType::CPU)};
-    void* data = take(bytes);
+    void* block = std::malloc(bytes + sizeof(Header) + alignment - 1);
+    TORCH_CHECK(block != nullptr, "DefaultCPUAllocator: can't allocate memory: you tried to allocate ", bytes, " bytes.");
+    const uintptr_t first = reinterpret_cast<uintptr_t>(block) + sizeof(Header);
+    void* data = reinterpret_cast<void*>((first + alignment - 1) / alignment * alignment);
+    header_of(data) = {static_cast<int64_t>(bytes), block};
     count(static_cast<int64_t>(bytes));
     return {data, data, &release, c10::Device(c10::DeviceType::CPU)};
   }

@@ -3,7 +3,7 @@ import { noGrad } from '../tensor/autograd.js';
 import { DTYPES } from '../tensor/dtype.js';
 import type { FlatSlice } from '../tensor/flat-store.js';
 import { zeros } from '../tensor/generated/functions.js';
-import { keep, scope, type Tensor } from '../tensor/tensor.js';
+import { keep, type Tensor } from '../tensor/tensor.js';
 import type { OptimizerConfig } from './config.js';
 import {
   createUpdateRule,
@@ -14,9 +14,6 @@ import {
   type UpdateRule,
 } from './optimizer.js';
 import type { PendingUpdate } from './pending-update.js';
-
-/** Pieces of a buffer begin at a cache line. */
-const LINE_ELEMENTS = 16;
 
 /** The optimizer of a rank, wherever what it works on lies. */
 export interface TrainingOptimizer extends Optimizer {
@@ -48,14 +45,11 @@ export class OptimizerGroup implements TrainingOptimizer {
     const rule = createUpdateRule(config);
     this.momentum = momentum;
     this.#rule = rule;
-    const states = rule.stateNames.map((name) => firstStates(name, memories));
-    this.#pieces = memories.map(({ parameters, gradients }, piece) => {
-      invariant(
-        parameters.elements === gradients.elements,
-        'parameters and gradients of an optimizer have equal length',
-      );
-      return { parameters, gradients, states: states.flatMap((pieces) => pieces[piece] ?? []) };
-    });
+    this.#pieces = memories.map((memory) => ({
+      parameters: memory.parameters,
+      gradients: memory.gradients,
+      states: rule.stateNames.map((name) => firstState(name, memory)),
+    }));
     this.states = new Map(
       rule.stateNames.map((name, index) => [name, this.#pieces.flatMap(({ states }) => states[index] ?? [])]),
     );
@@ -80,28 +74,14 @@ export class OptimizerGroup implements TrainingOptimizer {
   }
 }
 
-/** Zeros for every piece, in one buffer: long enough for large pages even where the pieces are not. */
-function firstStates(name: string, memories: readonly OptimizerMemory[]): readonly Tensor[] {
-  const given = memories.flatMap(({ momentum }) => (name === 'exp_avg' && momentum ? [momentum] : []));
-  if (given.length > 0) {
-    invariant(given.length === memories.length, 'ranks exchange the momentum of all pieces or of none');
-    return given.map((momentum) => keep(momentum.alias()));
-  }
-  const starts: number[] = [];
-  let elements = 0;
-  for (const { parameters } of memories) {
-    starts.push(elements);
-    elements += Math.ceil(parameters.elements / LINE_ELEMENTS) * LINE_ELEMENTS;
-  }
-  const [first] = memories;
-  if (first === undefined) return [];
-  const { dtype, device } = first.parameters;
-  return noGrad(() =>
-    scope(() => {
-      const all = zeros([elements], { dtype, device });
-      return memories.map(({ parameters }, piece) =>
-        keep(all.narrow(0, starts[piece] ?? 0, parameters.elements).view(parameters.shape)),
-      );
-    }),
+function firstState(name: string, { parameters, gradients, momentum }: OptimizerMemory): Tensor {
+  invariant(
+    parameters.elements === gradients.elements,
+    'parameters and gradients of an optimizer have equal length',
   );
+  return keep(name === 'exp_avg' && momentum !== undefined ? momentum.alias() : zerosLike(parameters));
+}
+
+function zerosLike({ shape, dtype, device }: Tensor): Tensor {
+  return noGrad(() => zeros(shape, { dtype, device }));
 }
