@@ -18,7 +18,7 @@ const MANY = 1 << 22;
  * Where a larger message begins to grow: with a few packets, or, over links of much latency, with the bytes that a link of
  * 10 Mbit/s carries in the time that is lost in any case.
  */
-const LEAST_MANY = 1 << 12;
+const LEAST_MANY = 1 << 14;
 const SLOW_BYTES_PER_SECOND = 10e6 / 8;
 
 /** In seconds, for three rounds: beside that it is little that ranks begin a millisecond apart. */

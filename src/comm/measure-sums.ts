@@ -52,9 +52,13 @@ export function measureSums(
       const sums = startSums(transport, hosts, shared);
       const measured = new Map<SumMaker, MeasuredSum[]>(distinct.map((maker) => [maker, []]));
       for (const bytes of SIZES) {
-        if (LEAST_TURNS * secondsOfTurn(bytes, distinct, hosts, costs) > LONGEST) break;
+        const seconds = (maker: SumMaker): number =>
+          expectedSeconds(maker, bytes, measured.get(maker)?.at(-1), hosts, costs);
+        const calls = bytes < LONG ? CALLS + 1 : 1;
+        const turn = calls * distinct.reduce((sum, maker) => sum + seconds(maker), 0);
+        if (LEAST_TURNS * turn > LONGEST) break;
         const times = timesInTurns(transport, sums, distinct, bytes);
-        for (const [maker, seconds] of times) measured.get(maker)?.push({ bytes, seconds });
+        for (const [maker, took] of times) measured.get(maker)?.push({ bytes, seconds: took });
       }
       sums.dispose();
       return new Map([...makers].map(([maker, as]) => [maker, measured.get(as) ?? []]));
@@ -70,16 +74,20 @@ function distinctMakers(hosts: Hosts): ReadonlyMap<SumMaker, SumMaker> {
   return new Map<SumMaker, SumMaker>([['backend', 'backend'], ['direct', direct], ...plans]);
 }
 
-/** As it is predicted, and so the same on every rank. */
-function secondsOfTurn(
+/**
+ * As it is predicted from parts, but no more than a shorter one took by as many times as it has the bytes: a part that something
+ * else has held up says too much. All of it is agreed on, and so the same on every rank.
+ */
+function expectedSeconds(
+  maker: SumMaker,
   bytes: number,
-  makers: readonly SumMaker[],
+  shorter: MeasuredSum | undefined,
   hosts: Hosts,
   costs: CommunicationCosts,
 ): number {
   const call = { collective: 'all-reduce', elements: bytes / FLOAT_BYTES, dtype: 'float32' } as const;
-  const once = makers.reduce((sum, maker) => sum + secondsOfParts(maker, hosts, call, costs), 0);
-  return once * (bytes < LONG ? CALLS + 1 : 1);
+  const ofParts = secondsOfParts(maker, hosts, call, costs);
+  return shorter === undefined ? ofParts : Math.min(ofParts, (bytes / shorter.bytes) * shorter.seconds);
 }
 
 function callsFor(bytes: number): number {

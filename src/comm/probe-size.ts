@@ -19,12 +19,12 @@ export interface ProbeLimits {
 const QUICK_GROWTH = 4;
 const GROWTH = 2;
 
-/** How often a message is sent that took long: what else a machine does must not look like a slow link. */
-const TRIALS = 3;
+/** A link says the same twice, within so many times; what else a machine does, which must not look like a slow link, does not. */
+const AGREEING = 1.25;
 
 /**
  * The size of the next message by which the bandwidth of a link is measured: it grows until its bytes take a time that tells
- * something, so far as there is time. A slow link is measured by short messages, and a fast one by long ones. Ranks that
+ * something, so far as there is time, and is sent again until it took as long twice. A slow link is measured by short messages, and a fast one by long ones. Ranks that
  * have agreed on the probes and the time that is left go on in the same way.
  *
  * @param tried in order; the first has next to no bytes
@@ -37,9 +37,9 @@ export function nextProbe(tried: readonly Probe[], limits: ProbeLimits): number 
   // Noise only adds: nothing can take less than the shortest did, however many bytes that had.
   const shortest = Math.min(...tried.map(({ seconds }) => seconds));
   const trials = tried.filter(({ bytes }) => bytes === last).map(({ seconds }) => seconds);
-  const took = Math.min(...trials);
+  const [took = 0, again = Number.POSITIVE_INFINITY] = trials.sort((left, right) => left - right);
   const ofBytes = took - shortest;
-  if (ofBytes >= telling) return trials.length < TRIALS && took <= left ? last : undefined;
+  if (ofBytes >= telling) return again > AGREEING * took && took <= left ? last : undefined;
   if (last >= most) return undefined;
   const next = Math.min(most, last * (QUICK_GROWTH * ofBytes <= telling ? QUICK_GROWTH : GROWTH));
   return shortest + (next / last) * ofBytes <= left ? next : undefined;
