@@ -266,3 +266,33 @@ test('a step that is not finite ends the run with its reason, while an update is
   engine.close();
   assert.equal(liveTensors(), before);
 });
+
+test('what a delay and a ratio add to memory is what the ledger says', () => {
+  const files = { device: 'nvme', nvme_path: disk } as const;
+  const peaksWith = (
+    stage: 2 | 3,
+    states: object,
+  ): { readonly measured: number; readonly predicted: number } => {
+    const offload_optimizer = { ...files, ...states };
+    const config: UserConfig = {
+      ...COMMON,
+      zero_optimization: { stage, offload_optimizer, sub_group_size: 2048 },
+    };
+    using engine = initialize({ config });
+    for (const step of [0, 1, 2]) engine.trainBatch(batchOf(step));
+    const [measured, predicted] = [engine.measuredPeakBytes()?.[0], engine.predictedPeaks()[0]];
+    assert.ok(measured !== undefined && predicted);
+    return { measured, predicted: predicted.bytes };
+  };
+  for (const stage of [2, 3] as const) {
+    const without = peaksWith(stage, {});
+    for (const states of [{ overlap_step: true }, { ratio: 0.5 }]) {
+      const { measured, predicted } = peaksWith(stage, states);
+      const [took, said] = [measured - without.measured, predicted - without.predicted];
+      // Pages of files that a slice does not fill: four tensors in three tiles, where transfers are on their way.
+      const pages = 'ratio' in states ? 0 : 4 * 3 * 4096;
+      const isWithin = took <= said + 4096 && took >= said - pages - 4096;
+      assert.ok(said > 20_000 && isWithin, `${took} bytes and not ${said}, stage ${stage}`);
+    }
+  }
+});

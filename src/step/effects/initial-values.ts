@@ -184,6 +184,9 @@ function initialTiers(program: Program): readonly Made[] {
   ];
 }
 
+/** A file's page, through which passes what of a slice ends inside one. */
+const PAGE_BYTES = 4096;
+
 /** What the update holds of everything that is not in memory, of all of its tiles. */
 function tileBytes(program: Program, offload: Offloading): number {
   const { precision, bytesPerElement } = program;
@@ -192,12 +195,15 @@ function tileBytes(program: Program, offload: Offloading): number {
   const areFetched = offload.parameters !== undefined;
   // A delayed update makes new weights of those that blocks go on computing with.
   const arePassed = areFetched || offload.delaysUpdate === true;
+  const areWeights = precision === undefined ? arePassed : isPassed;
   const perElement =
     (isPassed ? states : 0) +
-    (precision === undefined ? (arePassed ? bytesPerElement : 0) : isPassed ? bytesPerElement : 0) +
+    (areWeights ? bytesPerElement : 0) +
     (precision !== undefined && areFetched ? precision.bytesPerElement : 0) +
     (offload.gradients === undefined ? 0 : bytesPerElement);
-  return offload.tiles.count * offload.tiles.elements * perElement;
+  // Only a delayed update has transfers on their way when other things take most.
+  const pages = offload.delaysUpdate ? Math.ceil(perElement / bytesPerElement) * PAGE_BYTES : 0;
+  return offload.tiles.count * (offload.tiles.elements * perElement + pages);
 }
 
 function trainedElements(block: ProgramBlock): number {
