@@ -60,16 +60,6 @@ export function badMeshes(row: MakeRow): BadConfiguration[] {
       'mesh',
       'tensor 2',
     ),
-    row(
-      'files beside divided matrices, by the name in DeepSpeed',
-      {
-        tensor_parallel: { autotp_size: 2 },
-        zero_optimization: { stage: 3, offload_param: { device: 'nvme', nvme_path: '/tmp' } },
-      },
-      4,
-      'offload_param.device',
-      'tensor 2',
-    ),
     row('more stages than ranks', { mesh: { pipeline: 2 } }, 3, 'mesh', 'pipeline 2'),
     row('a schedule of one stage', { pipeline: { schedule: 'gpipe' } }, 1, 'pipeline.schedule', 'no effect'),
     row(

@@ -55,7 +55,12 @@ test('a delayed update is noted as other mathematics, and refused where its grad
   refuses({ zero_optimization: { ...zero, stage: 1 } }, 'overlap_step', /at stage 1 both would be/);
   const shared = { ...zero, offload_optimizer: { ...zero.offload_optimizer, ratio: 0.5 } };
   refuses({ zero_optimization: shared }, 'overlap_step', /updated on the device, at once/);
-  refuses({ zero_optimization: zero, mesh: { pipeline: 2 } }, 'overlap_step', /beside stages of a pipeline/);
+  refuses(
+    { zero_optimization: zero, mesh: { pipeline: 2 } },
+    'overlap_step',
+    /beside stages of a pipeline/,
+    2,
+  );
   const idle = { stage: 2, offload_optimizer: { device: 'cpu', overlap_step: true } } as const;
   refuses({ zero_optimization: idle }, 'overlap_step', /stays on the device/);
 });
@@ -63,7 +68,6 @@ test('a delayed update is noted as other mathematics, and refused where its grad
 test('what needs all of the state in memory, or has it more than once, is refused with its reason', () => {
   const zero_optimization = { stage: 1, offload_optimizer: FILES } as const;
   refuses({ zero_optimization, optimizer: { type: 'OneBitAdam' } }, 'device', /whole momentum/);
-  refuses({ zero_optimization, mesh: { tensor: 2 } }, 'device', /tensor parallelism/, 2);
   refuses({ zero_optimization, redundancy: { type: 'groups', size: 2 } }, 'device', /"groups"/, 4);
   const checkpoint = { writer: { decoupled: true } };
   refuses({ zero_optimization, checkpoint }, 'checkpoint.writer.decoupled', /copied into memory/);
