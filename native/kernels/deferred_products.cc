@@ -11,7 +11,7 @@
 namespace trainyard {
 namespace {
 
-constexpr Checks checks("gradient of a weight");
+constexpr Checks deferred_products_checks("gradient of a weight");
 
 void multiply_into(const at::Tensor& gradient, const at::Tensor& dy, const at::Tensor& x) {
   if (!on_cpu_in_float(dy) || gradient.scalar_type() != at::kFloat || !has_unit_stride(gradient)) {
@@ -52,9 +52,9 @@ void DeferredProducts::add() {
   for (Product& each : products) {
     const Product product = std::exchange(each, {});
     // Backward has checked them; memory may have been released since.
-    checks.memory("gradient", product.gradient);
-    checks.memory("dy", product.dy);
-    checks.memory("x", product.x);
+    deferred_products_checks.memory("gradient", product.gradient);
+    deferred_products_checks.memory("dy", product.dy);
+    deferred_products_checks.memory("x", product.x);
     multiply_into(product.gradient, product.dy, product.x);
   }
 }

@@ -29,7 +29,7 @@ void add_rows(const at::Tensor& dy, const at::Tensor& ids, int64_t padding_index
   });
 }
 
-constexpr Checks checks("embedding");
+constexpr Checks embedding_checks("embedding");
 
 struct Embedding : torch::autograd::Function<Embedding> {
   static at::Tensor forward(AutogradContext* context, const OptionalTensor& /*anchor*/, const Untracked& weight,
@@ -47,11 +47,11 @@ struct Embedding : torch::autograd::Function<Embedding> {
     const at::Tensor ids = context->get_saved_variables()[0].contiguous();
     const at::Tensor dy = gradients[0].contiguous();
     // Ids and gradient may have been written to and resized since.
-    checks.numbers("weight_gradient", gradient);
-    checks.shape(gradient.dim() == 2, "weight_gradient", gradient, "[rows, features]");
-    checks.range("ids", ids, gradient.size(0));
-    checks.features("dy", dy, gradient.size(1));
-    checks.shape(dy.sizes().slice(0, dy.dim() - 1) == ids.sizes(), "dy", dy, "of the ids' sizes, with features");
+    embedding_checks.numbers("weight_gradient", gradient);
+    embedding_checks.shape(gradient.dim() == 2, "weight_gradient", gradient, "[rows, features]");
+    embedding_checks.range("ids", ids, gradient.size(0));
+    embedding_checks.features("dy", dy, gradient.size(1));
+    embedding_checks.shape(dy.sizes().slice(0, dy.dim() - 1) == ids.sizes(), "dy", dy, "of the ids' sizes, with features");
     if (on_cpu_in_float(dy) && gradient.scalar_type() == at::kFloat && gradient.stride(1) == 1 &&
         ids.scalar_type() == at::kLong) {
       add_rows(dy, ids, padding_index, gradient);
@@ -65,11 +65,11 @@ struct Embedding : torch::autograd::Function<Embedding> {
 
 at::Tensor embedding(const at::Tensor& weight, const at::Tensor& ids, const OptionalTensor& weight_gradient,
                      int64_t padding_index) {
-  checks.numbers("weight", weight);
-  checks.shape(weight.dim() == 2, "weight", weight, "[rows, features]");
-  checks.gradient("weight_gradient", weight_gradient, weight);
-  checks.integers("ids", ids, weight);
-  checks.range("ids", ids, weight.size(0));
+  embedding_checks.numbers("weight", weight);
+  embedding_checks.shape(weight.dim() == 2, "weight", weight, "[rows, features]");
+  embedding_checks.gradient("weight_gradient", weight_gradient, weight);
+  embedding_checks.integers("ids", ids, weight);
+  embedding_checks.range("ids", ids, weight.size(0));
   return Embedding::apply(gradient_anchor(weight_gradient.has_value()), untracked(weight), untracked(weight_gradient),
                           ids, padding_index);
 }

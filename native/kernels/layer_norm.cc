@@ -72,17 +72,17 @@ TRAINYARD_CLONES void backward_rows(int64_t begin, int64_t end, int64_t features
   }
 }
 
-constexpr Checks checks("layer_norm");
+constexpr Checks layer_norm_checks("layer_norm");
 
 // Forward and backward ask the same, for what was kept may have been resized since.
 void check_operands(const at::Tensor& x, const at::Tensor& weight, const OptionalTensor& weight_gradient,
                     const OptionalTensor& bias_gradient) {
-  checks.numbers("x", x);
-  checks.shape(x.dim() > 0, "x", x, "[..., features]");
-  checks.alike("weight", weight, x);
-  checks.sizes("weight", weight, {x.size(-1)});
-  checks.gradient("weight_gradient", weight_gradient, weight);
-  checks.gradient("bias_gradient", bias_gradient, weight);
+  layer_norm_checks.numbers("x", x);
+  layer_norm_checks.shape(x.dim() > 0, "x", x, "[..., features]");
+  layer_norm_checks.alike("weight", weight, x);
+  layer_norm_checks.sizes("weight", weight, {x.size(-1)});
+  layer_norm_checks.gradient("weight_gradient", weight_gradient, weight);
+  layer_norm_checks.gradient("bias_gradient", bias_gradient, weight);
 }
 
 struct LayerNorm : torch::autograd::Function<LayerNorm> {
@@ -131,10 +131,10 @@ struct LayerNorm : torch::autograd::Function<LayerNorm> {
     at::Tensor weight_gradient = context->saved_data["weight_gradient"].toTensor();
     at::Tensor bias_gradient = context->saved_data["bias_gradient"].toTensor();
     check_operands(x, saved[1], weight_gradient, bias_gradient);
-    checks.memory("weight_gradient", weight_gradient);
-    checks.memory("bias_gradient", bias_gradient);
-    checks.alike("dy", dy, x);
-    checks.sizes("dy", dy, x.sizes());
+    layer_norm_checks.memory("weight_gradient", weight_gradient);
+    layer_norm_checks.memory("bias_gradient", bias_gradient);
+    layer_norm_checks.alike("dy", dy, x);
+    layer_norm_checks.sizes("dy", dy, x.sizes());
     const int64_t features = x.size(-1);
     at::Tensor d_weight;
     at::Tensor d_bias;
@@ -170,8 +170,8 @@ struct LayerNorm : torch::autograd::Function<LayerNorm> {
 at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                       const OptionalTensor& weight_gradient, const OptionalTensor& bias_gradient, double epsilon) {
   check_operands(x, weight, weight_gradient, bias_gradient);
-  checks.alike("bias", bias, x);
-  checks.sizes("bias", bias, {x.size(-1)});
+  layer_norm_checks.alike("bias", bias, x);
+  layer_norm_checks.sizes("bias", bias, {x.size(-1)});
   return LayerNorm::apply(x, gradient_anchor(weight_gradient.has_value() || bias_gradient.has_value()),
                           untracked(weight), untracked(bias), untracked(weight_gradient), untracked(bias_gradient),
                           epsilon);

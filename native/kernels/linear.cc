@@ -12,7 +12,7 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-constexpr Checks checks("linear");
+constexpr Checks linear_checks("linear");
 
 at::Tensor as_matrix(const at::Tensor& tensor) { return tensor.reshape({-1, tensor.size(-1)}); }
 
@@ -46,39 +46,39 @@ at::Tensor input_gradient(const at::Tensor& dy, const at::Tensor& weight) {
 void check_forward(const at::Tensor& x, const at::Tensor& weight, const OptionalTensor& bias,
                    const OptionalTensor& weight_gradient, const OptionalTensor& bias_gradient,
                    const OptionalTensor& residual) {
-  checks.numbers("x", x);
-  checks.alike("weight", weight, x);
-  checks.shape(weight.dim() == 2, "weight", weight, "[outputs, inputs]");
-  checks.features("x", x, weight.size(1));
+  linear_checks.numbers("x", x);
+  linear_checks.alike("weight", weight, x);
+  linear_checks.shape(weight.dim() == 2, "weight", weight, "[outputs, inputs]");
+  linear_checks.features("x", x, weight.size(1));
   const int64_t outputs = weight.size(0);
   if (bias.has_value()) {
-    checks.alike("bias", *bias, x);
-    checks.sizes("bias", *bias, {outputs});
+    linear_checks.alike("bias", *bias, x);
+    linear_checks.sizes("bias", *bias, {outputs});
   }
   if (residual.has_value()) {
-    checks.alike("residual", *residual, x);
-    checks.rows("residual", *residual, x.sizes(), outputs);
+    linear_checks.alike("residual", *residual, x);
+    linear_checks.rows("residual", *residual, x.sizes(), outputs);
   }
-  checks.gradient("weight_gradient", weight_gradient, weight);
+  linear_checks.gradient("weight_gradient", weight_gradient, weight);
   if (bias_gradient.has_value()) {
-    checks.shape(bias_gradient->is_floating_point(), "bias_gradient", *bias_gradient, "floating-point");
-    checks.sizes("bias_gradient", *bias_gradient, {outputs});
+    linear_checks.shape(bias_gradient->is_floating_point(), "bias_gradient", *bias_gradient, "floating-point");
+    linear_checks.sizes("bias_gradient", *bias_gradient, {outputs});
   }
 }
 
 // `x` is kept where the weight wants a gradient. What was kept may have been resized since.
 void check_backward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& weight,
                     const at::Tensor& weight_gradient, const at::Tensor& bias_gradient) {
-  checks.shape(weight.dim() == 2, "weight", weight, "[outputs, inputs]");
-  checks.alike("weight", weight, dy);
-  checks.features("dy", dy, weight.size(0));
-  checks.gradient("weight_gradient", weight_gradient, weight);
-  if (bias_gradient.defined()) checks.sizes("bias_gradient", bias_gradient, {weight.size(0)});
-  checks.memory("weight_gradient", weight_gradient);
-  checks.memory("bias_gradient", bias_gradient);
+  linear_checks.shape(weight.dim() == 2, "weight", weight, "[outputs, inputs]");
+  linear_checks.alike("weight", weight, dy);
+  linear_checks.features("dy", dy, weight.size(0));
+  linear_checks.gradient("weight_gradient", weight_gradient, weight);
+  if (bias_gradient.defined()) linear_checks.sizes("bias_gradient", bias_gradient, {weight.size(0)});
+  linear_checks.memory("weight_gradient", weight_gradient);
+  linear_checks.memory("bias_gradient", bias_gradient);
   if (!x.defined()) return;
-  checks.alike("x", x, dy);
-  checks.rows("x", x, dy.sizes(), weight.size(1));
+  linear_checks.alike("x", x, dy);
+  linear_checks.rows("x", x, dy.sizes(), weight.size(1));
 }
 
 struct Linear : torch::autograd::Function<Linear> {

@@ -17,7 +17,7 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-constexpr Checks checks("linear_cross_entropy");
+constexpr Checks linear_cross_entropy_checks("linear_cross_entropy");
 constexpr int64_t ignored = -100;
 // Rows of logits between their making and their next use.
 constexpr int64_t chunk_rows = 1024;
@@ -118,15 +118,15 @@ at::Tensor backward_by_rows(const at::Tensor& hidden, const at::Tensor& weight, 
 // Forward and backward ask the same, for what was kept may have been written to since.
 void check_operands(const at::Tensor& hidden, const at::Tensor& weight, const OptionalTensor& weight_gradient,
                     const at::Tensor& targets) {
-  checks.numbers("hidden", hidden);
-  checks.alike("weight", weight, hidden);
-  checks.shape(hidden.dim() == 2, "hidden", hidden, "[n, features]");
-  checks.shape(weight.dim() == 2 && weight.size(0) > 0, "weight", weight, "[classes, features]");
-  checks.features("hidden", hidden, weight.size(1));
-  checks.gradient("weight_gradient", weight_gradient, weight);
-  checks.integers("targets", targets, hidden);
-  checks.sizes("targets", targets, {hidden.size(0)});
-  checks.range("targets", targets, weight.size(0), ignored);
+  linear_cross_entropy_checks.numbers("hidden", hidden);
+  linear_cross_entropy_checks.alike("weight", weight, hidden);
+  linear_cross_entropy_checks.shape(hidden.dim() == 2, "hidden", hidden, "[n, features]");
+  linear_cross_entropy_checks.shape(weight.dim() == 2 && weight.size(0) > 0, "weight", weight, "[classes, features]");
+  linear_cross_entropy_checks.features("hidden", hidden, weight.size(1));
+  linear_cross_entropy_checks.gradient("weight_gradient", weight_gradient, weight);
+  linear_cross_entropy_checks.integers("targets", targets, hidden);
+  linear_cross_entropy_checks.sizes("targets", targets, {hidden.size(0)});
+  linear_cross_entropy_checks.range("targets", targets, weight.size(0), ignored);
 }
 
 struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
@@ -170,9 +170,9 @@ struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
     const at::Tensor& targets = saved[2];
     at::Tensor weight_gradient = context->saved_data["weight_gradient"].toTensor();
     check_operands(hidden, weight, weight_gradient, targets);
-    checks.memory("weight_gradient", weight_gradient);
-    checks.alike("logits", logits, hidden);
-    checks.sizes("logits", logits, {hidden.size(0), weight.size(0)});
+    linear_cross_entropy_checks.memory("weight_gradient", weight_gradient);
+    linear_cross_entropy_checks.alike("logits", logits, hidden);
+    linear_cross_entropy_checks.sizes("logits", logits, {hidden.size(0), weight.size(0)});
     const double scale = context->saved_data["scale"].toDouble();
     const bool fits = !weight_gradient.defined() ||
                       (weight_gradient.scalar_type() == at::kFloat && weight_gradient.is_contiguous());

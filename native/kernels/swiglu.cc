@@ -13,7 +13,7 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-constexpr Checks checks("swiglu");
+constexpr Checks swiglu_checks("swiglu");
 
 TRAINYARD_CLONES void forward_rows(int64_t begin, int64_t end, int64_t features, const float* gate_up, float* out) {
   for (int64_t row = begin; row < end; ++row) {
@@ -68,9 +68,9 @@ struct Swiglu : torch::autograd::Function<Swiglu> {
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     const at::Tensor gate_up = context->get_saved_variables()[0];
     if (!gradients[0].defined()) return {at::Tensor()};
-    checks.alike("gate_up", gate_up, gradients[0]);
-    checks.shape(gate_up.dim() > 0 && gate_up.size(-1) % 2 == 0, "gate_up", gate_up, "[..., 2 features]");
-    checks.rows("dy", gradients[0], gate_up.sizes(), gate_up.size(-1) / 2);
+    swiglu_checks.alike("gate_up", gate_up, gradients[0]);
+    swiglu_checks.shape(gate_up.dim() > 0 && gate_up.size(-1) % 2 == 0, "gate_up", gate_up, "[..., 2 features]");
+    swiglu_checks.rows("dy", gradients[0], gate_up.sizes(), gate_up.size(-1) / 2);
     if (!on_cpu_in_float(gate_up)) {
       const auto halves = gate_up.chunk(2, -1);
       return {at::cat({at::silu_backward(gradients[0] * halves[1], halves[0]), gradients[0] * at::silu(halves[0])}, -1)};
@@ -90,8 +90,8 @@ struct Swiglu : torch::autograd::Function<Swiglu> {
 };
 
 at::Tensor swiglu(const at::Tensor& gate_up) {
-  checks.numbers("gate_up", gate_up);
-  checks.shape(gate_up.dim() > 0 && gate_up.size(-1) % 2 == 0, "gate_up", gate_up, "[..., 2 features]");
+  swiglu_checks.numbers("gate_up", gate_up);
+  swiglu_checks.shape(gate_up.dim() > 0 && gate_up.size(-1) % 2 == 0, "gate_up", gate_up, "[..., 2 features]");
   return Swiglu::apply(gate_up);
 }
 
