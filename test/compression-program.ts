@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { availableParallelism } from 'node:os';
-import { addDecoded, type Codec, createCodec, encoded, largestMagnitude } from '../src/comm/codec.js';
+import type { Codec } from '../src/comm/codec/codec.js';
+import { addDecoded, createCodec, encoded, largestMagnitude } from '../src/comm/codec.js';
 import { CompressedReductions, chunksOf } from '../src/comm/compressed-reductions.js';
 import type { ActiveCompression } from '../src/comm/config.js';
 import { rendezvous } from '../src/comm/rendezvous.js';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import type { StepResult } from '../src/engine/step-result.js';
-import type { Account } from '../src/step/effects.js';
+import type { Account } from '../src/step/effects/effect-table.js';
 import { runRanks } from './run-ranks.js';
 
 export type Settings = Readonly<Record<string, unknown>>;

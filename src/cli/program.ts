@@ -1,9 +1,16 @@
 import { Command } from 'commander';
+import type { DemoOptions } from './commands/demo.js';
+import type { ExplainOptions } from './commands/explain.js';
+import type { GenerateOptions } from './commands/generate.js';
+import type { InspectOptions } from './commands/inspect.js';
+import type { MergeOptions } from './commands/merge.js';
+import type { ProgramOptions } from './commands/program.js';
+import type { TokenizerTrainOptions } from './commands/tokenizer-train.js';
+import type { TrainOptions } from './commands/train-options.js';
 import { addBench } from './program/bench-commands.js';
 import { addCheckpoint } from './program/checkpoint-commands.js';
 import { addHostAgent, addLaunch } from './program/launch-commands.js';
 import {
-  type ConfigOptions,
   collect,
   JSON_HELP,
   type JsonOption,
@@ -14,7 +21,7 @@ import {
   wholeNumber,
 } from './program/option-values.js';
 import { addReplay } from './program/replay-command.js';
-import { type RanksOption, ranksOption } from './ranks-option.js';
+import { ranksOption } from './ranks-option.js';
 import { version } from './version.js';
 
 /**
@@ -228,56 +235,4 @@ function addDemo(program: Command): void {
 
 interface DoctorOptions extends JsonOption {
   readonly flight?: string;
-}
-
-export interface ExplainOptions extends ConfigOptions {
-  readonly ranks?: number;
-}
-
-export interface InspectOptions extends ConfigOptions {
-  readonly ranks?: number;
-}
-
-export interface TrainOptions extends ConfigOptions {
-  readonly ranks?: RanksOption;
-  readonly maxRestarts?: number;
-  readonly hangTimeout: number;
-  readonly hostfile?: string;
-  readonly include?: string;
-  readonly exclude?: string;
-  readonly masterAddr?: string;
-  readonly masterPort?: number;
-  readonly insecureNetwork?: boolean;
-  readonly resume?: boolean;
-  readonly timeline?: string;
-}
-
-export interface ProgramOptions extends ConfigOptions {
-  readonly ranks?: number;
-  readonly rank?: number;
-}
-
-export interface GenerateOptions {
-  readonly prompt: string;
-  readonly maxTokens: number;
-  readonly temperature: number;
-  readonly seed: number;
-}
-
-export interface MergeOptions {
-  readonly output: string;
-  readonly model?: string;
-}
-
-export interface DemoOptions {
-  readonly steps: number;
-  readonly output: string;
-}
-
-export interface TokenizerTrainOptions {
-  readonly output: string;
-  readonly vocabularySize: number;
-  readonly minimumFrequency: number;
-  readonly specialToken?: readonly string[];
-  readonly textField: string;
 }

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
+import type { PlannedCollective } from './algorithm/algorithm.js';
 import { type Arrival, type Plan, ranksOf } from './algorithm/plan.js';
-import { ALGORITHM_NAMES, ALGORITHMS, type AlgorithmName, type PlannedCollective } from './algorithm.js';
+import { ALGORITHM_NAMES, ALGORITHMS, type AlgorithmName } from './algorithm.js';
 import { agreedHosts, type Hosts, hostIndex, hostsOfSize } from './topology.js';
 
 const COLLECTIVES: readonly PlannedCollective[] = ['all-reduce', 'reduce-scatter', 'all-gather'];

@@ -1,11 +1,22 @@
-import { DTYPES } from '../tensor/dtype.js';
+import { DTYPES, type DType } from '../tensor/dtype.js';
+import type { PlannedCollective } from './algorithm/algorithm.js';
 import { directPlan } from './algorithm/direct.js';
 import { type Plan, ranksOf } from './algorithm/plan.js';
 import { ringAllGather, ringAllReduce, ringReduceScatter } from './algorithm/ring.js';
 import { ALGORITHM_NAMES, ALGORITHMS, type AlgorithmName } from './algorithm.js';
 import { type CommunicationCosts, planSeconds, type SumMaker, secondsFor } from './communication-costs.js';
-import type { ChooseAlgorithm, CollectiveCall } from './process-group/planned.js';
 import { type Hosts, isRegular, laneMembers } from './topology.js';
+
+/** Says how a collective is done. Every rank must come to the same answer. */
+export type ChooseAlgorithm = (call: CollectiveCall) => AlgorithmName | 'backend';
+
+/** A collective for which an algorithm is chosen. */
+export interface CollectiveCall {
+  readonly collective: PlannedCollective;
+  /** Of the whole. */
+  readonly elements: number;
+  readonly dtype: DType;
+}
 
 /** What can do a collective over messages. */
 export type Choice = AlgorithmName | 'backend';

@@ -4,7 +4,8 @@ import fc from 'fast-check';
 import { tensor } from '../tensor/create.js';
 import { empty } from '../tensor/generated/functions.js';
 import { scope } from '../tensor/tensor.js';
-import { type Codec, createCodec, decode, encoded, largestMagnitude } from './codec.js';
+import type { Codec } from './codec/codec.js';
+import { createCodec, decode, encoded, largestMagnitude } from './codec.js';
 
 const FP16 = createCodec({ type: 'fp16' });
 const BF16 = createCodec({ type: 'bf16' });

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import type { PlannedCollective } from './algorithm.js';
+import type { PlannedCollective } from './algorithm/algorithm.js';
 import { type Choice, choicesFor, createChooser, predictSeconds } from './choose-algorithm.js';
 import { type CommunicationCosts, lineThrough, secondsFor } from './communication-costs.js';
 import { hostsOfSize } from './topology.js';

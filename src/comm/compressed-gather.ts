@@ -1,7 +1,8 @@
 import { noGrad } from '../tensor/autograd.js';
 import { empty } from '../tensor/generated/functions.js';
 import { keep, scope, type Tensor } from '../tensor/tensor.js';
-import { type Codec, decode } from './codec.js';
+import type { Codec } from './codec/codec.js';
+import { decode } from './codec.js';
 import type { ProcessGroup } from './process-group.js';
 import type { Work } from './work.js';
 

@@ -1,7 +1,19 @@
 import type { DType } from '../tensor/dtype.js';
 import type { Tensor } from '../tensor/tensor.js';
-import type { StagesOf } from './reduction-stages.js';
+import type { AlgorithmName } from './algorithm.js';
 import type { Work } from './work.js';
+
+/** How a group does an all-reduce, and which messages wait in memory to be added while it goes on. */
+export interface ReductionStages {
+  readonly algorithm: AlgorithmName;
+  /** Of the longest of these messages. */
+  readonly elements: number;
+  /** How many there are in each stage; it goes to the next whenever a later collective starts (`staged-work.ts`). */
+  readonly held: readonly number[];
+}
+
+/** The stages of the fp32 all-reduce of so many elements of one of a group's ranks; undefined where the transport does it alone. */
+export type StagesOf = (rank: number, elements: number) => ReductionStages | undefined;
 
 /** How the ranks' values become one. `mean` divides the sum by the world size, in the tensor's own dtype. */
 export type Reduction = 'sum' | 'mean' | 'max';

@@ -1,20 +1,9 @@
 import type { Plan } from './algorithm/plan.js';
-import { ALGORITHMS, type AlgorithmName } from './algorithm.js';
+import { ALGORITHMS } from './algorithm.js';
+import type { ChooseAlgorithm } from './choose-algorithm.js';
 import { sumBetweenHosts } from './hierarchical-in-memory.js';
-import type { ChooseAlgorithm } from './process-group/planned.js';
+import type { ReductionStages, StagesOf } from './process-group.js';
 import { type Hosts, isRegular } from './topology.js';
-
-/** How a group does an all-reduce, and which messages wait in memory to be added while it goes on. */
-export interface ReductionStages {
-  readonly algorithm: AlgorithmName;
-  /** Of the longest of these messages. */
-  readonly elements: number;
-  /** How many there are in each stage; it goes to the next whenever a later collective starts (`staged-work.ts`). */
-  readonly held: readonly number[];
-}
-
-/** The stages of the fp32 all-reduce of so many elements of one of a group's ranks; undefined where the transport does it alone. */
-export type StagesOf = (rank: number, elements: number) => ReductionStages | undefined;
 
 /**
  * What can be known of the all-reduces of a `PlannedGroup` before they are done.

@@ -1,6 +1,6 @@
 import type { ActiveCompression } from '../comm/config.js';
 import { axisRanks, type Mesh, sequenceRanks } from '../comm/mesh.js';
-import type { StagesOf } from '../comm/reduction-stages.js';
+import type { StagesOf } from '../comm/process-group.js';
 import type { FlatLayout } from '../nn/flat-layout.js';
 import { type OffloadStateOptions, offloadState } from '../offload/offload-state.js';
 import { agreeOverStages } from '../pipeline/agree-over-stages.js';

@@ -1,7 +1,7 @@
 import { invariant, TrainyardError } from '../base/errors.js';
 import { type ActiveCompression, completeCompression } from '../comm/config.js';
 import { axisRanks, type Mesh, placeOf } from '../comm/mesh.js';
-import type { StagesOf } from '../comm/reduction-stages.js';
+import type { StagesOf } from '../comm/process-group.js';
 import type { Model } from '../nn/block.js';
 import type { FlatLayout } from '../nn/flat-layout.js';
 import { optimizerStateCount } from '../optim/optimizer.js';

@@ -1,7 +1,8 @@
 import { ALGORITHM_NAMES, ALGORITHMS } from '../comm/algorithm.js';
 import { axisRanks, meshOf } from '../comm/mesh.js';
 import { SingleGroup } from '../comm/process-group/single.js';
-import { reductionStages, type StagesOf } from '../comm/reduction-stages.js';
+import type { StagesOf } from '../comm/process-group.js';
+import { reductionStages } from '../comm/reduction-stages.js';
 import { hostsAmong, hostsOf, hostsOfSize } from '../comm/topology.js';
 import { planFlatLayout } from '../nn/flat-layout.js';
 import { precisionOf } from '../precision/config.js';

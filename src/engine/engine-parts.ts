@@ -1,7 +1,7 @@
 import type { Flight } from '../comm/flight/flight.js';
 import type { ProcessGroup } from '../comm/process-group.js';
 import type { Model } from '../nn/block.js';
-import type { Schedule } from '../optim/lr-schedules.js';
+import type { Schedule } from '../optim/lr-schedules/schedule.js';
 import type { TrainingOptimizer } from '../optim/optimizer-group.js';
 import type { Device } from '../tensor/dtype.js';
 import type { ResolvedConfig } from './config.js';

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { TrainyardError } from '../base/errors.js';
-import { rankEnvironment, type Variables } from './environment.js';
+import { rankEnvironment } from './environment.js';
+import type { Variables } from './variables.js';
 
 const TORCHRUN: Variables = {
   RANK: '3',

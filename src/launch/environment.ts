@@ -2,8 +2,6 @@ import { TrainyardError } from '../base/errors.js';
 import { schedulerPlace } from './scheduler-environment.js';
 import { integer, malformed, text, type Variables } from './variables.js';
 
-export type { Variables } from './variables.js';
-
 /** Which process of how many this is, and where the ranks meet. */
 export interface RankEnvironment {
   readonly rank: number;

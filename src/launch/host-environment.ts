@@ -1,6 +1,6 @@
 import { TrainyardError } from '../base/errors.js';
-import type { Variables } from './environment.js';
 import type { HostPlace } from './rank-variables.js';
+import type { Variables } from './variables.js';
 import { malformed, text } from './variables.js';
 
 /** The part of a run that this host's supervisor is to start. */

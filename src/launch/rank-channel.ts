@@ -1,8 +1,9 @@
 import { writeSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
-import { SUPERVISED_VARIABLE, type Variables } from './environment.js';
+import { SUPERVISED_VARIABLE } from './environment.js';
 import { type EventSink, encodeEvent } from './events.js';
 import { FlightRecorder } from './flight-record.js';
+import type { Variables } from './variables.js';
 
 /** The file descriptors that a supervisor hands to its ranks, beside stdin, stdout and stderr. */
 export const RANK_DESCRIPTORS = { events: 3, lifeline: 4, record: 5 } as const;

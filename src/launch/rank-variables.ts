@@ -1,5 +1,6 @@
-import { RUN_ID_VARIABLE, SUPERVISED_VARIABLE, type Variables } from './environment.js';
+import { RUN_ID_VARIABLE, SUPERVISED_VARIABLE } from './environment.js';
 import type { ThreadBudget } from './threads.js';
+import type { Variables } from './variables.js';
 
 /** Where the ranks of one host stand in a run, which may have other hosts. */
 export interface HostPlace {

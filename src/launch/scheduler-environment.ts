@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { TrainyardError } from '../base/errors.js';
-import type { Variables } from './environment.js';
 import { expandNodelist, expandTasksPerNode } from './nodelist.js';
+import type { Variables } from './variables.js';
 import { integer, malformed, text } from './variables.js';
 
 /** What a scheduler's own variables say, in torchrun's words. */

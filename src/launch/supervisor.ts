@@ -1,6 +1,5 @@
 import { randomBytes } from 'node:crypto';
 import { invariant } from '../base/errors.js';
-import type { Variables } from './environment.js';
 import type { AnswerEvent, LogEvent, PublicEvent, RankEvent } from './events.js';
 import type { Section } from './flight-record.js';
 import { freePort } from './free-port.js';
@@ -18,6 +17,7 @@ import {
 } from './run-state.js';
 import { onStopSignals, type StopSignal } from './stop-signals.js';
 import { threadBudget } from './threads.js';
+import type { Variables } from './variables.js';
 import { judge, type RankName, type Verdict } from './verdict.js';
 
 /** What an observer is told; failures reach it with the verdict. */

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import type { Variables } from './environment.js';
+import type { Variables } from './variables.js';
 
 /** How many threads each rank of this host computes with. */
 export interface ThreadBudget {

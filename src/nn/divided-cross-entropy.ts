@@ -2,7 +2,7 @@ import { applyFunction, noGrad } from '../tensor/autograd.js';
 import { arange, stack } from '../tensor/generated/functions.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { ownRuns } from './divide.js';
-import type { HeadOptions, HeadResult } from './linear-cross-entropy.js';
+import type { HeadOptions, HeadResult } from './head.js';
 import type { Parameter } from './parameter.js';
 import type { Division } from './tensor-axis.js';
 import { enterDivision } from './tensor-parallel.js';

@@ -1,5 +1,5 @@
 import { invariant } from '../base/errors.js';
-import type { OptimizerUpdate } from '../optim/optimizer.js';
+import type { OptimizerUpdate } from '../optim/optimizer/update-rule.js';
 import type { TrainingOptimizer } from '../optim/optimizer-group.js';
 import type { PendingUpdate } from '../optim/pending-update.js';
 import { noGrad } from '../tensor/autograd.js';

@@ -1,11 +1,7 @@
 import { invariant } from '../base/errors.js';
 import type { OptimizerConfig } from '../optim/config.js';
-import {
-  createUpdateRule,
-  type OptimizerUpdate,
-  type UpdatePiece,
-  type UpdateRule,
-} from '../optim/optimizer.js';
+import type { OptimizerUpdate, UpdatePiece, UpdateRule } from '../optim/optimizer/update-rule.js';
+import { createUpdateRule } from '../optim/optimizer.js';
 import type { TrainingOptimizer } from '../optim/optimizer-group.js';
 import { alignedZeros } from '../tensor/aligned-buffers.js';
 import { noGrad } from '../tensor/autograd.js';

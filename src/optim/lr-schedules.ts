@@ -1,25 +1,10 @@
 import type { SchedulerConfig } from './config.js';
 import { lrRangeTest } from './lr-schedules/lr-range-test.js';
 import { oneCycle } from './lr-schedules/one-cycle.js';
+import type { Schedule } from './lr-schedules/schedule.js';
 import { warmupCosineLr } from './lr-schedules/warmup-cosine-lr.js';
 import { warmupDecayLr } from './lr-schedules/warmup-decay-lr.js';
 import { warmupLr } from './lr-schedules/warmup-lr.js';
-
-/** What a schedule sets before one optimizer step. */
-export interface ScheduledValues {
-  readonly learningRate: number;
-  /** β₁, where the schedule moves it; else the optimizer keeps its own. */
-  readonly momentum?: number;
-}
-
-/**
- * A learning-rate schedule: a pure function of the number of optimizer steps done, so that a resumed run needs
- * only that number. A step that was skipped for its overflow is not counted.
- */
-export interface Schedule {
-  /** The values that optimizer step `step` uses, the first being 0. */
-  at(step: number): ScheduledValues;
-}
 
 /**
  * The schedule of a configuration. `learningRate` is the optimizer's own, `totalSteps` the length of the run,

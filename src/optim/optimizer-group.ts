@@ -5,14 +5,8 @@ import type { FlatSlice } from '../tensor/flat-store.js';
 import { zeros } from '../tensor/generated/functions.js';
 import { keep, type Tensor } from '../tensor/tensor.js';
 import type { OptimizerConfig } from './config.js';
-import {
-  createUpdateRule,
-  type Optimizer,
-  type OptimizerMemory,
-  type OptimizerUpdate,
-  type UpdatePiece,
-  type UpdateRule,
-} from './optimizer.js';
+import type { OptimizerUpdate, UpdatePiece, UpdateRule } from './optimizer/update-rule.js';
+import { createUpdateRule, type Optimizer, type OptimizerMemory } from './optimizer.js';
 import type { PendingUpdate } from './pending-update.js';
 
 /** The optimizer of a rank, wherever what it works on lies. */

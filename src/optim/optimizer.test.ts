@@ -6,12 +6,8 @@ import { zeros } from '../tensor/generated/functions.js';
 import { liveTensors, scope, type Tensor } from '../tensor/tensor.js';
 import { setThreads } from '../tensor/threads.js';
 import { hasMomentum, type OptimizerConfig, optimizerSchema } from './config.js';
-import {
-  createUpdateRule,
-  type OptimizerUpdate,
-  optimizerStateCount,
-  type UpdatePiece,
-} from './optimizer.js';
+import type { OptimizerUpdate, UpdatePiece } from './optimizer/update-rule.js';
+import { createUpdateRule, optimizerStateCount } from './optimizer.js';
 import { OptimizerGroup } from './optimizer-group.js';
 
 /** One parameter's update in double precision, straight from the papers; returns the new parameter. */

@@ -1,4 +1,4 @@
-import type { PipelineShape, Turn } from './schedule.js';
+import type { PipelineShape, Turn } from './schedules/turn.js';
 
 /**
  * What passes between two chunks that follow each other. Chunks are counted through the whole model, from stage to stage:

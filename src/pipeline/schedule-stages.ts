@@ -3,7 +3,8 @@ import type { Handed, Instruction } from '../step/instruction.js';
 import { type ScheduleOptions, schedule as scheduleAlone } from '../step/passes/schedule.js';
 import type { Pass, PipelineStage, Program } from '../step/program.js';
 import { incoming, outgoing, type StageMessage } from './messages.js';
-import { type PipelineShape, planTurns, type ScheduleName, type Turn } from './schedule.js';
+import { planTurns, type ScheduleName } from './schedule.js';
+import type { PipelineShape, Turn } from './schedules/turn.js';
 
 export interface ScheduleStagesOptions extends ScheduleOptions {
   /** The order of turns. */

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { type PipelineShape, planTurns, type ScheduleName, type Turn } from './schedule.js';
+import { planTurns, type ScheduleName } from './schedule.js';
+import type { PipelineShape, Turn } from './schedules/turn.js';
 
 /** "F0 B0" for one chunk, "F0.1" for micro-batch 0 of chunk 1; I and W are the halves of a backward. */
 function textOf(name: ScheduleName, shape: PipelineShape): string {

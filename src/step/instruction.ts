@@ -1,5 +1,5 @@
 import type { ActiveCompression } from '../comm/config.js';
-import type { ReductionStages } from '../comm/reduction-stages.js';
+import type { ReductionStages } from '../comm/process-group.js';
 
 /**
  * What each instruction of a step program says beside its name. A new capability is a new row here; the

@@ -1,5 +1,5 @@
 import type { ProgramReport } from './checker.js';
-import type { Collective } from './effects.js';
+import type { Collective } from './effects/effect-table.js';
 import { effectsOf } from './effects.js';
 import type { Instruction } from './instruction.js';
 import { instructionText, instructionWords } from './instruction.js';

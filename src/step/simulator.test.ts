@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Instruction } from './instruction.js';
 import type { Program } from './program.js';
-import { type CostModel, simulate } from './simulator.js';
+import type { CostModel } from './simulator/simulation.js';
+import { simulate } from './simulator.js';
 
 /** Two blocks of one rank, one micro-batch, one bucket per block. */
 function program(rank: number, overlap: boolean): Program {

@@ -1,5 +1,6 @@
+import type { Account, Allocation, Made } from './effects/effect-table.js';
 import { BETWEEN_HOSTS } from './effects/exchange-messages.js';
-import { type Account, type Allocation, effectsOf, type Made } from './effects.js';
+import { effectsOf } from './effects.js';
 import { membersOf, type Program } from './program.js';
 
 /**

@@ -1,4 +1,4 @@
-import type { StagesOf } from '../comm/reduction-stages.js';
+import type { StagesOf } from '../comm/process-group.js';
 import { bucketElements, type Pass } from '../step/program.js';
 
 /**

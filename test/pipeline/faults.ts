@@ -1,7 +1,8 @@
 import { bubbleFraction } from '../../src/step/bubble.js';
 import { checkPrograms } from '../../src/step/checker.js';
 import type { Instruction } from '../../src/step/instruction.js';
-import { type CostModel, type Simulation, simulate } from '../../src/step/simulator.js';
+import type { CostModel, Simulation } from '../../src/step/simulator/simulation.js';
+import { simulate } from '../../src/step/simulator.js';
 import { type PipelineCase, pipelinePrograms } from './programs.js';
 
 /** Milliseconds of a block's forward and of the halves of its backward; messages take no time. */

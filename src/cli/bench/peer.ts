@@ -1,5 +1,10 @@
 import { spawn } from 'node:child_process';
 import { TrainyardError } from '../../base/errors.js';
+import type { JsonOption } from '../program/option-values.js';
+
+export interface BenchComparison extends JsonOption {
+  readonly rounds: number;
+}
 
 /** What a peer printed: the JSON object of its last line. */
 export type PeerResult = Readonly<Record<string, unknown>>;

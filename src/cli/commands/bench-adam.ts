@@ -1,6 +1,10 @@
 import type { AdamCase } from '../../engine/bench/adam.js';
-import { median, runPeer } from '../bench/peer.js';
-import type { BenchAdamOptions } from '../program/bench-commands.js';
+import { type BenchComparison, median, runPeer } from '../bench/peer.js';
+
+export interface BenchAdamOptions extends BenchComparison {
+  readonly elements: number;
+  readonly steps: number;
+}
 
 /** AdamW in fp32 reads parameter, gradient and two moments of each element, and writes all but the gradient. */
 const BYTES_PER_ELEMENT = 28;

@@ -3,10 +3,17 @@ import type { CommunicationTimes } from '../../engine/bench/comms.js';
 import { rankEnvironment } from '../../launch/environment.js';
 import { openRankChannel } from '../../launch/rank-channel.js';
 import { formatBytes } from '../format.js';
-import type { BenchCommsOptions } from '../program/bench-commands.js';
+import type { JsonOption } from '../program/option-values.js';
 import { createDisplay } from '../progress/create-display.js';
 import { runAsRank } from './run-as-rank.js';
 import { superviseRanks } from './supervise-ranks.js';
+
+export interface BenchCommsOptions extends JsonOption {
+  readonly ranks: number;
+  readonly rounds: number;
+  readonly ranksPerHost?: number;
+  readonly bytes?: readonly number[];
+}
 
 /** What is measured where no sizes are given: where latency counts, where bandwidth does, and between. */
 const USUAL_SIZES = [4096, 65_536, 1 << 20, 1 << 24, 1 << 26];

@@ -8,9 +8,13 @@ import {
   gradientOverrides,
   otherCompressions,
 } from '../bench/compression-run.js';
-import type { BenchCompressionOptions } from '../program/bench-commands.js';
+import type { JsonOption } from '../program/option-values.js';
 import { createDisplay } from '../progress/create-display.js';
 import { superviseTraining } from './supervise-training.js';
+
+export interface BenchCompressionOptions extends JsonOption {
+  readonly steps: number;
+}
 
 /** Steps at the end whose mean loss is compared. */
 const LAST_STEPS = 10;

@@ -1,5 +1,4 @@
-import { median, type PeerResult, runPeer } from '../bench/peer.js';
-import type { BenchComparison } from '../program/bench-commands.js';
+import { type BenchComparison, median, type PeerResult, runPeer } from '../bench/peer.js';
 
 /** Median nanoseconds by case. */
 type Costs = Readonly<Record<string, number>>;

@@ -1,8 +1,12 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { type DiskPasses, findDiskPeer } from '../bench/disk-peer.js';
-import { median } from '../bench/peer.js';
-import type { BenchIoOptions } from '../program/bench-commands.js';
+import { type BenchComparison, median } from '../bench/peer.js';
+
+export interface BenchIoOptions extends BenchComparison {
+  readonly folder: string;
+  readonly bytes: number;
+}
 
 const GIGABYTE = 1e9;
 

@@ -4,9 +4,16 @@ import { join } from 'node:path';
 import { listDemoCorpus } from '../../data/demo-corpus.js';
 import { type RedundancyBench, redundancyBench } from '../bench/redundancy-run.js';
 import { formatBytes } from '../format.js';
-import type { BenchRedundancyOptions } from '../program/bench-commands.js';
+import type { JsonOption } from '../program/option-values.js';
 import { createDisplay } from '../progress/create-display.js';
 import { superviseTraining } from './supervise-training.js';
+
+export interface BenchRedundancyOptions extends JsonOption {
+  readonly ranks?: readonly number[];
+  readonly steps: number;
+  readonly first?: number;
+  readonly syncEvery: number;
+}
 
 const DEFAULT_RANKS = [2, 4];
 

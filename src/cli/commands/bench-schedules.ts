@@ -4,9 +4,15 @@ import { join } from 'node:path';
 import type { ScheduleTimes } from '../../engine/bench/schedules.js';
 import { type BenchPreset, benchFiles } from '../bench/preset.js';
 import { formatBytes } from '../format.js';
-import type { BenchSchedulesOptions } from '../program/bench-commands.js';
 import { createDisplay } from '../progress/create-display.js';
 import { superviseTraining } from './supervise-training.js';
+
+export interface BenchSchedulesOptions {
+  readonly ranks: number;
+  readonly microBatches: number;
+  readonly rounds: number;
+  readonly json?: boolean;
+}
 
 const SCHEDULES = ['gpipe', '1f1b', 'interleaved', 'zero-bubble'] as const;
 

@@ -5,12 +5,19 @@ import { env } from '../../base/env.js';
 import { invariant, TrainyardError } from '../../base/errors.js';
 import type { EndEvent, StepEvent } from '../../launch/events.js';
 import { threadBudget } from '../../launch/threads.js';
-import { median, runPeer } from '../bench/peer.js';
+import { type BenchComparison, median, runPeer } from '../bench/peer.js';
+import type { BenchPresetName } from '../bench/preset.js';
 import { BENCH_PRESETS, benchFiles } from '../bench/preset.js';
 import { formatBytes, formatCount } from '../format.js';
-import type { BenchStepOptions } from '../program/bench-commands.js';
+import type { ConfigOptions } from '../program/option-values.js';
 import { createDisplay } from '../progress/create-display.js';
 import { superviseTraining } from './supervise-training.js';
+
+export interface BenchStepOptions extends ConfigOptions, BenchComparison {
+  readonly preset: BenchPresetName;
+  readonly ranks?: number;
+  readonly steps: number;
+}
 
 const WARM_UP_STEPS = 3;
 

@@ -2,8 +2,18 @@ import { TrainyardError } from '../../base/errors.js';
 import type { CheckpointDifference, TensorDifference } from '../../engine/checkpoint-tools/diff.js';
 import type { CheckpointSummary } from '../../engine/checkpoint-tools/inspect.js';
 import { formatBytes } from '../format.js';
-import type { ExportCheckpointOptions, ImportCheckpointOptions } from '../program/checkpoint-commands.js';
 import type { JsonOption } from '../program/option-values.js';
+
+export interface ExportCheckpointOptions {
+  readonly output: string;
+  readonly dtype: 'float32' | 'bfloat16' | 'float16';
+}
+
+export interface ImportCheckpointOptions {
+  readonly output: string;
+  readonly model?: string;
+  readonly step?: number;
+}
 
 /** Lists checkpoints, the last committed first. */
 export async function listCommand(path: string, { json }: JsonOption): Promise<void> {

@@ -16,9 +16,13 @@ import {
   demoConfig,
 } from '../demo/demo-config.js';
 import { formatCount, formatDuration, formatValue } from '../format.js';
-import type { DemoOptions } from '../program.js';
 import { generate } from './generate.js';
 import { displayForCommand, superviseTraining } from './supervise-training.js';
+
+export interface DemoOptions {
+  readonly steps: number;
+  readonly output: string;
+}
 
 const PROMPT = 'interface ';
 

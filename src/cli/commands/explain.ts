@@ -1,7 +1,11 @@
 import { printable } from '../../base/printable.js';
 import { explainConfig } from '../../engine/config/explain.js';
 import { loadConfig } from '../../engine/config.js';
-import type { ExplainOptions } from '../program.js';
+import type { ConfigOptions } from '../program/option-values.js';
+
+export interface ExplainOptions extends ConfigOptions {
+  readonly ranks?: number;
+}
 
 /** Prints every setting of a configuration with its value and where it came from. */
 export async function explain(config: string, options: ExplainOptions): Promise<void> {

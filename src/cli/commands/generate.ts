@@ -1,5 +1,11 @@
 import { withoutControls } from '../../launch/output-lines.js';
-import type { GenerateOptions } from '../program.js';
+
+export interface GenerateOptions {
+  readonly prompt: string;
+  readonly maxTokens: number;
+  readonly temperature: number;
+  readonly seed: number;
+}
 
 /** Prints the prompt and what a trained model makes of it, as it is written. */
 export async function generate(model: string, options: GenerateOptions): Promise<void> {

@@ -4,11 +4,15 @@ import { type RankEnvironment, rankEnvironment, singleRank } from '../../launch/
 import type { EventSink } from '../../launch/events.js';
 import { openRankChannel } from '../../launch/rank-channel.js';
 import { formatValue } from '../format.js';
-import type { InspectOptions } from '../program.js';
+import type { ConfigOptions } from '../program/option-values.js';
 import { createDisplay } from '../progress/create-display.js';
 import { runAsRank } from './run-as-rank.js';
 import { superviseRanks } from './supervise-ranks.js';
 import { settings } from './supervise-training.js';
+
+export interface InspectOptions extends ConfigOptions {
+  readonly ranks?: number;
+}
 
 /** One forward and backward pass on the first batch, and what came of it; on several ranks where asked to. */
 export async function inspect(config: string, options: InspectOptions): Promise<void> {

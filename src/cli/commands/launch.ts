@@ -3,9 +3,20 @@ import { TrainyardError } from '../../base/errors.js';
 import type { ClusterJob } from '../launch/job.js';
 import { kubernetesManifest } from '../launch/kubernetes.js';
 import { slurmScript } from '../launch/slurm.js';
-import type { LaunchOptions } from '../program/launch-commands.js';
 import { mainProgram } from './supervise-ranks.js';
 import { settings } from './supervise-training.js';
+
+export interface LaunchOptions {
+  readonly emit: 'kubernetes' | 'slurm';
+  readonly hosts: number;
+  readonly ranksPerHost: number;
+  readonly gpusPerHost?: number;
+  readonly name: string;
+  readonly image?: string;
+  readonly set?: readonly string[];
+  readonly resume?: boolean;
+  readonly output?: string;
+}
 
 /** Writes what a scheduler needs to start a training on several hosts; starts nothing itself. */
 export function launch(config: string, options: LaunchOptions): void {

@@ -1,4 +1,7 @@
-import type { MergeOptions } from '../program.js';
+export interface MergeOptions {
+  readonly output: string;
+  readonly model?: string;
+}
 
 /** Adds an adapter to its model's weights and writes a plain model. */
 export async function merge(adapter: string, { model, output }: MergeOptions): Promise<void> {

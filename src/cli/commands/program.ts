@@ -1,5 +1,10 @@
 import { TrainyardError } from '../../base/errors.js';
-import type { ProgramOptions } from '../program.js';
+import type { ConfigOptions } from '../program/option-values.js';
+
+export interface ProgramOptions extends ConfigOptions {
+  readonly ranks?: number;
+  readonly rank?: number;
+}
 
 /** Prints what each rank would do in a step, without doing it. */
 export async function printStepProgram(config: string, options: ProgramOptions): Promise<void> {

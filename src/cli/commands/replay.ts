@@ -2,7 +2,11 @@ import { printable } from '../../base/printable.js';
 import type { NonFiniteFinding } from '../../engine/non-finite/diagnose.js';
 import { type Replay, replayBundle } from '../../engine/replay.js';
 import { formatValue } from '../format.js';
-import type { ReplayOptions } from '../program/replay-command.js';
+import type { JsonOption } from '../program/option-values.js';
+
+export interface ReplayOptions extends JsonOption {
+  readonly device?: 'cpu' | 'cuda';
+}
 
 /** Computes a recorded step again and says where it was first not finite; exit code 1 where all is finite. */
 export function replay(bundle: string, { device, json }: ReplayOptions): void {

@@ -2,7 +2,14 @@ import { printable } from '../../base/printable.js';
 import { tokenizerFiles } from '../../data/tokenizer/tokenizer-files.js';
 import { DEFAULT_SPECIAL_TOKENS, trainTokenizer, writeTokenizerFiles } from '../../data/train-tokenizer.js';
 import { formatDuration } from '../format.js';
-import type { TokenizerTrainOptions } from '../program.js';
+
+export interface TokenizerTrainOptions {
+  readonly output: string;
+  readonly vocabularySize: number;
+  readonly minimumFrequency: number;
+  readonly specialToken?: readonly string[];
+  readonly textField: string;
+}
 
 /** Learns a byte-level BPE from text and writes it in Hugging Face's form. */
 export async function tokenizerTrain(

@@ -2,10 +2,10 @@ import { env } from '../../base/env.js';
 import type { RankEnvironment } from '../../launch/environment.js';
 import type { EventSink } from '../../launch/events.js';
 import { openRankChannel } from '../../launch/rank-channel.js';
-import type { TrainOptions } from '../program.js';
 import { createDisplay } from '../progress/create-display.js';
 import { PlainDisplay } from '../progress/plain-display.js';
 import { runAsRank } from './run-as-rank.js';
+import type { TrainOptions } from './train-options.js';
 
 /** Trains as one rank of a world that somebody else put together: our supervisor, torchrun, a person. */
 export async function trainAsRank(

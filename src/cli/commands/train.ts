@@ -4,9 +4,9 @@ import { TrainyardError } from '../../base/errors.js';
 import { type RankEnvironment, rankEnvironment } from '../../launch/environment.js';
 import { hostEnvironment } from '../../launch/host-environment.js';
 import { type Host, parseHostfile, selectHosts } from '../../launch/hostfile.js';
-import type { TrainOptions } from '../program.js';
 import type { OtherHosts } from './supervise-ranks.js';
 import { displayForCommand, superviseTraining } from './supervise-training.js';
+import type { TrainOptions } from './train-options.js';
 
 const USUAL_RESTARTS = 3;
 

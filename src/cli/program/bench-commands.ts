@@ -1,12 +1,17 @@
 import { type Command, Option } from 'commander';
-import type { BenchPresetName } from '../bench/preset.js';
+import type { BenchComparison } from '../bench/peer.js';
+import type { BenchAdamOptions } from '../commands/bench-adam.js';
+import type { BenchCommsOptions } from '../commands/bench-comms.js';
+import type { BenchCompressionOptions } from '../commands/bench-compression.js';
+import type { BenchIoOptions } from '../commands/bench-io.js';
+import type { BenchRedundancyOptions } from '../commands/bench-redundancy.js';
+import type { BenchSchedulesOptions } from '../commands/bench-schedules.js';
+import type { BenchStepOptions } from '../commands/bench-step.js';
 import {
-  type ConfigOptions,
   collect,
   collectCounts,
   collectSizes,
   JSON_HELP,
-  type JsonOption,
   positiveInteger,
   SET_HELP,
 } from './option-values.js';
@@ -120,49 +125,4 @@ export function addBench(program: Command): void {
       const { benchRedundancy } = await import('../commands/bench-redundancy.js');
       await benchRedundancy(paths, options);
     });
-}
-
-export interface BenchComparison extends JsonOption {
-  readonly rounds: number;
-}
-
-export interface BenchAdamOptions extends BenchComparison {
-  readonly elements: number;
-  readonly steps: number;
-}
-
-export interface BenchIoOptions extends BenchComparison {
-  readonly folder: string;
-  readonly bytes: number;
-}
-
-export interface BenchStepOptions extends ConfigOptions, BenchComparison {
-  readonly preset: BenchPresetName;
-  readonly ranks?: number;
-  readonly steps: number;
-}
-
-export interface BenchCommsOptions extends JsonOption {
-  readonly ranks: number;
-  readonly rounds: number;
-  readonly ranksPerHost?: number;
-  readonly bytes?: readonly number[];
-}
-
-export interface BenchSchedulesOptions {
-  readonly ranks: number;
-  readonly microBatches: number;
-  readonly rounds: number;
-  readonly json?: boolean;
-}
-
-export interface BenchCompressionOptions extends JsonOption {
-  readonly steps: number;
-}
-
-export interface BenchRedundancyOptions extends JsonOption {
-  readonly ranks?: readonly number[];
-  readonly steps: number;
-  readonly first?: number;
-  readonly syncEvery: number;
 }

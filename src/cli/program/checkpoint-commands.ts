@@ -1,4 +1,5 @@
 import { type Command, Option } from 'commander';
+import type { ExportCheckpointOptions, ImportCheckpointOptions } from '../commands/checkpoint.js';
 import { JSON_HELP, type JsonOption, wholeNumber } from './option-values.js';
 
 const CHECKPOINT_HELP = "a run's output folder, a folder of checkpoints, or one checkpoint";
@@ -60,15 +61,4 @@ export function addCheckpoint(program: Command): void {
       const { diffCommand } = await import('../commands/checkpoint.js');
       await diffCommand(first, second, options);
     });
-}
-
-export interface ExportCheckpointOptions {
-  readonly output: string;
-  readonly dtype: 'float32' | 'bfloat16' | 'float16';
-}
-
-export interface ImportCheckpointOptions {
-  readonly output: string;
-  readonly model?: string;
-  readonly step?: number;
 }

@@ -1,4 +1,5 @@
 import { type Command, Option } from 'commander';
+import type { LaunchOptions } from '../commands/launch.js';
 import { collect, positiveInteger, SET_HELP } from './option-values.js';
 
 export function addLaunch(program: Command): void {
@@ -31,16 +32,4 @@ export function addHostAgent(program: Command): void {
     const { hostAgent } = await import('../commands/host-agent.js');
     await hostAgent();
   });
-}
-
-export interface LaunchOptions {
-  readonly emit: 'kubernetes' | 'slurm';
-  readonly hosts: number;
-  readonly ranksPerHost: number;
-  readonly gpusPerHost?: number;
-  readonly name: string;
-  readonly image?: string;
-  readonly set?: readonly string[];
-  readonly resume?: boolean;
-  readonly output?: string;
 }

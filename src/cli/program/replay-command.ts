@@ -1,9 +1,6 @@
 import { type Command, Option } from 'commander';
-import { JSON_HELP, type JsonOption } from './option-values.js';
-
-export interface ReplayOptions extends JsonOption {
-  readonly device?: 'cpu' | 'cuda';
-}
+import type { ReplayOptions } from '../commands/replay.js';
+import { JSON_HELP } from './option-values.js';
 
 /** `trainyard replay`. */
 export function addReplay(program: Command): void {

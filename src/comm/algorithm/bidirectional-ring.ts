@@ -1,4 +1,4 @@
-import type { Algorithm } from '../algorithm.js';
+import type { Algorithm } from './algorithm.js';
 import { joined, ownPart, type Plan, partOf, ranksOf, type Share, together } from './plan.js';
 import { type Direction, ringAllGather, ringReduceScatter } from './ring.js';
 

@@ -1,4 +1,4 @@
-import type { PlanRequest } from '../algorithm.js';
+import type { PlanRequest } from './algorithm.js';
 import { arrivals, ownPart, type Plan, ranksOf, transfers } from './plan.js';
 
 /**

@@ -1,5 +1,5 @@
 import { invariant } from '../../base/errors.js';
-import type { Algorithm } from '../algorithm.js';
+import type { Algorithm } from './algorithm.js';
 import {
   arrivals,
   type ElementRange,

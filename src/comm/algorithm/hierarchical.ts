@@ -1,6 +1,6 @@
 import { invariant } from '../../base/errors.js';
-import type { Algorithm } from '../algorithm.js';
 import { type Hosts, hostIndex, laneMembers, lanesOf } from '../topology.js';
+import type { Algorithm } from './algorithm.js';
 import { arrivals, idle, joined, ownPart, type Plan, partOf, type Share, transfers } from './plan.js';
 import { ringAllGather, ringAllReduce, ringReduceScatter } from './ring.js';
 

@@ -1,5 +1,5 @@
 import { invariant } from '../../base/errors.js';
-import type { Algorithm } from '../algorithm.js';
+import type { Algorithm } from './algorithm.js';
 import { arrivals, joined, ownPart, type Plan, partOf, ranksOf, type Share, transfers } from './plan.js';
 
 /** Which way round: to the next member, or to the one before. */

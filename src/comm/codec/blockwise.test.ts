@@ -4,7 +4,8 @@ import fc from 'fast-check';
 import { tensor } from '../../tensor/create.js';
 import { empty, zeros } from '../../tensor/generated/functions.js';
 import { scope } from '../../tensor/tensor.js';
-import { addDecoded, type Codec, createCodec, decode, encoded } from '../codec.js';
+import { addDecoded, createCodec, decode, encoded } from '../codec.js';
+import type { Codec } from './codec.js';
 import { PIECE_ELEMENTS } from './pieces.js';
 
 const HUGEST = (2 - 2 ** -23) * 2 ** 127;

@@ -1,5 +1,5 @@
 import type { Tensor } from '../../tensor/tensor.js';
-import type { Codec } from '../codec.js';
+import type { Codec } from './codec.js';
 import { forPieces, PIECE_ELEMENTS } from './pieces.js';
 
 /** What a blockwise codec does with one block and with the whole numbers that come of it. */

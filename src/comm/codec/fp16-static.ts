@@ -1,4 +1,4 @@
-import type { Codec } from '../codec.js';
+import type { Codec } from './codec.js';
 import { sixteenBits } from './sixteen-bits.js';
 
 /** fp16 with one scale for all values, 2^16 or 2^24 as a rule: its range begins and ends as much lower. */

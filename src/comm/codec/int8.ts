@@ -1,5 +1,5 @@
-import type { Codec } from '../codec.js';
 import { blockwise } from './blockwise.js';
+import type { Codec } from './codec.js';
 import { largestQuotient } from './largest-quotient.js';
 
 /**

@@ -1,6 +1,6 @@
 import type { DType } from '../../tensor/dtype.js';
 import type { Tensor } from '../../tensor/tensor.js';
-import type { Codec } from '../codec.js';
+import type { Codec } from './codec.js';
 import { forPieces, PIECE_ELEMENTS } from './pieces.js';
 
 export interface SixteenBits {

@@ -2,7 +2,8 @@ import { TrainyardError } from '../../base/errors.js';
 import type { DType } from '../../tensor/dtype.js';
 import { zeros } from '../../tensor/generated/functions.js';
 import { keep, type Tensor } from '../../tensor/tensor.js';
-import { ALGORITHMS, type AlgorithmName, type PlannedCollective } from '../algorithm.js';
+import { ALGORITHMS, type AlgorithmName } from '../algorithm.js';
+import type { ChooseAlgorithm, CollectiveCall } from '../choose-algorithm.js';
 import {
   type HierarchicalRun,
   hierarchicalAllGather,
@@ -11,25 +12,14 @@ import {
 } from '../hierarchical-in-memory.js';
 import { MessageBuffers } from '../message-buffers.js';
 import { type PlanMemory, placeOwn, ScatterMemory, WholeMemory } from '../plan-memory.js';
-import type { ProcessGroup, Reduction } from '../process-group.js';
-import { reductionStages, type StagesOf } from '../reduction-stages.js';
+import type { ProcessGroup, Reduction, StagesOf } from '../process-group.js';
+import { reductionStages } from '../reduction-stages.js';
 import { runPlan } from '../run-plan.js';
 import type { SharedMemory } from '../shared-memory.js';
 import { StagedWorks, type Stages } from '../staged-work.js';
 import type { Hosts } from '../topology.js';
 import { finishedWork, type Work } from '../work.js';
 import { describeTensor, requireDivisible, requireInputs, requireLayout } from './layout.js';
-
-/** A collective for which an algorithm is chosen. */
-export interface CollectiveCall {
-  readonly collective: PlannedCollective;
-  /** Of the whole. */
-  readonly elements: number;
-  readonly dtype: DType;
-}
-
-/** Says how a collective is done. Every rank must come to the same answer. */
-export type ChooseAlgorithm = (call: CollectiveCall) => AlgorithmName | 'backend';
 
 export interface PlannedGroupOptions {
   /** Carries the messages, and does what is not planned. It is closed with the group. */

@@ -3,8 +3,7 @@ import type { Tensor } from '../../tensor/tensor.js';
 import type { OpenEntry } from '../flight/collective-recorder.js';
 import type { Flight } from '../flight/flight.js';
 import { seriesOf, WORLD } from '../flight/flight-record.js';
-import type { ProcessGroup, Reduction } from '../process-group.js';
-import type { StagesOf } from '../reduction-stages.js';
+import type { ProcessGroup, Reduction, StagesOf } from '../process-group.js';
 import type { Work } from '../work.js';
 
 /** A group whose operations are numbered, timed and remembered, and explained when they fail. */

@@ -1,5 +1,6 @@
 import { invariant } from '../../base/errors.js';
-import { addDecoded, type Codec, createCodec, decode, encoded, largestMagnitude } from '../../comm/codec.js';
+import type { Codec } from '../../comm/codec/codec.js';
+import { addDecoded, createCodec, decode, encoded, largestMagnitude } from '../../comm/codec.js';
 import { chunksOf } from '../../comm/compressed-reductions.js';
 import type { ActiveCompression } from '../../comm/config.js';
 import { singleRank } from '../../launch/environment.js';

@@ -1,6 +1,6 @@
 import { show } from '../../base/explain-issues.js';
 import type { ConfigIssue } from './issue.js';
-import type { ConfigRule } from './rules.js';
+import type { ConfigRule } from './rule.js';
 import type { CheckedConfig } from './schema.js';
 
 /** When checkpoints can be saved between steps. */

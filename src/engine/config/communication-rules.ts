@@ -2,7 +2,7 @@ import { show } from '../../base/explain-issues.js';
 import { ALGORITHM_NAMES, ALGORITHMS } from '../../comm/algorithm.js';
 import { hostsOf, topologyFault } from '../../comm/topology.js';
 import type { ConfigIssue } from './issue.js';
-import type { ConfigRule, GivenValue, Surroundings } from './rules.js';
+import type { ConfigRule, GivenValue, Surroundings } from './rule.js';
 import type { CheckedConfig } from './schema.js';
 
 const ALGORITHM = ['communication', 'algorithm'];

@@ -1,7 +1,7 @@
 import { completeCompression } from '../../comm/config.js';
 import type { ConfigIssue } from './issue.js';
 import { dataParallelSize } from './mesh-setting.js';
-import type { ConfigRule, Surroundings } from './rules.js';
+import type { ConfigRule, Surroundings } from './rule.js';
 import type { CheckedConfig } from './schema.js';
 
 /** What compression of messages does not go together with. */

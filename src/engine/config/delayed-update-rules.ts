@@ -1,7 +1,7 @@
 import { formatPath } from '../../base/json-document.js';
 import type { ConfigIssue } from './issue.js';
 import { meshSetting } from './mesh-setting.js';
-import type { ConfigRule } from './rules.js';
+import type { ConfigRule } from './rule.js';
 import type { CheckedConfig } from './schema.js';
 
 const PATH = ['zero_optimization', 'offload_optimizer', 'overlap_step'] as const;

@@ -3,7 +3,7 @@ import { completeCompression } from '../../comm/config.js';
 import type { ConfigIssue } from './issue.js';
 import { dataParallelSize } from './mesh-setting.js';
 import { redundancySetting } from './redundancy-setting.js';
-import type { ConfigRule, Surroundings } from './rules.js';
+import type { ConfigRule, Surroundings } from './rule.js';
 import type { CheckedConfig } from './schema.js';
 
 /** What groups of ranks do not go together with that have training state, or a copy of parameters, among themselves. */

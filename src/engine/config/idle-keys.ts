@@ -2,7 +2,7 @@ import { show } from '../../base/explain-issues.js';
 import { formatPath, type JsonPath, type JsonValue } from '../../base/json-document.js';
 import { hasMomentum } from '../../optim/config.js';
 import { recomputePolicy } from './recompute-policy.js';
-import type { ConfigRule, GivenValue } from './rules.js';
+import type { ConfigRule, GivenValue } from './rule.js';
 import type { CheckedConfig } from './schema.js';
 
 /** Why nothing would come of a key in this configuration; undefined where it acts. */

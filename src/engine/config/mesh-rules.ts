@@ -1,7 +1,7 @@
 import { completeCompression } from '../../comm/config.js';
 import type { ConfigIssue } from './issue.js';
 import { meshSetting } from './mesh-setting.js';
-import type { ConfigRule } from './rules.js';
+import type { ConfigRule } from './rule.js';
 import type { CheckedConfig } from './schema.js';
 
 /** What the axes of the mesh do not go together with. */

@@ -1,4 +1,4 @@
-import type { Surroundings } from './rules.js';
+import type { Surroundings } from './rule.js';
 import type { CheckedConfig } from './schema.js';
 
 /** The mesh that a configuration asks for, whichever of the two keys says how many ranks share a layer. */

@@ -1,4 +1,4 @@
-import type { ConfigRule } from './rules.js';
+import type { ConfigRule } from './rule.js';
 
 /** The rules of `non_finite`: one say in what becomes of a step, and all that an action needs. */
 export const nonFiniteRules: readonly ConfigRule[] = [

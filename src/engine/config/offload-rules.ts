@@ -3,7 +3,7 @@ import { formatPath, type JsonPath, type JsonValue } from '../../base/json-docum
 import { precisionOf } from '../../precision/config.js';
 import { idleKeyRule } from './idle-keys.js';
 import type { ConfigIssue } from './issue.js';
-import type { ConfigRule } from './rules.js';
+import type { ConfigRule } from './rule.js';
 import type { CheckedConfig } from './schema.js';
 
 type Section = 'offload_optimizer' | 'offload_param';

@@ -2,7 +2,7 @@ import { show } from '../../base/explain-issues.js';
 import { formatPath, type JsonValue } from '../../base/json-document.js';
 import type { ConfigIssue } from './issue.js';
 import { meshSetting } from './mesh-setting.js';
-import type { ConfigRule, GivenValue, Surroundings } from './rules.js';
+import type { ConfigRule, GivenValue, Surroundings } from './rule.js';
 import type { CheckedConfig } from './schema.js';
 
 /** A key about what travels in a step; where ranks train replicas, nothing does. */

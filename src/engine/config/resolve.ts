@@ -16,7 +16,8 @@ import { offloadNotes } from './offload-rules.js';
 import { recomputePolicy } from './recompute-policy.js';
 import { redundancyNotes } from './redundancy-rules.js';
 import { redundancySetting } from './redundancy-setting.js';
-import { configRules, type GivenValue, missingKeys, type Surroundings } from './rules.js';
+import type { GivenValue, Surroundings } from './rule.js';
+import { configRules, missingKeys } from './rules.js';
 import type { CheckedConfig } from './schema.js';
 import { judge } from './verdicts.js';
 

@@ -1,4 +1,4 @@
-import { isJsonObject, type JsonPath, type JsonValue } from '../../base/json-document.js';
+import { isJsonObject } from '../../base/json-document.js';
 import { completeCompression } from '../../comm/config.js';
 import { completeBatchSizes, isBatchConflict } from './batch-sizes.js';
 import { checkpointRules } from './checkpoint-rules.js';
@@ -12,29 +12,10 @@ import { meshRules } from './mesh-rules.js';
 import { dataParallelSize, meshSetting } from './mesh-setting.js';
 import { nonFiniteRules } from './non-finite-rules.js';
 import { offloadRules } from './offload-rules.js';
-import type { ConfigOrigin } from './origin.js';
 import { redundancyRules } from './redundancy-rules.js';
+import type { ConfigRule, Surroundings } from './rule.js';
 import type { CheckedConfig } from './schema.js';
 import { sequenceRules } from './sequence-rules.js';
-
-/** What the rules may know beside the configuration. */
-export interface Surroundings {
-  /** All ranks of the run. */
-  readonly worldSize: number;
-  /** Where each setting came from. */
-  readonly origin: ConfigOrigin;
-  /** Keys that the command cannot do without. */
-  readonly requires: readonly (keyof CheckedConfig)[];
-}
-
-/** The value that was written at a path; undefined where none was, and where "auto" asks for the default. */
-export type GivenValue = (path: JsonPath) => JsonValue | undefined;
-
-/** A rule between keys. It is skipped while one of its keys has an issue of its own. */
-export interface ConfigRule {
-  readonly keys: readonly (keyof CheckedConfig)[];
-  check(config: CheckedConfig, surroundings: Surroundings, given: GivenValue): ConfigIssue | undefined;
-}
 
 const BATCH_KEYS = [
   'train_batch_size',

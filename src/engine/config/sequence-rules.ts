@@ -1,6 +1,6 @@
 import type { ConfigIssue } from './issue.js';
 import { meshSetting } from './mesh-setting.js';
-import type { ConfigRule } from './rules.js';
+import type { ConfigRule } from './rule.js';
 import type { CheckedConfig } from './schema.js';
 
 /** What sequences whose positions are divided over ranks do not go together with. */

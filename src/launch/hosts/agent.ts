@@ -2,12 +2,12 @@ import { once } from 'node:events';
 import { networkInterfaces } from 'node:os';
 import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
-import type { Variables } from '../environment.js';
 import { encodeEvent } from '../events.js';
 import { freePort } from '../free-port.js';
 import { type RankCommand, RankProcess } from '../rank-process.js';
 import { rankVariables } from '../rank-variables.js';
 import { threadBudget } from '../threads.js';
+import type { Variables } from '../variables.js';
 import { interfaceTowards } from './network-interface.js';
 import {
   decodeOrder,

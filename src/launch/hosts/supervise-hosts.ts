@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { TrainyardError } from '../../base/errors.js';
 import { quote } from '../../base/printable.js';
-import type { Variables } from '../environment.js';
 import type { Host } from '../hostfile.js';
 import { type WatchOptions, watchRanks } from '../supervisor.js';
+import type { Variables } from '../variables.js';
 import type { Verdict } from '../verdict.js';
 import { HostConnection, type HostReady } from './connection.js';
 import { chooseMasterAddress } from './master-address.js';

@@ -9,12 +9,22 @@ import { rotaryAttention, rotate } from '../../nn/rotary.js';
 import type { RotaryTable } from '../../nn/rotary-table.js';
 import { sharedAttention } from '../../nn/shared-attention.js';
 import { splitHeads } from '../../nn/split-heads.js';
+import type { TensorAxis } from '../../nn/tensor-axis.js';
 import type { Tensor } from '../../tensor/tensor.js';
 import { bias, biasOf, gain, projection, weightOf } from '../declare.js';
 import { hiddenOf } from '../hidden.js';
-import type { DecoderLayerOptions } from './decoder-layer.js';
 import type { LlamaConfig } from './llama-config.js';
 import { llamaPlacements } from './placements.js';
+
+/** What a layer is made from. */
+export interface DecoderLayerOptions {
+  readonly config: LlamaConfig;
+  readonly rotary: RotaryTable;
+  /** How many positions, its own included, each position sees; undefined: all before it. */
+  readonly window: number | undefined;
+  /** Over which matrices are divided; undefined: they are whole. */
+  readonly axis: TensorAxis | undefined;
+}
 
 // Declared side by side, these act as one matrix, and their products are one.
 const QUERY_KEY_VALUE = ['self_attn.q_proj', 'self_attn.k_proj', 'self_attn.v_proj'] as const;

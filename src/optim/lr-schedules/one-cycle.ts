@@ -1,5 +1,5 @@
 import type { SchedulerConfig } from '../config.js';
-import type { Schedule } from '../lr-schedules.js';
+import type { Schedule } from './schedule.js';
 
 type Parameters = Extract<SchedulerConfig, { type: 'OneCycle' }>['params'];
 

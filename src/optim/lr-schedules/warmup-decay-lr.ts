@@ -1,6 +1,6 @@
 import { invariant } from '../../base/errors.js';
 import type { SchedulerConfig } from '../config.js';
-import type { Schedule } from '../lr-schedules.js';
+import type { Schedule } from './schedule.js';
 import { warmupFraction, warmupLength } from './warmup.js';
 
 type Parameters = Extract<SchedulerConfig, { type: 'WarmupDecayLR' }>['params'];

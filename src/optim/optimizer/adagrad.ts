@@ -1,7 +1,7 @@
 import { adagrad_ } from '../../tensor/generated/functions.js';
 import type { OptimizerConfig } from '../config.js';
-import type { UpdateRule } from '../optimizer.js';
 import { columnsOf } from './columns.js';
+import type { UpdateRule } from './update-rule.js';
 
 type AdagradOptions = Extract<OptimizerConfig, { type: 'Adagrad' }>['params'];
 

@@ -1,7 +1,7 @@
 import { adam_ } from '../../tensor/generated/functions.js';
 import type { OptimizerConfig } from '../config.js';
-import type { UpdateRule } from '../optimizer.js';
 import { columnsOf } from './columns.js';
+import type { UpdateRule } from './update-rule.js';
 
 type AdamOptions = Extract<OptimizerConfig, { type: 'Adam' }>['params'];
 

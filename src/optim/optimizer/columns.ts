@@ -1,5 +1,5 @@
 import type { Tensor } from '../../tensor/tensor.js';
-import type { UpdatePiece } from '../optimizer.js';
+import type { UpdatePiece } from './update-rule.js';
 
 /** The tensors of all pieces by what they hold, as the fused kernels take them. */
 export function columnsOf(pieces: readonly UpdatePiece[]) {

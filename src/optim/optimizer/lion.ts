@@ -1,7 +1,7 @@
 import { lion_ } from '../../tensor/generated/functions.js';
 import type { OptimizerConfig } from '../config.js';
-import type { UpdateRule } from '../optimizer.js';
 import { columnsOf } from './columns.js';
+import type { UpdateRule } from './update-rule.js';
 
 type LionOptions = Extract<OptimizerConfig, { type: 'Lion' }>['params'];
 

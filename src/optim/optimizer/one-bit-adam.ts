@@ -1,8 +1,8 @@
 import { invariant } from '../../base/errors.js';
 import { scope, type Tensor } from '../../tensor/tensor.js';
 import type { OptimizerConfig } from '../config.js';
-import type { OptimizerUpdate, UpdatePiece, UpdateRule } from '../optimizer.js';
 import { adam } from './adam.js';
+import type { OptimizerUpdate, UpdatePiece, UpdateRule } from './update-rule.js';
 
 type OneBitAdamOptions = Extract<OptimizerConfig, { type: 'OneBitAdam' }>['params'];
 

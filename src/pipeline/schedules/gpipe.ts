@@ -1,5 +1,5 @@
 import { range } from '../range.js';
-import type { Schedule } from '../schedule.js';
+import type { Schedule } from './turn.js';
 
 /**
  * All micro-batches forward, then all backward (GPipe, arXiv 1811.06965). The stages stand still for (p − 1)/m of their

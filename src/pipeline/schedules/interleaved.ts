@@ -1,6 +1,6 @@
 import { range } from '../range.js';
-import type { PipelineShape, Schedule, Turn } from '../schedule.js';
 import { oneForwardOneBackward } from './one-forward-one-backward.js';
+import type { PipelineShape, Schedule, Turn } from './turn.js';
 
 /**
  * Several chunks on every stage (Narayanan et al., arXiv 2104.04473; Megatron's order): a stage takes p micro-batches

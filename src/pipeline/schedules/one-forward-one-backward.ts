@@ -1,5 +1,5 @@
 import { range } from '../range.js';
-import type { Schedule, Turn } from '../schedule.js';
+import type { Schedule, Turn } from './turn.js';
 
 /**
  * One forward, one backward (PipeDream-Flush, arXiv 2006.09503; DeepSpeed: TrainSchedule): stage s runs p − 1 − s

@@ -1,6 +1,6 @@
 import { range } from '../range.js';
-import type { Schedule, Turn } from '../schedule.js';
 import { oneForwardOneBackward } from './one-forward-one-backward.js';
+import type { Schedule, Turn } from './turn.js';
 
 /**
  * One forward, one backward, with the products for weights put off to where a stage would stand still (ZB-H1 of Qi et

@@ -1,5 +1,6 @@
 import { groupBy } from '../../base/group-by.js';
-import { type Collective, effectsOf } from '../effects.js';
+import type { Collective } from '../effects/effect-table.js';
+import { effectsOf } from '../effects.js';
 import { instructionText } from '../instruction.js';
 import { type GroupName, membersOf, type Program } from '../program.js';
 import { refusal } from './refusal.js';

@@ -1,5 +1,6 @@
+import type { Account, Collective, Made } from '../effects/effect-table.js';
 import { initialValues } from '../effects/initial-values.js';
-import { type Account, type Collective, effectsOf, goalValues, type Made } from '../effects.js';
+import { effectsOf, goalValues } from '../effects.js';
 import type { GroupName, Program } from '../program.js';
 import { standingBuffers } from '../standing-buffers.js';
 import { refusal } from './refusal.js';

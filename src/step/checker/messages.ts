@@ -1,4 +1,5 @@
-import { effectsOf, type Message } from '../effects.js';
+import type { Message } from '../effects/effect-table.js';
+import { effectsOf } from '../effects.js';
 import { type Handed, instructionText } from '../instruction.js';
 import type { Program } from '../program.js';
 import { refusal } from './refusal.js';

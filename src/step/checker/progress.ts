@@ -1,4 +1,5 @@
-import { type Effects, effectsOf } from '../effects.js';
+import type { Effects } from '../effects/effect-table.js';
+import { effectsOf } from '../effects.js';
 import { instructionText } from '../instruction.js';
 import type { Program } from '../program.js';
 import { refusal } from './refusal.js';

@@ -1,8 +1,8 @@
-import type { Collective, Effects, EffectTable, Made } from '../effects.js';
 import type { Instruction } from '../instruction.js';
 import type { BlockExchanges, Program } from '../program.js';
 import { blocksUsedBy, hasMasters, remadeBlocks } from '../sharding.js';
 import { isInputReceived, stageBlocks } from '../stage-blocks.js';
+import type { Collective, Effects, EffectTable, Made } from './effect-table.js';
 import { finishedGradients } from './finished-gradients.js';
 import { errorBytes } from './initial-values.js';
 import {

@@ -6,7 +6,6 @@ import {
   compressedBetweenHosts,
   compressedReduceScatter,
 } from '../compressed-messages.js';
-import type { Effects, EffectTable } from '../effects.js';
 import type { Instruction } from '../instruction.js';
 import { startName } from '../instruction.js';
 import { bucketElements, membersOf, type Program } from '../program.js';
@@ -19,6 +18,7 @@ import {
   requiredSums,
 } from '../sharding.js';
 import { stageBlocks } from '../stage-blocks.js';
+import type { Effects, EffectTable } from './effect-table.js';
 import {
   arrivingMessages,
   compressedMessages,

@@ -1,9 +1,9 @@
 import type { ActiveCompression } from '../../comm/config.js';
 import { type CompressedMessages, compressionName } from '../compressed-messages.js';
-import type { Collective, Made } from '../effects.js';
 import type { Instruction } from '../instruction.js';
 import { startName } from '../instruction.js';
 import type { Program } from '../program.js';
+import type { Collective, Made } from './effect-table.js';
 
 /** Added to the name of a codec that is used between hosts alone. */
 export const BETWEEN_HOSTS = ' between hosts';

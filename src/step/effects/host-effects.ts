@@ -1,4 +1,3 @@
-import type { Effects, EffectTable } from '../effects.js';
 import {
   type EvictedGradients,
   type FetchedGradients,
@@ -9,6 +8,7 @@ import {
 } from '../instruction.js';
 import type { Program } from '../program.js';
 import { ownElements, rangeElements, requiredScatters } from '../sharding.js';
+import type { Effects, EffectTable } from './effect-table.js';
 import {
   blockGradients,
   blockMemory,

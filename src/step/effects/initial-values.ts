@@ -1,8 +1,8 @@
 import { TALLY_ELEMENTS } from '../../nn/flat-layout.js';
-import type { Made } from '../effects.js';
 import { serverElements } from '../message-errors.js';
 import type { MixedPrecision, Offloading, Program, ProgramBlock, Sharding } from '../program.js';
 import { offloadedElements, rangeElements, remadeBlocks } from '../sharding.js';
+import type { Made } from './effect-table.js';
 import {
   computed,
   constants,

@@ -1,6 +1,6 @@
-import type { EffectTable, Message } from '../effects.js';
 import { type Handed, type Instruction, startName } from '../instruction.js';
 import type { Program } from '../program.js';
+import type { EffectTable, Message } from './effect-table.js';
 import { batch, output, outputGradient } from './value-names.js';
 
 /** What instructions do in which stages of a pipeline hand values to each other. */

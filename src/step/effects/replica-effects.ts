@@ -1,7 +1,7 @@
-import type { EffectTable } from '../effects.js';
 import { startName } from '../instruction.js';
 import { membersOf, type Program } from '../program.js';
 import { hasMasters } from '../sharding.js';
+import type { EffectTable } from './effect-table.js';
 import {
   commonSlice,
   compared,

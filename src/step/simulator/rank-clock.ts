@@ -1,9 +1,10 @@
 import { followValues } from '../checker/data-flow.js';
-import { type Collective, effectsOf, type Message, type TierCopy } from '../effects.js';
+import type { Collective, Message, TierCopy } from '../effects/effect-table.js';
+import { effectsOf } from '../effects.js';
 import { type Instruction, instructionText } from '../instruction.js';
 import type { Program } from '../program.js';
-import type { CostModel, SimulatedRank } from '../simulator.js';
 import type { Slice } from '../timeline.js';
+import type { CostModel, SimulatedRank } from './simulation.js';
 
 /** Something that a rank has started and that has not run yet. */
 export interface Queued<What> {
