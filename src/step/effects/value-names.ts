@@ -3,7 +3,7 @@ import { startName } from '../instruction.js';
 import type { Bucket, Program } from '../program.js';
 import { hasLoss } from '../stage-blocks.js';
 
-// The names of values that instructions read, make and free: see [Note: values] in effects.ts.
+// The names of values that instructions read, make and free: see [Note: values] in effect-table.ts.
 
 export const constants = 'constants';
 export const gradients = 'gradient buffer';
