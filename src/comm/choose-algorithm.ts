@@ -4,7 +4,13 @@ import { directPlan } from './algorithm/direct.js';
 import { type Plan, ranksOf } from './algorithm/plan.js';
 import { ringAllGather, ringAllReduce, ringReduceScatter } from './algorithm/ring.js';
 import { ALGORITHM_NAMES, ALGORITHMS, type AlgorithmName } from './algorithm.js';
-import { type CommunicationCosts, planSeconds, type SumMaker, secondsFor } from './communication-costs.js';
+import {
+  type CommunicationCosts,
+  type MeasuredSum,
+  planSeconds,
+  type SumMaker,
+  secondsFor,
+} from './communication-costs.js';
 import { type Hosts, isRegular, laneMembers } from './topology.js';
 
 /** Says how a collective is done. Every rank must come to the same answer. */
@@ -60,30 +66,36 @@ export function predictSeconds(
   costs: CommunicationCosts,
 ): number {
   const maker = choice === 'backend' && call.collective !== 'all-reduce' ? 'direct' : choice;
-  const factors = (costs.sums?.get(maker) ?? []).map(({ bytes, seconds }) => {
-    const sum = {
-      collective: 'all-reduce',
-      elements: bytes / DTYPES.float32.bytes,
-      dtype: 'float32',
-    } as const;
-    return { bytes, factor: seconds / secondsOfParts(maker, hosts, sum, costs) };
-  });
+  const partsOf = (bytes: number): number => {
+    const elements = bytes / DTYPES.float32.bytes;
+    return secondsOfParts(maker, hosts, { collective: 'all-reduce', elements, dtype: 'float32' }, costs);
+  };
+  const sums = costs.sums?.get(maker) ?? [];
+  const parts = secondsOfParts(maker, hosts, call, costs);
   const bytes = call.elements * DTYPES[call.dtype].bytes;
-  return factorAt(factors, bytes) * secondsOfParts(maker, hosts, call, costs);
+  const longest = sums.at(-1);
+  if (longest === undefined || bytes <= longest.bytes) return factorAt(sums, bytes, partsOf) * parts;
+  const predicted = partsOf(longest.bytes);
+  // What a sum of few bytes takes more than was predicted says nothing of bytes: it is a start that takes longer.
+  const ofStarts = partsOf(DTYPES.float32.bytes * ranksOf(hosts).length);
+  const areBytes = predicted - ofStarts >= MOSTLY * predicted;
+  return areBytes
+    ? (longest.seconds / predicted) * parts
+    : Math.max(parts + longest.seconds - predicted, longest.seconds);
 }
 
-interface FactorAt {
-  readonly bytes: number;
-  readonly factor: number;
-}
+/** From this share of a time on that of bytes is most of it. */
+const MOSTLY = 3 / 4;
 
-/** By the logarithm of bytes between the two nearest, and that of the nearest beyond them. */
-function factorAt(factors: readonly FactorAt[], bytes: number): number {
-  const above = factors.findIndex((each) => each.bytes >= bytes);
-  const [left, right] = above === -1 ? [factors.at(-1)] : [factors[above - 1], factors[above]];
-  if (left === undefined || right === undefined) return (left ?? right)?.factor ?? 1;
+/** By what the prediction of parts is to be multiplied: by the logarithm of bytes between the two nearest. */
+function factorAt(sums: readonly MeasuredSum[], bytes: number, partsOf: (bytes: number) => number): number {
+  const factorOf = (sum: MeasuredSum): number => sum.seconds / partsOf(sum.bytes);
+  const above = sums.findIndex((each) => each.bytes >= bytes);
+  const [left, right] = [sums[above - 1], sums[above]];
+  if (right === undefined) return 1;
+  if (left === undefined) return factorOf(right);
   const share = Math.log(bytes / left.bytes) / Math.log(right.bytes / left.bytes);
-  return left.factor + share * (right.factor - left.factor);
+  return factorOf(left) + share * (factorOf(right) - factorOf(left));
 }
 
 /** What a collective takes by what its rounds of messages, its sums and its stages in shared memory take. */

@@ -159,3 +159,19 @@ test('between hosts with a slow link the choice is hierarchical, on one it is no
   assert.equal(createChooser(hostsOfSize(8, 4), slow)(allReduce(1 << 20)), 'hierarchical');
   assert.ok(!choicesFor(hostsOfSize(4, 4)).includes('hierarchical'));
 });
+
+test('beyond what was measured, its excess goes with the bytes where they are most of the time, and else is a start', () => {
+  const hosts = hostsOfSize(2, 1);
+  const costsOf = (start: number) => ({
+    ...FREE,
+    betweenHosts: { start, perByte: 0.001 },
+    sums: new Map([['ring', [{ bytes: 1000, seconds: 2 * (2 * start + 1) }]]] as const),
+  });
+  const seconds = (start: number, bytes: number) =>
+    predictSeconds('ring', hosts, allReduce(bytes / 4), costsOf(start));
+  // Two rounds of half of the bytes, twice as long as that at 1000 bytes.
+  near(seconds(0, 1000), 2);
+  near(seconds(0, 100_000), 200);
+  near(seconds(1, 1000), 6);
+  near(seconds(1, 100_000), 2 + 100 + 3);
+});

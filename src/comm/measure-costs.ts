@@ -2,9 +2,7 @@ import { noGrad } from '../tensor/autograd.js';
 import { zeros } from '../tensor/generated/functions.js';
 import { scope } from '../tensor/tensor.js';
 import { type CommunicationCosts, type LinearCost, lineThrough } from './communication-costs.js';
-import { meansOverRanks } from './measure-together.js';
-import { MeasuringTime, type Took } from './measuring-time.js';
-import { nextProbe, type Probe } from './probe-size.js';
+import { inTurns, longest, meansOverRanks, seconds } from './measure-together.js';
 import type { ProcessGroup } from './process-group.js';
 import { type Neighbours, neighboursIn, RELAY_ROUNDS, relayOver } from './relay.js';
 import type { SharedMemory } from './shared-memory.js';
@@ -14,36 +12,33 @@ import { type Hosts, hostIndex, laneMembers, lanesOf } from './topology.js';
 const FEW = 1024;
 const MANY = 1 << 22;
 
-/**
- * Where a larger message begins to grow: with a few packets, or, over links of much latency, with the bytes that a link of
- * 10 Mbit/s carries in the time that is lost in any case.
- */
+/** Between hosts the larger begins here, and grows so long as that takes hardly any time. */
 const LEAST_MANY = 1 << 14;
-const SLOW_BYTES_PER_SECOND = 10e6 / 8;
+const GROWTH = 2;
 
-/** In seconds, for three rounds: beside that it is little that ranks begin a millisecond apart. */
-const TELLING = 0.03;
+/** In seconds: beside a relay that takes so long it is little that ranks begin a few milliseconds apart. */
+const TELLING = 0.06;
+/** How often it is tried whether one takes so long: what else a machine does must not look like a slow link. */
+const TRIALS = 3;
 
-/**
- * In seconds: what it may take to measure every link class, so that a start is not felt to wait for it. Each is measured
- * once whatever that takes, and more often so far as there is time.
- */
-const LONGEST = 0.4;
+/** In seconds: what all turns are to take together. */
+const LONGEST = 0.25;
 
 const FLOAT_BYTES = 4;
 
 /** How many messages more a round has by which the cost of one is measured. */
 const FURTHER = 3;
 
-/** How often everything is measured at most, in turns, so that what else the machine does meets all alike. */
+/** How often everything is measured, in turns, so that what else the machine does meets all alike; over slow links less often. */
 const TURNS = 5;
+const LEAST_TURNS = 2;
 
 /**
  * Relays that are run before, so that what is measured is code that has been compiled, and in seconds for how long: where
  * one takes long, that code matters little.
  */
 const WARM_UP = 30;
-const LONGEST_WARM_UP = 0.03;
+const LONGEST_WARM_UP = 0.05;
 
 /** What is measured, in seconds. */
 const NAMES = [
@@ -67,7 +62,7 @@ type Reducing = Pick<SharedMemory, 'allReduce' | 'allocate'>;
 
 /**
  * Measures what messages, sums and collectives take, all ranks at once, as they work in a collective. It takes a
- * third of a second, whatever the links carry: by slow ones shorter messages go, and less often. Every rank must call
+ * fraction of a second, whatever the links carry: by slow ones shorter messages go, and less often. Every rank must call
  * it; all get the same: of each time the mean of the ranks.
  *
  * @param shared of the ranks of this host, where every host has such
@@ -75,10 +70,10 @@ type Reducing = Pick<SharedMemory, 'allReduce' | 'allocate'>;
 export function measureCosts(transport: ProcessGroup, hosts: Hosts, shared?: Reducing): CommunicationCosts {
   return scope(() =>
     noGrad(() => {
-      const measuring = new Measuring(transport, hosts, shared);
-      const extent = measuring.grow();
-      measuring.takeTurns(extent);
-      return costsFrom(agree(transport, measuring.times()), extent, hosts, shared !== undefined);
+      const place = placeOf(transport, hosts);
+      const extent = extentOf(transport, place, hosts);
+      const times = agree(transport, measure(transport, place, hosts, extent, shared));
+      return costsFrom(times, extent, hosts, shared !== undefined);
     }),
   );
 }
@@ -99,125 +94,77 @@ function placeOf({ rank }: ProcessGroup, hosts: Hosts): Place {
   };
 }
 
-/** The larger of two messages in a measurement, in bytes. */
+/** How much is sent between hosts for a measurement, in bytes. */
 interface Extent {
-  readonly inside: number;
-  readonly between: number;
-  /** The tensor of the backend, which takes about as long. */
-  readonly backend: number;
+  /** The larger message of a relay. */
+  readonly many: number;
+  /** The larger tensor of the backend, which takes about as long. */
+  readonly manyInBackend: number;
 }
 
-/** Takes times while there is time, the same on every rank. */
-class Measuring {
-  readonly #place: Place;
-  readonly #isThere: Readonly<Record<keyof Times, boolean>>;
-  readonly #relay: ReturnType<typeof relayOver>;
-  readonly #time: MeasuringTime;
-  readonly #taken = new Map<keyof Times, Took[]>();
-
-  constructor(
-    readonly transport: ProcessGroup,
-    readonly hosts: Hosts,
-    readonly shared: Reducing | undefined,
-  ) {
-    this.#place = placeOf(transport, hosts);
-    this.#isThere = measurable(hosts, shared !== undefined);
-    this.#relay = relayOver(transport);
-    this.#time = new MeasuringTime(transport, LONGEST);
-  }
-
-  /** On this rank. */
-  times(): Times {
-    return byName((name) => lowerQuartile((this.#taken.get(name) ?? []).map(({ own }) => own)) ?? 0);
-  }
-
-  /** Finds out by how long messages each link class is to be measured, and measures it by them. */
-  grow(): Extent {
-    const { inside, between } = this.#place;
-    this.#warmUp();
-    // First the slower one, by which more depends on what is measured.
-    const betweenBytes = this.#growMessages(between, 'betweenFew', 'betweenMany');
-    const insideBytes = this.#growMessages(inside, 'insideFew', 'insideMany');
-    const slower = this.hosts.length > 1 ? lanesOf(this.hosts) * betweenBytes : insideBytes;
-    // The ranks of an all-reduce send a link up to twice the tensor.
-    const backend = Math.min(MANY, (RELAY_ROUNDS * slower) / 2);
-    return { inside: insideBytes, between: betweenBytes, backend };
-  }
-
-  takeTurns(extent: Extent): void {
-    const bodies = this.#bodies(extent);
-    for (let turn = 1; turn <= TURNS; turn += 1) {
-      for (const name of NAMES) {
-        const taken = this.#taken.get(name) ?? [];
-        const isAffordable = (taken.at(-1)?.slowest ?? 0) <= this.#time.left;
-        if (this.#isThere[name] && taken.length < turn && isAffordable) this.#take(name, bodies[name]);
-      }
+/** As much as the links between hosts carry in a time that tells something and is no burden. */
+function extentOf(transport: ProcessGroup, { between }: Place, hosts: Hosts): Extent {
+  if (hosts.length === 1) return { many: MANY, manyInBackend: MANY };
+  const relay = relayOver(transport);
+  let many = LEAST_MANY;
+  const isTelling = (): boolean => {
+    const body = relay(between, many);
+    for (let trial = 0; trial < TRIALS; trial += 1) {
+      transport.barrier().wait();
+      if (slowest(transport, body) < TELLING) return false;
     }
-  }
-
-  #take(name: keyof Times, body: () => void): number {
-    const took = this.#time.take(body);
-    this.#taken.set(name, [...(this.#taken.get(name) ?? []), took]);
-    return took.slowest;
-  }
-
-  #warmUp(): void {
-    const body = this.#relay(this.#nearest(), FEW);
-    const { slowest } = this.#time.take(body);
-    const more = Math.min(WARM_UP - 1, Math.floor(LONGEST_WARM_UP / slowest));
-    // Equally often on all ranks: they exchange.
-    for (let run = 0; run < more; run += 1) body();
-  }
-
-  #growMessages(neighbours: Neighbours | undefined, few: keyof Times, many: keyof Times): number {
-    if (!this.#isThere[few]) return MANY;
-    const tookFew = this.#take(few, this.#relay(neighbours, FEW));
-    const tried: Probe[] = [{ bytes: FEW, seconds: tookFew }];
-    const least = leastAfter(tookFew);
-    const next = (): number | undefined =>
-      nextProbe(tried, { least, most: MANY, telling: TELLING, left: this.#time.left });
-    for (let bytes = next(); bytes !== undefined; bytes = next()) {
-      // Of the messages that are shorter than the last nothing is kept.
-      if (bytes !== tried.at(-1)?.bytes) this.#taken.delete(many);
-      tried.push({ bytes, seconds: this.#take(many, this.#relay(neighbours, bytes)) });
-    }
-    return tried.at(-1)?.bytes ?? FEW;
-  }
-
-  #nearest(): Neighbours | undefined {
-    return this.#isThere.insideFew ? this.#place.inside : this.#place.between;
-  }
-
-  #bodies({ inside, between, backend }: Extent): Readonly<Record<keyof Times, () => void>> {
-    const { transport, shared } = this;
-    const place = this.#place;
-    const relay = this.#relay;
-    const reduce = (group: Reducing | undefined, bytes: number): (() => void) => {
-      const values = group?.allocate(bytes / FLOAT_BYTES, 'float32');
-      return () => values && group?.allReduce(values, 'sum').wait();
-    };
-    const [left, right] = [zeros([MANY / FLOAT_BYTES]), zeros([MANY / FLOAT_BYTES])];
-    const manyHosts = this.#isThere.bothWays ? place.between : undefined;
-    return {
-      insideFew: relay(place.inside, FEW),
-      insideMany: relay(place.inside, inside),
-      betweenFew: relay(place.between, FEW),
-      betweenMany: relay(place.between, between),
-      bothWays: relay(manyHosts, between, 1, [1, -1]),
-      moreMessages: relay(this.#nearest(), FEW, 1 + FURTHER),
-      backendFew: reduce(transport, FEW),
-      backendMany: reduce(transport, backend),
-      sharedFew: reduce(shared, FEW),
-      sharedMany: reduce(shared, MANY),
-      combined: () => void left.add_(right),
-    };
-  }
+    return true;
+  };
+  while (many < MANY && !isTelling()) many *= GROWTH;
+  // The ranks of an all-reduce send a link up to twice the tensor.
+  return { many, manyInBackend: Math.min(MANY, (RELAY_ROUNDS * lanesOf(hosts) * many) / 2) };
 }
 
-/** A power of two, between the shortest and the longest. */
-function leastAfter(fewTook: number): number {
-  const lost = (fewTook / RELAY_ROUNDS) * SLOW_BYTES_PER_SECOND;
-  return Math.min(MANY, Math.max(LEAST_MANY, 2 ** Math.floor(Math.log2(lost))));
+function measure(
+  transport: ProcessGroup,
+  { inside, between }: Place,
+  hosts: Hosts,
+  { many, manyInBackend }: Extent,
+  shared: Reducing | undefined,
+): Times {
+  const nearest = hosts.some(({ length }) => length > 1) ? inside : between;
+  const relay = relayOver(transport);
+  const reduce = (group: Reducing | undefined, bytes: number): (() => void) => {
+    const values = group?.allocate(bytes / FLOAT_BYTES, 'float32');
+    return () => values && group?.allReduce(values, 'sum').wait();
+  };
+  const [left, right] = [zeros([MANY / FLOAT_BYTES]), zeros([MANY / FLOAT_BYTES])];
+  const bodies: Readonly<Record<keyof Times, () => void>> = {
+    insideFew: relay(inside, FEW),
+    insideMany: relay(inside, MANY),
+    betweenFew: relay(between, FEW),
+    betweenMany: relay(between, many),
+    bothWays: relay(hosts.length > 2 ? between : undefined, many, 1, [1, -1]),
+    moreMessages: relay(nearest, FEW, 1 + FURTHER),
+    backendFew: reduce(transport, FEW),
+    backendMany: reduce(transport, manyInBackend),
+    sharedFew: reduce(shared, FEW),
+    sharedMany: reduce(shared, MANY),
+    combined: () => void left.add_(right),
+  };
+  warmUp(transport, relay(nearest, FEW));
+  const isThere = measurable(hosts, shared !== undefined);
+  const turn = () =>
+    byName((name) => {
+      if (!isThere[name]) return undefined;
+      // Otherwise a rank that is late for one measurement makes the next one longer.
+      transport.barrier().wait();
+      return seconds(bodies[name]);
+    });
+  const times = inTurns(transport, turn, { seconds: LONGEST, least: LEAST_TURNS, most: TURNS });
+  return byName((name) => lowerQuartile(times.flatMap((each) => each[name] ?? [])) ?? 0);
+}
+
+/** Runs it equally often on all ranks: they exchange. */
+function warmUp(transport: ProcessGroup, body: () => void): void {
+  const first = slowest(transport, body);
+  const more = Math.min(WARM_UP - 1, Math.floor(LONGEST_WARM_UP / first));
+  for (let run = 0; run < more; run += 1) body();
 }
 
 /** What there is to measure where the ranks are so: the same on every rank. */
@@ -255,22 +202,31 @@ function agree(transport: ProcessGroup, times: Times): Times {
   return byName((name) => means[NAMES.indexOf(name)] ?? Number.NaN);
 }
 
-function costsFrom(times: Times, extent: Extent, hosts: Hosts, isShared: boolean): CommunicationCosts {
-  const { inside, between, backend } = extent;
+function costsFrom(
+  times: Times,
+  { many, manyInBackend }: Extent,
+  hosts: Hosts,
+  isShared: boolean,
+): CommunicationCosts {
   const largest = Math.max(...hosts.map(({ length }) => length));
   // In a relay so many ranks of a host send at once.
   const link = (ranks: number, bytes: number, fewTook: number, manyTook: number): LinearCost =>
     lineThrough([FEW * ranks, fewTook / RELAY_ROUNDS], [bytes * ranks, manyTook / RELAY_ROUNDS]);
   const oneMessage = largest > 1 ? times.insideFew : times.betweenFew;
   return {
-    insideHost: link(largest, inside, times.insideFew, times.insideMany),
-    betweenHosts: link(lanesOf(hosts), between, times.betweenFew, times.betweenMany),
+    insideHost: link(largest, MANY, times.insideFew, times.insideMany),
+    betweenHosts: link(lanesOf(hosts), many, times.betweenFew, times.betweenMany),
     ...(hosts.length > 2 && {
-      betweenManyHosts: link(lanesOf(hosts), 2 * between, times.betweenFew, times.bothWays),
+      betweenManyHosts: link(lanesOf(hosts), 2 * many, times.betweenFew, times.bothWays),
     }),
     perMessage: Math.max(0, times.moreMessages - oneMessage) / RELAY_ROUNDS / FURTHER,
     combinePerByte: times.combined / MANY,
-    backend: lineThrough([FEW, times.backendFew], [backend, times.backendMany]),
+    backend: lineThrough([FEW, times.backendFew], [manyInBackend, times.backendMany]),
     ...(isShared && { sharedMemory: lineThrough([FEW, times.sharedFew], [MANY, times.sharedMany]) }),
   };
+}
+
+/** In seconds, on the rank where it takes longest. */
+function slowest(transport: ProcessGroup, body: () => void): number {
+  return longest(transport, [seconds(body)])[0] ?? Number.NaN;
 }

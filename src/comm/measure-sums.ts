@@ -12,17 +12,13 @@ import type { SharedMemory } from './shared-memory.js';
 import type { Hosts } from './topology.js';
 import type { Work } from './work.js';
 
-/** In bytes: from where rounds count to where bytes do, each eight times the one before. */
-const SIZES = [1 << 12, 1 << 15, 1 << 18, 1 << 21, 1 << 24] as const;
+/** In bytes: where rounds count, where bytes do, and between. */
+const SIZES = [1 << 12, 1 << 17, 1 << 22, 1 << 24] as const;
 
 const FLOAT_BYTES = 4;
 
 /** In seconds, for all sums of one size. What is predicted to take longer is not measured, nor what is larger. */
-const LONGEST = 0.06;
-
-/** What takes so many times as long as the shortest is no worse for certain: those are measured further, for so long. */
-const NEAR = 1.3;
-const LONGEST_FINAL = 0.04;
+const LONGEST = 0.12;
 
 /** How often each has its turn, so that what else the machine does meets all alike. */
 const TURNS = 20;
@@ -52,13 +48,9 @@ export function measureSums(
       const sums = startSums(transport, hosts, shared);
       const measured = new Map<SumMaker, MeasuredSum[]>(distinct.map((maker) => [maker, []]));
       for (const bytes of SIZES) {
-        const seconds = (maker: SumMaker): number =>
-          expectedSeconds(maker, bytes, measured.get(maker)?.at(-1), hosts, costs);
-        const calls = bytes < LONG ? CALLS + 1 : 1;
-        const turn = calls * distinct.reduce((sum, maker) => sum + seconds(maker), 0);
-        if (LEAST_TURNS * turn > LONGEST) break;
+        if (LEAST_TURNS * secondsOfTurn(bytes, distinct, hosts, costs) > LONGEST) break;
         const times = timesInTurns(transport, sums, distinct, bytes);
-        for (const [maker, took] of times) measured.get(maker)?.push({ bytes, seconds: took });
+        for (const [maker, seconds] of times) measured.get(maker)?.push({ bytes, seconds });
       }
       sums.dispose();
       return new Map([...makers].map(([maker, as]) => [maker, measured.get(as) ?? []]));
@@ -74,20 +66,16 @@ function distinctMakers(hosts: Hosts): ReadonlyMap<SumMaker, SumMaker> {
   return new Map<SumMaker, SumMaker>([['backend', 'backend'], ['direct', direct], ...plans]);
 }
 
-/**
- * As it is predicted from parts, but no more than a shorter one took by as many times as it has the bytes: a part that something
- * else has held up says too much. All of it is agreed on, and so the same on every rank.
- */
-function expectedSeconds(
-  maker: SumMaker,
+/** As it is predicted, and so the same on every rank. */
+function secondsOfTurn(
   bytes: number,
-  shorter: MeasuredSum | undefined,
+  makers: readonly SumMaker[],
   hosts: Hosts,
   costs: CommunicationCosts,
 ): number {
   const call = { collective: 'all-reduce', elements: bytes / FLOAT_BYTES, dtype: 'float32' } as const;
-  const ofParts = secondsOfParts(maker, hosts, call, costs);
-  return shorter === undefined ? ofParts : Math.min(ofParts, (bytes / shorter.bytes) * shorter.seconds);
+  const once = makers.reduce((sum, maker) => sum + secondsOfParts(maker, hosts, call, costs), 0);
+  return once * (bytes < LONG ? CALLS + 1 : 1);
 }
 
 function callsFor(bytes: number): number {
@@ -118,10 +106,7 @@ function startSums(transport: ProcessGroup, hosts: Hosts, shared: SharedMemory |
   };
 }
 
-/**
- * In seconds; the mean over the ranks of the middle of all calls on each: one that the machine has interrupted is one of
- * many. Those that are near the shortest are called further, so that it is not noise which decides among them.
- */
+/** In seconds; the mean over the ranks of what is the middle of all turns on each. */
 function timesInTurns(
   transport: ProcessGroup,
   sums: Sums,
@@ -130,27 +115,30 @@ function timesInTurns(
 ): ReadonlyMap<SumMaker, number> {
   const values = sums.allocate(bytes);
   const call = (maker: SumMaker): void => scope(() => sums.start(maker, values).wait());
-  const taken = new Map<SumMaker, number[]>(makers.map((maker) => [maker, []]));
-  const takeTurn = (maker: SumMaker): void => {
+  const calls = callsFor(bytes);
+  const timeOf = (maker: SumMaker): number => {
     // Otherwise a rank that is late for one makes the next one longer.
     transport.barrier().wait();
-    if (bytes < LONG) call(maker);
+    if (calls > 1) call(maker);
     // One after the other, as buckets come: the next may begin on one rank while the last ends on another.
-    for (let each = 0; each < callsFor(bytes); each += 1) taken.get(maker)?.push(seconds(() => call(maker)));
+    return seconds(() => repeat(calls, () => call(maker))) / calls;
   };
-  const race = (among: readonly SumMaker[], limit: number): ReadonlyMap<SumMaker, number> => {
-    const turn = (): void => among.forEach(takeTurn);
-    inTurns(transport, turn, { seconds: limit, least: LEAST_TURNS, most: TURNS });
-    const own = makers.map((maker) => middle(taken.get(maker) ?? []));
-    const means = meansOverRanks(transport, own);
-    return new Map(makers.map((maker, index) => [maker, means[index] ?? Number.NaN]));
-  };
-  // Memory is touched for the first time.
-  for (const maker of makers) call(maker);
-  const times = race(makers, LONGEST);
-  const shortest = Math.min(...times.values());
-  const near = makers.filter((maker) => (times.get(maker) ?? Number.NaN) <= NEAR * shortest);
-  return near.length === 1 ? times : race(near, LONGEST_FINAL);
+  const turn = () => makers.map(timeOf);
+  // In the first, memory is touched for the first time.
+  const [, ...turns] = inTurns(transport, turn, { seconds: LONGEST, least: LEAST_TURNS, most: TURNS });
+  const typical = bytes < LONG ? middle : least;
+  const measured = makers.map((_, index) => typical(turns.flatMap((times) => times[index] ?? [])));
+  const means = meansOverRanks(transport, measured);
+  return new Map(makers.map((maker, index) => [maker, means[index] ?? Number.NaN]));
+}
+
+function repeat(times: number, body: () => void): void {
+  for (let time = 0; time < times; time += 1) body();
+}
+
+/** Of few turns that take long: noise only adds. */
+function least(values: readonly number[]): number {
+  return Math.min(...values);
 }
 
 /** Of two the shorter. */
