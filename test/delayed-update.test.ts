@@ -7,26 +7,18 @@ import type { Engine } from '../src/engine/engine.js';
 import { initialize, TrainyardError, type UserConfig } from '../src/index.js';
 import { tensor as makeTensor } from '../src/tensor/create.js';
 import { liveTensors } from '../src/tensor/tensor.js';
+import { ODD_MODEL } from './odd-model.js';
 import type { OffloadResult, OffloadTask } from './offload-program.js';
 import { runRanks } from './run-ranks.js';
 
 const STEPS = 5;
 const ROWS = 4;
 const LENGTH = 12;
-const VOCABULARY = 37;
+const VOCABULARY = ODD_MODEL.vocab_size;
 const ADAM = { lr: 0.01, betas: [0.9, 0.95], eps: 1e-8, weight_decay: 0.1 } as const;
 
 const COMMON = {
-  model: {
-    architecture: 'llama',
-    vocab_size: VOCABULARY,
-    hidden_size: 20,
-    intermediate_size: 47,
-    num_hidden_layers: 2,
-    num_attention_heads: 2,
-    num_key_value_heads: 1,
-    head_dim: 10,
-  },
+  model: ODD_MODEL,
   train_batch_size: ROWS,
   gradient_clipping: 0.5,
 } as const satisfies UserConfig;

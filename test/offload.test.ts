@@ -4,25 +4,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import type { UserConfig } from '../src/engine/config.js';
+import { ODD_MODEL } from './odd-model.js';
 import type { OffloadResult, OffloadTask } from './offload-program.js';
 import { runRanks } from './run-ranks.js';
 
 const STEPS = 4;
 
-/** Odd sizes everywhere; layers longer than the shortest tile, of 2048 elements. */
-const MODEL = {
-  architecture: 'llama',
-  vocab_size: 37,
-  hidden_size: 20,
-  intermediate_size: 47,
-  num_hidden_layers: 2,
-  num_attention_heads: 2,
-  num_key_value_heads: 1,
-  head_dim: 10,
-} as const;
-
 /** Two ranks can divide its matrices. */
-const EVEN_MODEL = { ...MODEL, intermediate_size: 48, num_key_value_heads: 2 } as const;
+const EVEN_MODEL = { ...ODD_MODEL, intermediate_size: 48, num_key_value_heads: 2 } as const;
 
 type Zero = NonNullable<UserConfig['zero_optimization']>;
 
@@ -44,7 +33,7 @@ const PRECISIONS = {
 
 function configOf(zero: Zero, beside: UserConfig): UserConfig {
   return {
-    model: MODEL,
+    model: ODD_MODEL,
     train_batch_size: 8,
     gradient_clipping: 0.5,
     optimizer: { type: 'AdamW', params: { lr: 0.01 } },
@@ -120,7 +109,7 @@ test('resident blocks, one buffer, no pipelines, every optimizer, tied weights: 
     [{ stage: 3 }, both, { optimizer: { type: 'Lion', params: { lr: 0.001 } } }],
     [{ stage: 3 }, both, { optimizer: { type: 'SGD', params: { lr: 0.1, momentum: 0.9 } } }],
     [{ stage: 3 }, both, { optimizer: { type: 'SGD', params: { lr: 0.1 } } }],
-    [{ stage: 3 }, both, { model: { ...MODEL, tie_word_embeddings: true } }],
+    [{ stage: 3 }, both, { model: { ...ODD_MODEL, tie_word_embeddings: true } }],
     [{ stage: 3 }, both, { recompute: { policy: 'always' } }],
     // Sums of several micro-batches, in fp32, which round where 16 bits do not.
     [{ stage: 3 }, both, { gradient_accumulation_steps: 2 }],

@@ -55,9 +55,8 @@ function fastest(hosts: Hosts, call: CollectiveCall, costs: CommunicationCosts):
 }
 
 /**
- * How long a collective takes in one way, in seconds: what its parts come to, times what whole all-reduces in that way
- * took by what their parts come to. Where an all-reduce was measured that is what it took; between two sizes the factor
- * goes over from one to the other.
+ * How long a collective takes in one way, in seconds: what its parts come to, corrected as an all-reduce of so many bytes is
+ * corrected by those that were measured whole.
  */
 export function predictSeconds(
   choice: Choice,
@@ -66,36 +65,53 @@ export function predictSeconds(
   costs: CommunicationCosts,
 ): number {
   const maker = choice === 'backend' && call.collective !== 'all-reduce' ? 'direct' : choice;
+  const parts = secondsOfParts(maker, hosts, call, costs);
+  const sums = costs.sums?.get(maker) ?? [];
   const partsOf = (bytes: number): number => {
     const elements = bytes / DTYPES.float32.bytes;
     return secondsOfParts(maker, hosts, { collective: 'all-reduce', elements, dtype: 'float32' }, costs);
   };
-  const sums = costs.sums?.get(maker) ?? [];
-  const parts = secondsOfParts(maker, hosts, call, costs);
-  const bytes = call.elements * DTYPES[call.dtype].bytes;
-  const longest = sums.at(-1);
-  if (longest === undefined || bytes <= longest.bytes) return factorAt(sums, bytes, partsOf) * parts;
-  const predicted = partsOf(longest.bytes);
-  // What a sum of few bytes takes more than was predicted says nothing of bytes: it is a start that takes longer.
-  const ofStarts = partsOf(DTYPES.float32.bytes * ranksOf(hosts).length);
-  const areBytes = predicted - ofStarts >= MOSTLY * predicted;
-  return areBytes
-    ? (longest.seconds / predicted) * parts
-    : Math.max(parts + longest.seconds - predicted, longest.seconds);
+  const least = DTYPES.float32.bytes * ranksOf(hosts).length;
+  return parts * factorAt(sums, call.elements * DTYPES[call.dtype].bytes, partsOf, least);
 }
 
 /** From this share of a time on that of bytes is most of it. */
 const MOSTLY = 3 / 4;
 
-/** By what the prediction of parts is to be multiplied: by the logarithm of bytes between the two nearest. */
-function factorAt(sums: readonly MeasuredSum[], bytes: number, partsOf: (bytes: number) => number): number {
+/**
+ * By what parts are to be multiplied, so that an all-reduce that was measured takes what it took: by the logarithm of bytes
+ * between the two nearest, and beyond them by the longest.
+ *
+ * @param partsOf what the parts of an all-reduce of so many bytes come to
+ * @param least bytes of an all-reduce that is hardly more than its start
+ */
+function factorAt(
+  sums: readonly MeasuredSum[],
+  bytes: number,
+  partsOf: (bytes: number) => number,
+  least: number,
+): number {
   const factorOf = (sum: MeasuredSum): number => sum.seconds / partsOf(sum.bytes);
   const above = sums.findIndex((each) => each.bytes >= bytes);
+  if (above === -1) return factorBeyond(sums.at(-1), bytes, partsOf, least);
   const [left, right] = [sums[above - 1], sums[above]];
-  if (right === undefined) return 1;
-  if (left === undefined) return factorOf(right);
+  if (left === undefined || right === undefined) return right === undefined ? 1 : factorOf(right);
   const share = Math.log(bytes / left.bytes) / Math.log(right.bytes / left.bytes);
   return factorOf(left) + share * (factorOf(right) - factorOf(left));
+}
+
+/** What a sum of few bytes takes more than its parts says nothing of bytes: it is a start that takes longer. */
+function factorBeyond(
+  longest: MeasuredSum | undefined,
+  bytes: number,
+  partsOf: (bytes: number) => number,
+  least: number,
+): number {
+  if (longest === undefined) return 1;
+  const parts = partsOf(longest.bytes);
+  if (parts - partsOf(least) >= MOSTLY * parts) return longest.seconds / parts;
+  const expected = partsOf(bytes);
+  return Math.max(expected + longest.seconds - parts, longest.seconds) / expected;
 }
 
 /** What a collective takes by what its rounds of messages, its sums and its stages in shared memory take. */

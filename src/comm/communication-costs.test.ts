@@ -174,4 +174,6 @@ test('beyond what was measured, its excess goes with the bytes where they are mo
   near(seconds(0, 100_000), 200);
   near(seconds(1, 1000), 6);
   near(seconds(1, 100_000), 2 + 100 + 3);
+  const scatter = { collective: 'reduce-scatter', elements: 25_000, dtype: 'float32' } as const;
+  near(predictSeconds('ring', hosts, scatter, costsOf(1)), (2 + 100 + 3) / 2);
 });
