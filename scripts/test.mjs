@@ -32,6 +32,8 @@ function runTests(filters) {
     console.error(`No test file has ${filters.join(' or ')} in its path.`);
     return false;
   }
+  // Two test files, each with tiny kernels on as many threads as there are cores, would wait for each other.
+  process.env['OMP_NUM_THREADS'] ??= '1';
   const options = ['--enable-source-maps', '--test', '--test-reporter=spec', `--test-timeout=${LONGEST_MS}`];
   return runNode([...options, `--test-concurrency=${CONCURRENCY}`, ...files]);
 }

@@ -12,7 +12,7 @@ const MODELS = join(import.meta.dirname, '../../test/fixtures/models');
 
 const LOSS_TOLERANCE = 1e-4;
 const LOGIT_TOLERANCE = 1e-4;
-const NORM_TOLERANCE = 1e-3;
+const NORM_TOLERANCE = 1e-4;
 
 interface Inspection {
   readonly loss: number;

@@ -16,7 +16,6 @@ import { linkTraffic, type Traffic, trafficBetween } from './link-traffic.js';
  * measured, counted and predicted of them.
  */
 export interface Task {
-  /** The last is to be "auto". */
   readonly sums: readonly SumTask[];
   /** The names of this host's ends of its links. */
   readonly links: readonly string[];
@@ -43,8 +42,9 @@ export interface TimedSums extends SumTask {
 
 export interface Report {
   readonly sums: readonly TimedSums[];
-  /** For the last of them, by the costs that "auto" has measured. */
-  readonly chosen: Choice;
+  /** What "auto" has measured, and chosen by it for its sum. */
+  readonly costs?: CommunicationCosts | undefined;
+  readonly chosen?: Choice | undefined;
 }
 
 const TIMEOUT_MS = 60_000;
@@ -67,12 +67,14 @@ const sums = task.sums.map((sum): TimedSums => {
   return { ...sum, connectingSeconds, ...timed };
 });
 plain.close();
-process.stdout.write(JSON.stringify({ sums, chosen: choiceBy(costs) } satisfies Report));
+process.stdout.write(JSON.stringify({ sums, costs, chosen: choiceBy(costs) } satisfies Report));
 
-function choiceBy(measured: CommunicationCosts | undefined): Choice {
+function choiceBy(measured: CommunicationCosts | undefined): Choice | undefined {
+  const own = task.sums.find(({ algorithm }) => algorithm === 'auto');
+  if (own === undefined) return undefined;
   assert(measured !== undefined, '"auto" has measured nothing');
-  const elements = (task.sums.at(-1)?.bytes ?? 0) / 4;
-  return createChooser(hosts, measured)({ collective: 'all-reduce', elements, dtype: 'float32' });
+  const call = { collective: 'all-reduce', elements: own.bytes / 4, dtype: 'float32' } as const;
+  return createChooser(hosts, measured)(call);
 }
 
 /** As `train` connects, with what the launcher says of the hosts. */

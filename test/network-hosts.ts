@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
-import { after } from 'node:test';
 import { HOST_FOLDER, HOST_NAMESPACES, type NetworkSpec } from './network-layout.js';
 
 /** A program on the ranks of several hosts, with what torchrun would tell it in its environment. */
@@ -50,20 +49,13 @@ export function namespacesRefusal(wrapper: readonly string[] = []): string | und
   return `no network namespaces with limited links here: ${reason}`;
 }
 
-const running = new Set<ChildProcess>();
-after(() => {
-  for (const child of running) child.kill('SIGKILL');
-});
-
 /** Runs a program on every rank of a network that is there for no longer than that. */
 export async function runOnHosts(run: HostsRun): Promise<readonly RankEnding[]> {
   const supervisor = join(import.meta.dirname, 'network-hosts-supervisor.js');
   const inside = [process.execPath, '--enable-source-maps', supervisor, JSON.stringify(run)];
   // What it reads ends when this process does.
   const child = spawn('unshare', [...outerNamespaces(), ...inside], { stdio: ['pipe', 'pipe', 'pipe'] });
-  running.add(child);
   const [output, errors] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')]);
-  running.delete(child);
   assert.equal(child.exitCode, 0, `the hosts could not be run: ${output}\n${errors}`);
   return JSON.parse(output) as readonly RankEnding[];
 }

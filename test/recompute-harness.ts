@@ -9,7 +9,7 @@ import { type Expected, readJson, readSequences } from './models-harness.js';
 
 const MODELS = join(import.meta.dirname, '../../test/fixtures/models');
 const LOSS_TOLERANCE = 1e-4;
-const NORM_TOLERANCE = 1e-3;
+const NORM_TOLERANCE = 1e-4;
 
 /** GPT-2, small, for as many sequences as there are in `SEQUENCES`. */
 export const GPT2 = {

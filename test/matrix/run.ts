@@ -1,12 +1,9 @@
 import { runRanks } from '../run-ranks.js';
 import type { Job, Outcome, Transport } from './jobs.js';
 
-/**
- * How far a run may be from the answers, relative. Norms amplify what rounding does to weights over twenty steps:
- * PyTorch with other threads and another attention is 1.8e-4 away from its own answers.
- */
+/** How far a run may be from the answers, relative. */
 const LOSS_TOLERANCE = 1e-4;
-const NORM_TOLERANCE = 1e-3;
+export const NORM_TOLERANCE = 1e-4;
 
 /** Jobs that one set of processes trains: their memory and their command line stay small. */
 const JOBS_TOGETHER = 60;
@@ -30,9 +27,12 @@ export async function runJobs(
 }
 
 /** What is wrong with the outcomes of one world size, a line each. */
-export function faultsOf(outcomes: readonly Outcome[]): readonly string[] {
+export function faultsOf(
+  outcomes: readonly Outcome[],
+  normTolerance: number = NORM_TOLERANCE,
+): readonly string[] {
   const far = outcomes.filter(
-    ({ lossError, normError }) => !(lossError <= LOSS_TOLERANCE && normError <= NORM_TOLERANCE),
+    ({ lossError, normError }) => !(lossError <= LOSS_TOLERANCE && normError <= normTolerance),
   );
   const first = new Map<string, Outcome>();
   const unequal = outcomes.filter((outcome) => {
