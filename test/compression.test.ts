@@ -1,11 +1,14 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
+import type { UserConfig } from '../src/index.js';
 import type { StepEvent } from '../src/launch/events.js';
 import { run } from './command-line.js';
 import { type Expected, readJson } from './models-harness.js';
 import { runRanks } from './run-ranks.js';
 import { trainRanks } from './train-ranks.js';
+import { trainZero } from './train-zero.js';
+import type { ZeroOutcome } from './zero-program.js';
 
 const EMPTY = join(import.meta.dirname, '../../test/fixtures/empty-config.json');
 const MODELS = join(import.meta.dirname, '../../test/fixtures/models');
@@ -22,21 +25,14 @@ for (const [worldSize, algorithm] of [
 
 interface Run {
   readonly ranks: number;
-  readonly compression: string;
-  readonly zero: Readonly<Record<string, unknown>>;
+  readonly compression: NonNullable<UserConfig['communication']>['compression'];
+  readonly zero: NonNullable<UserConfig['zero_optimization']>;
   readonly microBatches: number;
 }
 
-/** What a rank of `zero-program` says: bytes that it sent in a step, as counted and as predicted; its weights. */
-interface Outcome {
-  readonly sent: number;
-  readonly predicted: number;
-  readonly atEnd: string;
-}
-
 /** Trains a model of odd sizes, with tied embeddings, for three steps; sums are made in the order of ranks. */
-async function trainOdd({ ranks, compression, zero, microBatches }: Run): Promise<readonly Outcome[]> {
-  const config = {
+async function trainOdd({ ranks, compression, zero, microBatches }: Run): Promise<readonly ZeroOutcome[]> {
+  const config: UserConfig = {
     model: {
       architecture: 'llama',
       vocab_size: 37,
@@ -55,7 +51,7 @@ async function trainOdd({ ranks, compression, zero, microBatches }: Run): Promis
     zero_optimization: { ...(zero.stage === 3 && { stage3_param_persistence_threshold: 0 }), ...zero },
     communication: { deterministic: true, compression },
   };
-  return runRanks('zero-program.js', ranks, [JSON.stringify(config)]);
+  return trainZero(ranks, config);
 }
 
 test('every rank sends the bytes that its program says, at every stage and bucket size', async () => {
@@ -85,13 +81,13 @@ test('compressed sums have the same bits at stages 1 to 3, for all bucket sizes,
     { stage: 1, reduce_bucket_size: 1, overlap_comm: false },
     { stage: 2, reduce_bucket_size: 2000 },
     { stage: 3, reduce_bucket_size: 4000, overlap_comm: false },
-  ]) {
+  ] as const) {
     const outcomes = await trainOdd({ ranks: 3, compression: 'fp16-static', zero, microBatches: 2 });
     for (const { atEnd } of outcomes) weights.add(atEnd);
   }
   assert.equal(weights.size, 1);
   const dynamic = await Promise.all(
-    [1, 2, 3].map((stage) =>
+    ([1, 2, 3] as const).map((stage) =>
       trainOdd({ ranks: 2, compression: 'fp16-dynamic', zero: { stage }, microBatches: 2 }),
     ),
   );

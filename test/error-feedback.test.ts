@@ -3,8 +3,9 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import type { UserConfig } from '../src/index.js';
 import { outcomes } from './precision-harness.js';
-import { runRanks } from './run-ranks.js';
+import { trainZero } from './train-zero.js';
 
 // What one-bit messages have lost is a part of the training state: it stays with a step that is left out, goes into
 // checkpoints, and comes back from them.
@@ -17,29 +18,20 @@ after(() => rmSync(root, { recursive: true }));
 
 const ONE_BIT = { communication: { compression: 'one-bit' }, communication_data_type: undefined } as const;
 
-interface Outcome {
-  readonly atEnd: string;
-}
-
 /** Three steps of a model of odd sizes, or those that a checkpoint lacks of three: the weights after them. */
 async function train(
   ranks: number,
-  zero: Readonly<Record<string, unknown>>,
+  zero: UserConfig['zero_optimization'],
   task: { readonly save?: string; readonly load?: string },
 ): Promise<string> {
-  const config = {
+  const config: UserConfig = {
     train_batch_size: 6,
     optimizer: { type: 'AdamW', params: { lr: 0.01 } },
     zero_optimization: zero,
     ...ONE_BIT,
   };
-  const all = await runRanks<Outcome>('zero-program.js', ranks, [
-    JSON.stringify(config),
-    JSON.stringify({ plain: true, ...task }),
-  ]);
-  const weights = new Set(all.map(({ atEnd }) => atEnd));
-  assert.equal(weights.size, 1, 'the ranks have different weights');
-  return all[0]?.atEnd ?? '';
+  const [first] = await trainZero(ranks, config, task);
+  return first?.atEnd ?? '';
 }
 
 describe('errors of messages', { concurrency: 1 }, () => {

@@ -5,6 +5,7 @@ import { describe, test } from 'node:test';
 import type { StepEvent } from '../src/launch/events.js';
 import { run } from './command-line.js';
 import { type Expected, readJson } from './models-harness.js';
+import { near } from './near.js';
 import { trainRanks } from './train-ranks.js';
 
 // Each folder is a small model with what PyTorch and transformers made of it: see its README.
@@ -103,10 +104,4 @@ function flags(folder: string, expected: Expected, ranks: number): readonly stri
     `${key}=${value}`,
   ]);
   return [join(MODELS, '../empty-config.json'), '--ranks', String(ranks), ...set];
-}
-
-function near(got: number | undefined, expected: number | undefined, tolerance: number, what: string): void {
-  assert.ok(got !== undefined && expected !== undefined, `${what} is missing`);
-  const error = Math.abs(got - expected) / Math.max(Math.abs(expected), Number.MIN_VALUE);
-  assert.ok(error <= tolerance || got === expected, `${what}: ${got} for ${expected}, off by ${error}`);
 }

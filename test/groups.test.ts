@@ -5,9 +5,13 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import type { UserConfig } from '../src/engine/config.js';
 import type { MemoryPeak } from '../src/step/checker/data-flow.js';
+import { LEDGER_LLAMA } from './ledger-models.js';
 import { type Expected, readJson } from './models-harness.js';
+import { near } from './near.js';
 import { runRanks } from './run-ranks.js';
 import { trainRanks } from './train-ranks.js';
+import { trainZero } from './train-zero.js';
+import type { ZeroOutcome, ZeroTask } from './zero-program.js';
 
 // Training state that is divided inside groups of ranks, of which every one has all (MiCS).
 
@@ -52,8 +56,8 @@ describe('PyTorch’s losses and gradient norms in groups of two', { concurrency
       });
       assert.equal(steps.length, expected.losses.length);
       for (const [index, { loss, grad_norm }] of steps.entries()) {
-        near(loss, expected.losses[index], `loss of step ${index + 1}`);
-        near(grad_norm, expected.grad_norms[index], `norm of step ${index + 1}`);
+        near(loss, expected.losses[index], 1e-4, `loss of step ${index + 1}`);
+        near(grad_norm, expected.grad_norms[index], 1e-4, `norm of step ${index + 1}`);
       }
     });
   }
@@ -79,31 +83,17 @@ test('with micro-batches groups come to what one rank alone comes to', async () 
       redundancy: GROUPS,
     });
     for (const [index, { loss, grad_norm }] of grouped.steps.entries()) {
-      near(loss, alone.steps[index]?.loss, `loss of step ${index + 1} at stage ${stage}`);
-      near(grad_norm, alone.steps[index]?.grad_norm, `norm of step ${index + 1} at stage ${stage}`);
+      near(loss, alone.steps[index]?.loss, 1e-4, `loss of step ${index + 1} at stage ${stage}`);
+      near(grad_norm, alone.steps[index]?.grad_norm, 1e-4, `norm of step ${index + 1} at stage ${stage}`);
     }
   }
 });
 
-function near(actual: number, expected: number | undefined, what: string): void {
-  assert.ok(
-    expected !== undefined && Math.abs(actual - expected) <= 1e-4 * Math.abs(expected),
-    `${what}: ${actual}, not ${expected}`,
-  );
-}
-
-/** What a rank of `zero-program` says. */
-interface Outcome {
-  readonly sent: number;
-  readonly predicted: number;
-  readonly optimizerBytes: number;
-  /** Elements of every block, padding included. */
-  readonly lengths: readonly number[];
-  readonly atStart: string;
-  readonly atEnd: string;
-}
-
-async function trainOdd(ranks: number, config: UserConfig, task: object = {}): Promise<readonly Outcome[]> {
+async function trainOdd(
+  ranks: number,
+  config: UserConfig,
+  task: ZeroTask = {},
+): Promise<readonly ZeroOutcome[]> {
   const whole: UserConfig = {
     train_batch_size: 8,
     gradient_accumulation_steps: 2,
@@ -111,12 +101,7 @@ async function trainOdd(ranks: number, config: UserConfig, task: object = {}): P
     optimizer: { type: 'AdamW', params: { lr: 0.01 } },
     ...config,
   };
-  const outcomes = await runRanks<Outcome>('zero-program.js', ranks, [
-    JSON.stringify(whole),
-    JSON.stringify({ plain: true, ...task }),
-  ]);
-  assert.equal(new Set(outcomes.map(({ atEnd }) => atEnd)).size, 1, 'the ranks have different weights');
-  return outcomes;
+  return trainZero(ranks, whole, task);
 }
 
 /**
@@ -202,16 +187,7 @@ test('the ledger of memory is what is measured', async () => {
   }
   for (const stage of [1, 3] as const) {
     const config = {
-      model: {
-        architecture: 'llama',
-        vocab_size: 251,
-        hidden_size: 48,
-        intermediate_size: 130,
-        num_hidden_layers: 5,
-        num_attention_heads: 4,
-        num_key_value_heads: 2,
-        max_position_embeddings: 128,
-      },
+      model: LEDGER_LLAMA,
       data: { path: 'none', sequence_length: 64 },
       train_batch_size: 12,
       optimizer: { type: 'AdamW', params: { lr: 0.001 } },

@@ -2,22 +2,13 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { UserConfig } from '../src/engine/config.js';
 import type { MemoryPeak } from '../src/step/checker/data-flow.js';
+import { LEDGER_LLAMA } from './ledger-models.js';
 import { runRanks } from './run-ranks.js';
 
 /** How far the ledger may be from what is measured; it is off by what a kernel takes on one path and not on another. */
 const TOLERANCE = 0.02;
 
-const LLAMA = {
-  architecture: 'llama',
-  vocab_size: 251,
-  hidden_size: 48,
-  intermediate_size: 130,
-  num_hidden_layers: 5,
-  num_attention_heads: 4,
-  num_key_value_heads: 2,
-  max_position_embeddings: 128,
-  tie_word_embeddings: true,
-} as const;
+const LLAMA = { ...LEDGER_LLAMA, tie_word_embeddings: true } as const;
 
 const GPT2 = {
   architecture: 'gpt2',

@@ -1,22 +1,18 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { UserConfig } from '../src/index.js';
-import { runRanks } from './run-ranks.js';
-
-interface Outcome {
-  readonly messages: number;
-  readonly atEnd: string;
-}
+import { trainZero } from './train-zero.js';
+import type { ZeroOutcome } from './zero-program.js';
 
 /** Three steps of two ranks, in which each parameter would travel alone. */
-async function train(communication: UserConfig['communication']): Promise<readonly Outcome[]> {
+async function train(communication: UserConfig['communication']): Promise<readonly ZeroOutcome[]> {
   const config: UserConfig = {
     train_batch_size: 4,
     optimizer: { type: 'AdamW', params: { lr: 0.01 } },
     zero_optimization: { reduce_bucket_size: 1 },
     communication: { deterministic: true, ...communication },
   };
-  return runRanks<Outcome>('zero-program.js', 2, [JSON.stringify(config), JSON.stringify({ plain: true })]);
+  return trainZero(2, config);
 }
 
 test('messages that take less than was said are merged, and every bit of the model stays as it was', async () => {

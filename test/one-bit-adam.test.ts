@@ -5,8 +5,9 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { resolveConfig, type UserConfig } from '../src/engine/config.js';
 import { outcomes } from './precision-harness.js';
-import { runRanks } from './run-ranks.js';
 import { trainRanks } from './train-ranks.js';
+import { trainZero } from './train-zero.js';
+import type { ZeroOutcome, ZeroTask } from './zero-program.js';
 
 // 1-bit Adam: AdamW until it freezes, then one bit of the momentum from every rank in place of gradients.
 
@@ -18,32 +19,19 @@ before(() => {
 });
 after(() => rmSync(root, { recursive: true }));
 
-interface Outcome {
-  readonly sent: number;
-  readonly predicted: number;
-  readonly optimizerBytes: number;
-  readonly lengths: readonly number[];
-  readonly atEnd: string;
-}
-
 /** Three steps of a model of odd sizes, the last two of them frozen, or those that a checkpoint lacks of three. */
 async function trainOdd(
   ranks: number,
-  zero: Readonly<Record<string, unknown>>,
-  task: Readonly<Record<string, unknown>> = {},
-): Promise<readonly Outcome[]> {
-  const config = {
+  zero: UserConfig['zero_optimization'],
+  task: ZeroTask = {},
+): Promise<readonly ZeroOutcome[]> {
+  const config: UserConfig = {
     train_batch_size: 6,
     optimizer: { type: 'OneBitAdam', params: { lr: 0.01, freeze_step: 1 } },
     zero_optimization: zero,
     communication: { deterministic: true },
   };
-  const found = await runRanks<Outcome>('zero-program.js', ranks, [
-    JSON.stringify(config),
-    JSON.stringify({ plain: true, ...task }),
-  ]);
-  assert.equal(new Set(found.map(({ atEnd }) => atEnd)).size, 1, 'the ranks have different weights');
-  return found;
+  return trainZero(ranks, config, task);
 }
 
 /** The mean loss of the last 20 steps of a run over text. */
@@ -86,7 +74,7 @@ describe('OneBitAdam', { concurrency: 1 }, () => {
 
   test('stages 0 and 1 end with the same bits, whatever the overlap', async () => {
     const weights = await Promise.all(
-      [{ stage: 0 }, { stage: 1 }, { stage: 1, overlap_comm: false }].map(
+      ([{ stage: 0 }, { stage: 1 }, { stage: 1, overlap_comm: false }] as const).map(
         async (zero) => (await trainOdd(2, zero))[0]?.atEnd,
       ),
     );

@@ -8,6 +8,7 @@ import type { ScheduleName } from '../src/pipeline/schedule.js';
 import { scheduleStages } from '../src/pipeline/schedule-stages.js';
 import { recomputeBlocks } from '../src/recompute/recompute-blocks.js';
 import { checkPrograms } from '../src/step/checker.js';
+import { emptyProgram, laidOut } from '../src/step/empty-program.js';
 import { executeProgram } from '../src/step/executor.js';
 import { type StageLinks, type StepMetrics, StepState } from '../src/step/handlers/step-state.js';
 import { createHandlers } from '../src/step/handlers.js';
@@ -37,27 +38,18 @@ function programOf(
   const chunks = runs.filter((_, run) => run % stages === stage);
   const layout = layoutOf(chunks.flat(), isFrozen);
   const passes = [scheduleStages({ schedule }), recomputeBlocks(recomputed), agreeOverStages];
-  return passes.reduce<Program>((program, pass) => pass(program), {
-    rank: stage,
-    worldSize: stages,
-    goal: 'gradients',
-    features: [],
-    microBatches: MICRO_BATCHES,
-    blocks: BLOCKS.map(({ name }, index) => ({
-      name,
-      parameters: layout.blocks[index] ?? [],
-      activationBytes: 0,
-      outputBytes: 0,
-    })),
-    trainableElements: layout.trainableElements,
-    bytesPerElement: 4,
-    batchBytes: 0,
-    optimizerBytes: 0,
-    groups: { data: [stage], pipeline: Array.from({ length: stages }, (_, rank) => rank) },
-    pipeline: { stage, stages, chunks },
-    buckets: [],
-    instructions: [],
-  });
+  return passes.reduce<Program>(
+    (program, pass) => pass(program),
+    emptyProgram({
+      rank: stage,
+      worldSize: stages,
+      goal: 'gradients',
+      microBatches: MICRO_BATCHES,
+      ...laidOut(BLOCKS, layout),
+      groups: { data: [stage], pipeline: Array.from({ length: stages }, (_, rank) => rank) },
+      pipeline: { stage, stages, chunks },
+    }),
+  );
 }
 
 function layoutOf(own: readonly number[], isFrozen: Layout['isFrozen']) {

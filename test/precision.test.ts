@@ -6,6 +6,7 @@ import { after, before, describe, test } from 'node:test';
 import type { StepEvent } from '../src/launch/events.js';
 import { run } from './command-line.js';
 import { type Expected, readJson } from './models-harness.js';
+import { near } from './near.js';
 import type { Settings } from './precision-harness.js';
 import { trainRanks } from './train-ranks.js';
 
@@ -211,9 +212,4 @@ function storedTypes(path: string): readonly string[] {
   const header = bytes.subarray(8, 8 + Number(bytes.readBigUInt64LE(0))).toString('utf8');
   const entries = Object.entries(JSON.parse(header) as Readonly<Record<string, { dtype?: string }>>);
   return entries.flatMap(([, { dtype }]) => dtype ?? []);
-}
-
-function near(got: number, expected: number | undefined, tolerance: number, what: string): void {
-  assert.ok(expected !== undefined, `${what} is missing`);
-  assert.ok(Math.abs(got - expected) <= tolerance * Math.abs(expected), `${what}: ${got} for ${expected}`);
 }

@@ -7,8 +7,9 @@ import { initialize, nn, TrainyardError, type UserConfig } from '../src/index.js
 import { openSafetensors } from '../src/store/safetensors.js';
 import { halvesJobs } from './matrix/jobs.js';
 import { faultsOf, runJobs } from './matrix/run.js';
+import { near } from './near.js';
 import { PLAIN_MODEL } from './plain-model.js';
-import { answeredTrainings, DROPOUT, GPT2, near, SEQUENCES, train } from './recompute-harness.js';
+import { answeredTrainings, DROPOUT, GPT2, SEQUENCES, train } from './recompute-harness.js';
 import { runRanks } from './run-ranks.js';
 
 // Tiny kernels on several threads spend their time waiting for each other.

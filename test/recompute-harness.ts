@@ -1,4 +1,3 @@
-import assert from 'node:assert/strict';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -6,6 +5,7 @@ import type { UserConfig } from '../src/engine/config.js';
 import { type InitializeOptions, initialize } from '../src/engine/initialize.js';
 import { allocatedBytes } from '../src/tensor/memory.js';
 import { type Expected, readJson, readSequences } from './models-harness.js';
+import { near } from './near.js';
 
 const MODELS = join(import.meta.dirname, '../../test/fixtures/models');
 const LOSS_TOLERANCE = 1e-4;
@@ -127,10 +127,4 @@ function answeredTraining(name: string): AnsweredTraining {
       }
     },
   };
-}
-
-/** Asserts that a number is another one, but for a relative error. */
-export function near(got: number | undefined, expected: number, tolerance: number, what: string): void {
-  const error = Math.abs((got ?? Number.NaN) - expected) / Math.max(Math.abs(expected), Number.MIN_VALUE);
-  assert.ok(error <= tolerance || got === expected, `${what}: ${got} for ${expected}, off by ${error}`);
 }

@@ -2,15 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { UserConfig } from '../src/engine/config.js';
 import { initialize } from '../src/engine/initialize.js';
-import {
-  answeredTrainings,
-  DROPOUT,
-  GPT2,
-  near,
-  SEQUENCES,
-  sequencesOf,
-  train,
-} from './recompute-harness.js';
+import { near } from './near.js';
+import { answeredTrainings, DROPOUT, GPT2, SEQUENCES, sequencesOf, train } from './recompute-harness.js';
 
 // Tiny kernels on several threads spend their time waiting for each other.
 process.env.OMP_NUM_THREADS = '1';

@@ -4,6 +4,7 @@ import { describe, test } from 'node:test';
 import { run } from './command-line.js';
 import type { MeshRun } from './mesh-program.js';
 import { type Expected, readJson } from './models-harness.js';
+import { near } from './near.js';
 import { runRanks } from './run-ranks.js';
 
 // Losses and norms of fixtures are compared in mesh.test.ts, bytes with what programs say in mesh-layouts.test.ts.
@@ -43,13 +44,13 @@ describe('what is inspected over shared sequences is what PyTorch says', { concu
       ]);
       assert.equal(exitCode, 0, stderr);
       const found = JSON.parse(stdout) as Inspection;
-      near(found.loss, expected.loss);
-      near(found.logits_norm, expected.logits_norm);
+      near(found.loss, expected.loss, 1e-4, 'loss');
+      near(found.logits_norm, expected.logits_norm, 1e-4, 'norm of the logits');
       for (const [token, logit] of expected.logits_0_last.entries()) {
         assert(Math.abs((found.logits_0_last[token] ?? Number.NaN) - logit) <= 1e-4, `logit ${token}`);
       }
       for (const [parameter, norm] of Object.entries(expected.grad_norms)) {
-        near(found.grad_norms[parameter], norm);
+        near(found.grad_norms[parameter], norm, 1e-4, `gradient norm of ${parameter}`);
       }
     });
   }
@@ -85,7 +86,3 @@ describe('the exchanges around attention', { concurrency: 1 }, () => {
     });
   }
 });
-
-function near(actual: number | undefined, expected: number): void {
-  assert(actual !== undefined && Math.abs(actual - expected) <= 1e-4 * Math.abs(expected), `${actual}`);
-}

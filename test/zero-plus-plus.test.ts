@@ -4,37 +4,27 @@ import { describe, test } from 'node:test';
 import { resolveConfig, type UserConfig } from '../src/engine/config.js';
 import { run } from './command-line.js';
 import { type Expected, readJson } from './models-harness.js';
-import { runRanks } from './run-ranks.js';
+import { trainZero } from './train-zero.js';
+import type { ZeroOutcome } from './zero-program.js';
 
 // Quantized weights and gradients of ZeRO++ (DeepSpeed: zero_quantized_weights, zero_quantized_gradients).
 
 const EMPTY = join(import.meta.dirname, '../../test/fixtures/empty-config.json');
 const FOLDER = join(import.meta.dirname, '../../test/fixtures/models/llama-gqa-tied');
 
-interface Outcome {
-  readonly sent: number;
-  readonly predicted: number;
-  readonly atEnd: string;
-}
-
 /** Trains a model of odd sizes for three steps, on hosts of so many ranks. */
 async function trainOdd(
   ranks: number,
   ranksPerHost: number,
-  zero: Readonly<Record<string, boolean>>,
-): Promise<readonly Outcome[]> {
-  const config = {
+  zero: UserConfig['zero_optimization'],
+): Promise<readonly ZeroOutcome[]> {
+  const config: UserConfig = {
     train_batch_size: 2 * ranks,
     gradient_accumulation_steps: 2,
     optimizer: { type: 'AdamW', params: { lr: 0.01 } },
     zero_optimization: { stage: 3, stage3_param_persistence_threshold: 0, reduce_bucket_size: 2000, ...zero },
   };
-  const outcomes = await runRanks<Outcome>('zero-program.js', ranks, [
-    JSON.stringify(config),
-    JSON.stringify({ plain: true, ranksPerHost }),
-  ]);
-  assert.equal(new Set(outcomes.map(({ atEnd }) => atEnd)).size, 1, 'the ranks have different weights');
-  return outcomes;
+  return trainZero(ranks, config, { ranksPerHost });
 }
 
 describe('ZeRO++', { concurrency: 1 }, () => {

@@ -11,35 +11,49 @@ import { liveTensors, type Tensor } from '../src/tensor/tensor.js';
 import { PLAIN_MODEL } from './plain-model.js';
 import { joinAsRank, type RankPlace } from './rank-world.js';
 
+/** What to do beside training. */
+export interface ZeroTask {
+  /** Where to save after the second step. */
+  readonly save?: string;
+  readonly load?: string;
+  /** Of the second step, for its prediction; left out: warm-up. */
+  readonly phase?: OptimizerPhase;
+  /** Left out: all are on one host. */
+  readonly ranksPerHost?: number;
+}
+
+/** What a rank has to tell. */
+export interface ZeroOutcome {
+  /** Bytes of the second step. */
+  readonly sent: number;
+  /** Of those, to the neighbours from the second copy. */
+  readonly sentFromCopy: number;
+  /** What the program says of them. */
+  readonly predicted: number;
+  readonly optimizerBytes: number;
+  /** In which gradients travel. */
+  readonly messages: number;
+  /** Elements of every block, padding included. */
+  readonly lengths: readonly number[];
+  /** A fingerprint of all parameters, to the last bit. */
+  readonly atStart: string;
+  readonly atEnd: string;
+}
+
 /**
  * One rank of the tests of ZeRO: its arguments are CONFIG TASK, where CONFIG and TASK are JSON.
  * Trains three steps, or those that a checkpoint lacks of three, and asserts on the way what must hold on every rank.
  */
-export function run(place: RankPlace, [configText = '{}', taskText = '{}']: readonly string[]): unknown {
+export function run(place: RankPlace, [configText = '{}', taskText = '{}']: readonly string[]): ZeroOutcome {
   const { rank, worldSize } = place;
   const written = JSON.parse(configText) as UserConfig;
   const VOCABULARY = 37;
   const LENGTH = 12;
-
-  /** What to do beside training. */
-  interface Task {
-    /** Train the model of plain operators. */
-    readonly plain?: boolean;
-    /** Where to save after the second step. */
-    readonly save?: string;
-    readonly load?: string;
-    /** Of the second step, for its prediction; left out: warm-up. */
-    readonly phase?: OptimizerPhase;
-    /** Left out: all are on one host. */
-    readonly ranksPerHost?: number;
-  }
-  const task = JSON.parse(taskText) as Task;
+  const task = JSON.parse(taskText) as ZeroTask;
 
   const config = resolveConfig(written, { worldSize });
   const source: ModelSource =
-    config.model === undefined || task.plain
-      ? { model: PLAIN_MODEL }
-      : openModel({ ...config, model: config.model });
+    config.model === undefined ? { model: PLAIN_MODEL } : openModel({ ...config, model: config.model });
   const world = joinAsRank(config, place, task.ranksPerHost);
   const engine = buildEngine({ config, source, world, sequenceLength: LENGTH });
 
@@ -75,7 +89,8 @@ export function run(place: RankPlace, [configText = '{}', taskText = '{}']: read
     ...(world.hosts && { hosts: world.hosts }),
     ...(task.phase && { phase: task.phase }),
   });
-  const predicted = reports[rank]?.collectives.reduce((sum, { sentBytes }) => sum + sentBytes, 0);
+  const predicted =
+    reports[rank]?.collectives.reduce((sum, { sentBytes }) => sum + sentBytes, 0) ?? Number.NaN;
   const optimizerBytes = engine.optimizerStateBytes;
   const messages = engine.program.buckets.length;
 

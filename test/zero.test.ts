@@ -6,6 +6,7 @@ import { after, before, describe, test } from 'node:test';
 import type { CommunicationAlgorithm } from '../src/comm/connect-exchange.js';
 import type { StepEvent } from '../src/launch/events.js';
 import { type Expected, readJson } from './models-harness.js';
+import { near } from './near.js';
 import { runRanks } from './run-ranks.js';
 import { trainRanks } from './train-ranks.js';
 
@@ -317,8 +318,3 @@ test('a model of plain operators trains at every stage', async () => {
     assert.equal(result?.atEnd, first?.atEnd, `stage ${stage}`);
   }
 });
-
-function near(got: number, expected: number | undefined, tolerance: number, what: string): void {
-  assert.ok(expected !== undefined, `${what} is missing`);
-  assert.ok(Math.abs(got - expected) <= tolerance * Math.abs(expected), `${what}: ${got} for ${expected}`);
-}

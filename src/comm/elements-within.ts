@@ -1,6 +1,6 @@
 import { noGrad } from '../tensor/autograd.js';
 import { scope } from '../tensor/tensor.js';
-import { MeasuringTime } from './measuring-time.js';
+import { slowest } from './measure-together.js';
 import type { ProcessGroup } from './process-group.js';
 
 /** Where messages begin to grow: what has fewer elements takes no less time. */
@@ -18,12 +18,11 @@ const TRIALS = 3;
  */
 export function elementsWithin(group: ProcessGroup, seconds: number, enough: number): number {
   if (group.worldSize === 1) return 0;
-  const measuring = new MeasuringTime(group, Number.POSITIVE_INFINITY);
   const isWithin = (elements: number): boolean =>
     scope(() => {
       const values = group.allocate(elements, 'float32');
       const sum = (): void => group.allReduce(values, 'sum').wait();
-      return Array.from({ length: TRIALS }).some(() => measuring.take(sum).slowest < seconds);
+      return Array.from({ length: TRIALS }).some(() => slowest(group, sum) < seconds);
     });
   return noGrad(() => {
     let within = 0;

@@ -2,7 +2,7 @@ import { noGrad } from '../tensor/autograd.js';
 import { zeros } from '../tensor/generated/functions.js';
 import { scope } from '../tensor/tensor.js';
 import { type CommunicationCosts, type LinearCost, lineThrough } from './communication-costs.js';
-import { inTurns, longest, meansOverRanks, seconds } from './measure-together.js';
+import { inTurns, meansOverRanks, seconds, slowest } from './measure-together.js';
 import type { ProcessGroup } from './process-group.js';
 import { type Neighbours, neighboursIn, RELAY_ROUNDS, relayOver } from './relay.js';
 import type { SharedMemory } from './shared-memory.js';
@@ -224,9 +224,4 @@ function costsFrom(
     backend: lineThrough([FEW, times.backendFew], [manyInBackend, times.backendMany]),
     ...(isShared && { sharedMemory: lineThrough([FEW, times.sharedFew], [MANY, times.sharedMany]) }),
   };
-}
-
-/** In seconds, on the rank where it takes longest. */
-function slowest(transport: ProcessGroup, body: () => void): number {
-  return longest(transport, [seconds(body)])[0] ?? Number.NaN;
 }

@@ -18,6 +18,11 @@ export function longest(transport: ProcessGroup, times: readonly number[]): read
   });
 }
 
+/** How long something that all ranks do takes on the slowest of them, in seconds. */
+export function slowest(transport: ProcessGroup, body: () => void): number {
+  return longest(transport, [seconds(body)])[0] ?? Number.NaN;
+}
+
 /** The means of what the ranks measured: one that was early has waited, and one that was late has not. */
 export function meansOverRanks(transport: ProcessGroup, times: readonly number[]): readonly number[] {
   return scope(() => {
@@ -42,7 +47,7 @@ export function inTurns<Result>(
   { seconds: limit, least, most }: TurnLimits,
 ): readonly Result[] {
   const results: Result[] = [];
-  const [first = Number.NaN] = longest(transport, [seconds(() => void results.push(turn()))]);
+  const first = slowest(transport, () => void results.push(turn()));
   const turns = Math.max(least, Math.min(most, Math.floor(limit / first)));
   while (results.length < turns) results.push(turn());
   return results;

@@ -16,6 +16,7 @@ import { divideInGroups } from '../redundancy/divide-in-groups.js';
 import { type ReplicaMeeting, separateReplicas, synchronizeReplicas } from '../redundancy/local-replicas.js';
 import { secondaryCopies } from '../redundancy/secondary-copies.js';
 import { sumOverGroups } from '../redundancy/sum-over-groups.js';
+import { emptyProgram, laidOut } from '../step/empty-program.js';
 import { type ScheduleOptions, schedule } from '../step/passes/schedule.js';
 import { shareSequences } from '../step/passes/share-sequences.js';
 import type { Groups, Pass, PipelineStage, Program, ProgramBlock } from '../step/program.js';
@@ -132,7 +133,7 @@ export function compileProgram(inputs: ProgramInputs): Program {
     leaveOutOverflow(inputs.overflowCheck ?? overflowCheckOf(inputs.precision)),
     keepErrors(),
   ];
-  return passes.reduce((program, pass) => pass(program), emptyProgram(inputs));
+  return passes.reduce((program, pass) => pass(program), unscheduled(inputs));
 }
 
 function dataParallelPasses(inputs: ProgramInputs): readonly Pass[] {
@@ -212,16 +213,14 @@ function mostInFlight({ zero, gradients, compression }: ProgramInputs): number {
   return compression === undefined ? Number.POSITIVE_INFINITY : MOST_COMPRESSED;
 }
 
-function emptyProgram(inputs: ProgramInputs): Program {
-  const { layout } = inputs;
-  return {
+/** What all passes start from. */
+function unscheduled(inputs: ProgramInputs): Program {
+  return emptyProgram({
     rank: inputs.rank,
     worldSize: inputs.mesh.pipeline * inputs.mesh.data * inputs.mesh.tensor,
     goal: inputs.goal,
-    features: [],
     microBatches: inputs.microBatches,
-    blocks: inputs.blocks.map((block, index) => ({ ...block, parameters: layout.blocks[index] ?? [] })),
-    trainableElements: layout.trainableElements,
+    ...laidOut(inputs.blocks, inputs.layout),
     bytesPerElement: inputs.bytesPerElement,
     batchBytes: inputs.batchBytes,
     optimizerBytes: inputs.optimizerBytes,
@@ -231,9 +230,7 @@ function emptyProgram(inputs: ProgramInputs): Program {
     groups: groupsOf(inputs),
     ...(inputs.pipeline && { pipeline: inputs.pipeline.place }),
     ...(inputs.hosts && { hosts: inputs.hosts }),
-    buckets: [],
-    instructions: [],
-  };
+  });
 }
 
 /** Of the axes, those that have more than one rank. */

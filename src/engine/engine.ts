@@ -1,12 +1,9 @@
 import { TrainyardError } from '../base/errors.js';
-import type { JsonObject } from '../base/json-document.js';
 import { SingleGroup } from '../comm/process-group/single.js';
 import type { MicroBatchData } from '../data/batch-source.js';
 import type { Tokenizer } from '../data/tokenizer.js';
-import { configToSave } from '../models/registry.js';
 import type { BlockParameters } from '../nn/block.js';
 import type { TierTraffic } from '../offload/tier-traffic.js';
-import { OptimizerGroup } from '../optim/optimizer-group.js';
 import type { MemoryPeak } from '../step/checker/data-flow.js';
 import type { TimedInstruction } from '../step/executor.js';
 import { type Instruction, meetingText } from '../step/instruction.js';
@@ -14,14 +11,13 @@ import type { Program } from '../step/program.js';
 import { runStep } from '../step/run-step.js';
 import { hasMasters } from '../step/sharding.js';
 import type { Slice } from '../step/timeline.js';
-import type { CheckpointConfig } from '../store/config.js';
 import { openModelFolder } from '../store/hugging-face/model-folder.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { openFittingAdapter } from './adapter-source.js';
 import { type Batch, cutBatch, toDevice } from './batch.js';
-import { loadTrainingState, type RestoredCheckpoint, type TrainingState } from './checkpoint.js';
-import { CheckpointSaver, type SavedCheckpoint } from './checkpoint-saver.js';
+import type { SavedCheckpoint } from './checkpoint-saver.js';
 import type { ResolvedConfig } from './config.js';
+import { EngineCheckpoints, type LoadedCheckpoint } from './engine-checkpoints.js';
 import { type EngineData, openEngineData } from './engine-data.js';
 import type { EngineParts } from './engine-parts.js';
 import { evaluate } from './evaluate.js';
@@ -42,15 +38,6 @@ import { TrainingProgress } from './training-progress.js';
 
 const KIBIBYTE = 1024;
 
-/** How copies in memory are kept. */
-const REPLICAS: CheckpointConfig = {
-  keep: 2,
-  replicate: false,
-  on_failure: 'warn',
-  tag_validation: 'Ignore',
-  writer: { decoupled: false },
-};
-
 /**
  * One rank's training: a checked program, the memory it works on, and the count of steps done. The way of a
  * step is the program's; nothing here asks which feature is on.
@@ -59,17 +46,15 @@ export class Engine {
   readonly #parts: EngineParts;
   readonly #progress: TrainingProgress;
   readonly #gathered: GatheredParameters;
-  readonly #saver: CheckpointSaver;
-  readonly #replicas: CheckpointSaver;
   readonly #guard: NonFiniteGuard;
+  readonly #checkpoints: EngineCheckpoints;
 
   constructor(parts: EngineParts) {
     this.#parts = parts;
     this.#gathered = new GatheredParameters(parts.memory, hasMasters(parts.programs.program));
     this.#progress = new TrainingProgress(parts.lossScaling.scaling);
-    this.#saver = new CheckpointSaver(parts.config.checkpoint, parts.group, parts.warn);
-    this.#replicas = new CheckpointSaver(REPLICAS, parts.group, parts.warn);
     this.#guard = new NonFiniteGuard(parts);
+    this.#checkpoints = new EngineCheckpoints(parts, this.#progress, this.#guard);
   }
 
   get config(): ResolvedConfig {
@@ -203,7 +188,7 @@ export class Engine {
     const { overflow, drift } = metrics;
     const skipped = overflow !== undefined || nonFinite !== undefined;
     this.#progress.count(skipped);
-    this.#saver.advance();
+    this.#checkpoints.advance();
     return {
       step: this.steps,
       loss: metrics.loss,
@@ -335,7 +320,7 @@ export class Engine {
    */
   save(directory: string, { tag }: { readonly tag?: string } = {}): string | undefined {
     this.#finishUpdate();
-    const folder = this.#saver.save(directory, this.#state(), this.steps, tag);
+    const folder = this.#checkpoints.save(directory, tag);
     return this.rank === 0 ? folder : undefined;
   }
 
@@ -345,12 +330,12 @@ export class Engine {
    * @throws TrainyardError OUTPUT_UNWRITABLE
    */
   finishSave(): void {
-    this.#saver.finish();
+    this.#checkpoints.finish();
   }
 
   /** The checkpoints that have been completed since this was asked last, the same on every rank. */
   takeSaved(): readonly SavedCheckpoint[] {
-    return this.#saver.take();
+    return this.#checkpoints.take();
   }
 
   /**
@@ -359,8 +344,7 @@ export class Engine {
    */
   replicate(directory: string): void {
     this.#finishUpdate();
-    this.#replicas.save(directory, this.#state(), this.steps);
-    this.#replicas.take();
+    this.#checkpoints.replicate(directory);
   }
 
   /**
@@ -369,18 +353,8 @@ export class Engine {
    *
    * @throws TrainyardError CHECKPOINT_INVALID when none is whole; CONFIG_CONFLICT when it belongs to another run.
    */
-  load(
-    directory: string,
-    { tag }: { readonly tag?: string } = {},
-  ): Pick<RestoredCheckpoint, 'tag' | 'passedOver' | 'notes'> | undefined {
-    const checkpoint = loadTrainingState(directory, this.#state(), tag);
-    if (checkpoint === undefined) return undefined;
-    this.#parts.optimizer.pending?.discard();
-    this.#saver.protect(checkpoint.tag);
-    this.#progress.restore(checkpoint);
-    this.#guard.restore(checkpoint.tag, checkpoint.state.extra);
-    this.#parts.programs.loaded();
-    return checkpoint;
+  load(directory: string, { tag }: { readonly tag?: string } = {}): LoadedCheckpoint | undefined {
+    return this.#checkpoints.load(directory, tag);
   }
 
   /**
@@ -389,38 +363,8 @@ export class Engine {
    *
    * @throws TrainyardError CHECKPOINT_INVALID when there is none, or none is whole.
    */
-  rewind(directory: string): Pick<RestoredCheckpoint, 'tag' | 'passedOver' | 'notes'> {
-    this.#saver.finish();
-    const found = this.load(directory);
-    if (found !== undefined) return found;
-    throw new TrainyardError('CHECKPOINT_INVALID', {
-      what: 'There is no checkpoint to rewind to.',
-      where: directory,
-      cure: 'Save one before the first step: engine.save.',
-    });
-  }
-
-  #state(): TrainingState {
-    const { memory, optimizer, errors, outer, programs, group, axes, device, config, identity, source } =
-      this.#parts;
-    const { seed, train_batch_size: batchSize } = config;
-    const extra = { ...this.#progress.toSave(), ...this.#guard.toSave() };
-    return {
-      memory,
-      optimizer,
-      group,
-      device,
-      identity,
-      model: configToSave(source.model, 'float32') as JsonObject,
-      seed,
-      batchSize,
-      extra,
-      ...(errors && { errors: { errors, programs: programs.programs, group: axes.data } }),
-      ...(config.redundancy?.type === 'local' &&
-        optimizer instanceof OptimizerGroup && {
-          replicas: { memory, optimizer, group, ...(outer && { outer }) },
-        }),
-    };
+  rewind(directory: string): LoadedCheckpoint {
+    return this.#checkpoints.rewind(directory);
   }
 
   /**
@@ -466,9 +410,7 @@ export class Engine {
 
   /** Leaves the other ranks and frees the memory, once a save that goes on has ended. */
   close(): void {
-    this.#saver.finish();
-    this.#saver.close();
-    this.#replicas.close();
+    this.#checkpoints.close();
     const { group, axes, links, reunion, memory, optimizer, errors, outer, source, model } = this.#parts;
     links.close();
     reunion?.close();

@@ -110,23 +110,13 @@ export function buildEngine(sources: EngineSources): Engine {
   const { group, axes, flight, device } = world;
   demandSameConfiguration(group, config);
   const plan = planRank({ config, source, world, sequenceLength });
-  const { model, layout, stages } = plan;
+  const { model, stages } = plan;
   const { dtype } = precisionOf(config);
   const programs = new StepPrograms(group, { ...plan, goal: 'update' });
   const { sharding, errorFeedback } = programs.program;
   const tiles = tilesOf(programs.program, config, device);
-  const memory = openMemory({
-    source,
-    model,
-    layout,
-    stages,
-    sharding,
-    world,
-    dtype,
-    seed: config.seed,
-    sequenceLength: plan.sequenceLength,
-    stores: openTiers(programs.program, config, group),
-  });
+  const stores = openTiers(programs.program, config, group);
+  const memory = openMemory({ ...plan, source, sharding, world, dtype, seed: config.seed, stores });
   manualSeed(streamSeed(config.seed, `rank ${group.rank}`));
   const optimizer = openOptimizer(config.optimizer, memory, axes.data, tiles);
   const errors = errorFeedback && new TrainingErrors(errorFeedback, device);

@@ -68,21 +68,11 @@ export async function inspectModel({
   const { sequenceLength } = batches;
   const world = joinWorld(config, environment);
   const plan = planRank({ config, source, world, sequenceLength });
-  const { model, layout, stages } = plan;
+  const { model, stages } = plan;
   const program = compileStep({ ...plan, goal: 'gradients' }).program(world.group.rank);
   const { sharding } = program;
   const { dtype } = precisionOf(config);
-  const memory = openMemory({
-    source,
-    model,
-    layout,
-    stages,
-    sharding,
-    world,
-    dtype,
-    seed: config.seed,
-    sequenceLength,
-  });
+  const memory = openMemory({ ...plan, source, sharding, world, dtype, seed: config.seed });
   const links = linkPrograms({ world, model, stages, dtype });
   const found = runOnce({ config, model, program, links, memory, batches, world });
   links.close();

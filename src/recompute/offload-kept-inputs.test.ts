@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { followValues } from '../step/checker/data-flow.js';
 import { checkPrograms } from '../step/checker.js';
+import { emptyProgram } from '../step/empty-program.js';
 import { type Instruction, instructionText } from '../step/instruction.js';
 import { schedule } from '../step/passes/schedule.js';
 import type { Program } from '../step/program.js';
@@ -20,27 +21,19 @@ function program(
   recomputed: readonly number[],
   { microBatches = 1, hostIsApart = true } = {},
 ): Program {
-  const base = schedule({})({
-    rank: 0,
-    worldSize: 1,
-    goal: 'update',
-    features: [],
-    microBatches,
-    blocks: blocks.map(({ kept, output }, index) => ({
-      name: `layer.${index}`,
-      parameters: [],
-      activationBytes: kept + output,
-      outputBytes: output,
-    })),
-    trainableElements: 0,
-    bytesPerElement: 4,
-    batchBytes: 8,
-    optimizerBytes: 0,
-    hostIsApart,
-    groups: { data: [0] },
-    buckets: [],
-    instructions: [],
-  });
+  const base = schedule({})(
+    emptyProgram({
+      microBatches,
+      blocks: blocks.map(({ kept, output }, index) => ({
+        name: `layer.${index}`,
+        parameters: [],
+        activationBytes: kept + output,
+        outputBytes: output,
+      })),
+      batchBytes: 8,
+      hostIsApart,
+    }),
+  );
   return recomputeBlocks(new Set(recomputed))(base);
 }
 

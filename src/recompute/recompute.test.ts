@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { TrainyardError } from '../base/errors.js';
 import { followValues } from '../step/checker/data-flow.js';
 import { checkPrograms } from '../step/checker.js';
+import { emptyProgram } from '../step/empty-program.js';
 import { instructionText } from '../step/instruction.js';
 import { schedule } from '../step/passes/schedule.js';
 import type { Program, ProgramBlock } from '../step/program.js';
@@ -14,22 +15,14 @@ import { recomputeBlocks } from './recompute-blocks.js';
 import { selectBlocks } from './select-blocks.js';
 
 function program(blocks: readonly ProgramBlock[], microBatches = 1): Program {
-  return schedule({})({
-    rank: 0,
-    worldSize: 1,
-    goal: 'update',
-    features: [],
-    microBatches,
-    blocks,
-    trainableElements: 0,
-    bytesPerElement: 4,
-    batchBytes: 8,
-    optimizerBytes: 0,
-    hostIsApart: true,
-    groups: { data: [0] },
-    buckets: [],
-    instructions: [],
-  });
+  return schedule({})(
+    emptyProgram({
+      microBatches,
+      blocks,
+      batchBytes: 8,
+      hostIsApart: true,
+    }),
+  );
 }
 
 function block(index: number, kept: number, output: number, workspace = [0, 0, 0]): ProgramBlock {

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { TrainyardError } from '../base/errors.js';
 import { checkPrograms } from '../step/checker.js';
+import { emptyProgram } from '../step/empty-program.js';
 import type { Instruction } from '../step/instruction.js';
 import { schedule } from '../step/passes/schedule.js';
 import type { Program } from '../step/program.js';
@@ -34,21 +35,14 @@ function base({ ranks, micros, slice }: Case, rank: number): Program {
     elements,
     shape: [elements],
   };
-  return {
+  return emptyProgram({
     rank,
     worldSize: ranks,
-    goal: 'update',
-    features: [],
     microBatches: micros,
     blocks: [{ name: 'only', parameters: [whole], activationBytes: 8, outputBytes: 8 }],
     trainableElements: elements,
-    bytesPerElement: 4,
-    batchBytes: 0,
     optimizerBytes: 100,
-    groups: { data: Array.from({ length: ranks }, (_, other) => other) },
-    buckets: [],
-    instructions: [],
-  };
+  });
 }
 
 function compile(of: Case, meeting: ReplicaMeeting | undefined): readonly Program[] {

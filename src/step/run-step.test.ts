@@ -8,6 +8,7 @@ import { gradientsOf, noGrad, onGradient } from '../tensor/autograd.js';
 import { tensor } from '../tensor/create.js';
 import { keep, liveTensors, scope, type Tensor } from '../tensor/tensor.js';
 import { checkPrograms } from './checker.js';
+import { emptyProgram, laidOut } from './empty-program.js';
 import type { StepResources } from './handlers/step-state.js';
 import { schedule } from './passes/schedule.js';
 import type { Program } from './program.js';
@@ -61,27 +62,13 @@ const MICRO_BATCHES = [
 ];
 
 function program(microBatches: number, changes: Partial<Program> = {}): Program {
-  return schedule({ maximumNorm: 0.01 })({
-    rank: 0,
-    worldSize: 1,
-    goal: 'update',
-    features: [],
-    microBatches,
-    blocks: BLOCKS.map(({ name }, index) => ({
-      name,
-      parameters: LAYOUT.blocks[index] ?? [],
-      activationBytes: 0,
-      outputBytes: 0,
-    })),
-    trainableElements: LAYOUT.trainableElements,
-    bytesPerElement: 4,
-    batchBytes: 0,
-    optimizerBytes: 0,
-    groups: { data: [0] },
-    buckets: [],
-    instructions: [],
-    ...changes,
-  });
+  return schedule({ maximumNorm: 0.01 })(
+    emptyProgram({
+      microBatches,
+      ...laidOut(BLOCKS, LAYOUT),
+      ...changes,
+    }),
+  );
 }
 
 function batchOf(micro: number): MicroBatch {

@@ -4,6 +4,7 @@ import type { ActiveCompression } from '../comm/config.js';
 import { planFlatLayout } from '../nn/flat-layout.js';
 import { checkPrograms } from '../step/checker.js';
 import { compressedAllReduce } from '../step/compressed-messages.js';
+import { emptyProgram, laidOut } from '../step/empty-program.js';
 import { schedule } from '../step/passes/schedule.js';
 import { printProgram } from '../step/print.js';
 import type { Pass, Program } from '../step/program.js';
@@ -56,26 +57,12 @@ function programs(
       : [compressReductions({ compression, sequenceLength: SEQUENCE_LENGTH })]),
   ];
   return Array.from({ length: ranks }, (_, rank) => {
-    const base: Program = {
+    const base: Program = emptyProgram({
       rank,
       worldSize: ranks,
       goal: 'gradients',
-      features: [],
-      microBatches: 1,
-      blocks: blocks.map(({ name }, index) => ({
-        name,
-        parameters: layout.blocks[index] ?? [],
-        activationBytes: 0,
-        outputBytes: 0,
-      })),
-      trainableElements: layout.trainableElements,
-      bytesPerElement: 4,
-      batchBytes: 0,
-      optimizerBytes: 0,
-      groups: { data: Array.from({ length: ranks }, (__, other) => other) },
-      buckets: [],
-      instructions: [],
-    };
+      ...laidOut(blocks, layout),
+    });
     return passes.reduce((program, pass) => pass(program), base);
   });
 }

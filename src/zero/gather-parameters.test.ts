@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { planFlatLayout } from '../nn/flat-layout.js';
 import { checkPrograms } from '../step/checker.js';
+import { emptyProgram, laidOut } from '../step/empty-program.js';
 import { instructionText } from '../step/instruction.js';
 import { schedule } from '../step/passes/schedule.js';
 import type { Program } from '../step/program.js';
@@ -22,26 +23,12 @@ function compile(
     parameters: [{ name: 'weight', shape: [size], initializer }],
   }));
   const layout = planFlatLayout(blocks, undefined, 2);
-  const base: Program = {
-    rank: 0,
+  const base: Program = emptyProgram({
     worldSize: 2,
-    goal: 'update',
-    features: [],
     microBatches,
-    blocks: blocks.map(({ name }, index) => ({
-      name,
-      parameters: layout.blocks[index] ?? [],
-      activationBytes: 0,
-      outputBytes: 0,
-    })),
-    trainableElements: layout.trainableElements,
-    bytesPerElement: 4,
-    batchBytes: 0,
+    ...laidOut(blocks, layout),
     optimizerBytes: 8 * layout.trainableElements,
-    groups: { data: [0, 1] },
-    buckets: [],
-    instructions: [],
-  };
+  });
   const gathering = {
     overlap: true,
     persistenceThreshold: 0,

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { planFlatLayout } from '../nn/flat-layout.js';
 import { checkPrograms } from '../step/checker.js';
+import { emptyProgram, laidOut } from '../step/empty-program.js';
 import { instructionText } from '../step/instruction.js';
 import { schedule } from '../step/passes/schedule.js';
 import type { Program } from '../step/program.js';
@@ -27,26 +28,12 @@ function unlimited({ sizes, stage, microBatches, bucketElements }: Setting): Pro
     parameters: [{ name: 'weight', shape: [size], initializer }],
   }));
   const layout = planFlatLayout(blocks, undefined, 2);
-  const base: Program = {
-    rank: 0,
+  const base: Program = emptyProgram({
     worldSize: 2,
     goal: 'gradients',
-    features: [],
     microBatches,
-    blocks: blocks.map(({ name }, index) => ({
-      name,
-      parameters: layout.blocks[index] ?? [],
-      activationBytes: 0,
-      outputBytes: 0,
-    })),
-    trainableElements: layout.trainableElements,
-    bytesPerElement: 4,
-    batchBytes: 0,
-    optimizerBytes: 0,
-    groups: { data: [0, 1] },
-    buckets: [],
-    instructions: [],
-  };
+    ...laidOut(blocks, layout),
+  });
   const reducing =
     stage === 0
       ? [reduceGradients({ bucketElements, overlap: true })]

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import type { FlatSlot } from '../nn/flat-layout.js';
+import { emptyProgram } from '../step/empty-program.js';
 import { instructionText } from '../step/instruction.js';
 import { schedule } from '../step/passes/schedule.js';
 import { bucketElements, type Program, type ProgramBlock } from '../step/program.js';
@@ -24,21 +25,12 @@ const TIED = [
 ];
 
 function program(microBatches: number, ranks: number, overlap: boolean, bucket: number): Program {
-  const base: Program = {
-    rank: 0,
+  const base: Program = emptyProgram({
     worldSize: ranks,
-    goal: 'update',
-    features: [],
     microBatches,
     blocks: TIED,
     trainableElements: 112,
-    bytesPerElement: 4,
-    batchBytes: 0,
-    optimizerBytes: 0,
-    groups: { data: Array.from({ length: ranks }, (_, rank) => rank) },
-    buckets: [],
-    instructions: [],
-  };
+  });
   return reduceGradients({ bucketElements: bucket, overlap })(schedule({})(base));
 }
 

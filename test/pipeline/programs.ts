@@ -1,6 +1,7 @@
 import { agreeOverStages } from '../../src/pipeline/agree-over-stages.js';
 import type { ScheduleName } from '../../src/pipeline/schedule.js';
 import { scheduleStages } from '../../src/pipeline/schedule-stages.js';
+import { emptyProgram } from '../../src/step/empty-program.js';
 import type { Program, ProgramBlock } from '../../src/step/program.js';
 
 /** A pipeline whose chunks are alike: so many blocks each. */
@@ -33,17 +34,11 @@ export function emptyStage(pipeline: PipelineCase, stage: number): Program {
     ...block,
   }));
   const ranks = Array.from({ length: stages }, (_, rank) => rank);
-  return {
+  return emptyProgram({
     rank: stage,
     worldSize: stages,
-    goal: 'update',
-    features: [],
     microBatches,
     blocks,
-    trainableElements: 0,
-    bytesPerElement: 4,
-    batchBytes: 0,
-    optimizerBytes: 0,
     groups: { data: [stage], pipeline: ranks },
     pipeline: {
       stage,
@@ -55,7 +50,5 @@ export function emptyStage(pipeline: PipelineCase, stage: number): Program {
         ),
       ),
     },
-    buckets: [],
-    instructions: [],
-  };
+  });
 }

@@ -10,6 +10,7 @@ import { allocatedBytes } from '../../tensor/memory.js';
 import { manualSeed } from '../../tensor/random.js';
 import { liveTensors, scope, type Tensor } from '../../tensor/tensor.js';
 import { checkPrograms } from '../checker.js';
+import { emptyProgram, laidOut } from '../empty-program.js';
 import { executeProgram } from '../executor.js';
 import { createHandlers } from '../handlers.js';
 import { type Instruction, instructionText, type MovedOutput } from '../instruction.js';
@@ -62,26 +63,13 @@ const LAYOUT = planFlatLayout(BLOCKS, () => false);
 
 /** Some blocks are recomputed; of their inputs these are on the host from forward to backward. */
 function program(recomputed: readonly number[], evicted: readonly number[]): Program {
-  const base = schedule({})({
-    rank: 0,
-    worldSize: 1,
-    goal: 'gradients',
-    features: [],
-    microBatches: 2,
-    blocks: BLOCKS.map(({ name }, index) => ({
-      name,
-      parameters: LAYOUT.blocks[index] ?? [],
-      activationBytes: 0,
-      outputBytes: 0,
-    })),
-    trainableElements: LAYOUT.trainableElements,
-    bytesPerElement: 4,
-    batchBytes: 0,
-    optimizerBytes: 0,
-    groups: { data: [0] },
-    buckets: [],
-    instructions: [],
-  });
+  const base = schedule({})(
+    emptyProgram({
+      goal: 'gradients',
+      microBatches: 2,
+      ...laidOut(BLOCKS, LAYOUT),
+    }),
+  );
   const moved = (op: 'evict' | 'fetch', block: number, micro: number): readonly Instruction[] => {
     if (!evicted.includes(block)) return [];
     const value: MovedOutput = { memory: 'output', block, micro };

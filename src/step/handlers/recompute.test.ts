@@ -9,6 +9,7 @@ import { dropout } from '../../tensor/generated/functions.js';
 import { manualSeed, randomState } from '../../tensor/random.js';
 import { liveTensors, scope } from '../../tensor/tensor.js';
 import { checkPrograms } from '../checker.js';
+import { emptyProgram, laidOut } from '../empty-program.js';
 import type { Instruction } from '../instruction.js';
 import { schedule } from '../passes/schedule.js';
 import type { Program } from '../program.js';
@@ -49,26 +50,13 @@ const BLOCKS: readonly Block[] = [
 
 function program(recomputed: readonly number[], frozen: readonly string[] = []): Program {
   const layout = planFlatLayout(BLOCKS, (name) => frozen.includes(name));
-  const base = schedule({})({
-    rank: 0,
-    worldSize: 1,
-    goal: 'gradients',
-    features: [],
-    microBatches: 2,
-    blocks: BLOCKS.map(({ name }, index) => ({
-      name,
-      parameters: layout.blocks[index] ?? [],
-      activationBytes: 0,
-      outputBytes: 0,
-    })),
-    trainableElements: layout.trainableElements,
-    bytesPerElement: 4,
-    batchBytes: 0,
-    optimizerBytes: 0,
-    groups: { data: [0] },
-    buckets: [],
-    instructions: [],
-  });
+  const base = schedule({})(
+    emptyProgram({
+      goal: 'gradients',
+      microBatches: 2,
+      ...laidOut(BLOCKS, layout),
+    }),
+  );
   const instructions = base.instructions.flatMap((instruction): readonly Instruction[] => {
     const isRun = instruction.op === 'forward' || instruction.op === 'backward';
     if (!isRun || !recomputed.includes(instruction.block)) return [instruction];
