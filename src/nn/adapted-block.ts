@@ -1,7 +1,6 @@
 import { invariant } from '../base/errors.js';
 import type { Activations, Block, BlockContext, BlockParameters } from './block.js';
-import type { LowRankUpdate } from './low-rank-update.js';
-import type { Parameter, ParameterDeclaration } from './parameter.js';
+import type { LowRankUpdate, Parameter, ParameterDeclaration } from './parameter.js';
 
 /** The size and strength of low-rank adapters. */
 export interface AdapterOptions {

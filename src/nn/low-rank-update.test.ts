@@ -5,8 +5,7 @@ import { cat, randn, zeros } from '../tensor/generated/functions.js';
 import { manualSeed } from '../tensor/random.js';
 import { scope, type Tensor } from '../tensor/tensor.js';
 import { linear, transposedLinear } from './linear.js';
-import type { LowRankUpdate } from './low-rank-update.js';
-import type { Parameter } from './parameter.js';
+import type { LowRankUpdate, Parameter } from './parameter.js';
 
 const [INPUTS, OUTPUTS, RANK, SCALE] = [13, 24, 3, 0.7] as const;
 

@@ -2,23 +2,7 @@ import { cat, zeros } from '../tensor/generated/functions.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { dropout } from './dropout.js';
 import { linearProduct } from './linear-product.js';
-import type { Parameter } from './parameter.js';
-
-/**
- * A matrix of low rank that is added to a linear layer's weight without being worked out: `scale · up · down`
- * (LoRA, arXiv 2106.09685).
- */
-export interface LowRankUpdate {
-  /** [rank, inputs]; A in the paper. */
-  readonly down: Parameter;
-  /** [outputs, rank]; B in the paper. */
-  readonly up: Parameter;
-  readonly scale: number;
-  /** Probability with which an input element does not reach the update; 0 outside training. */
-  readonly dropout: number;
-  /** The first output that it is added to. */
-  readonly firstOutput: number;
-}
+import type { LowRankUpdate } from './parameter.js';
 
 /**
  * What updates add to a layer's product, on top of a residual stream.

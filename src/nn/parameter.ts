@@ -1,5 +1,4 @@
 import type { Tensor } from '../tensor/tensor.js';
-import type { LowRankUpdate } from './low-rank-update.js';
 import type { Division } from './tensor-axis.js';
 
 /** How a parameter gets its first value when a model starts from a configuration alone. */
@@ -55,4 +54,20 @@ export interface Parameter {
   readonly updates?: readonly LowRankUpdate[];
   /** As it was declared; of several as one, that of the first. */
   readonly division?: Division;
+}
+
+/**
+ * A matrix of low rank that is added to a linear layer's weight without being worked out: `scale · up · down`
+ * (LoRA, arXiv 2106.09685).
+ */
+export interface LowRankUpdate {
+  /** [rank, inputs]; A in the paper. */
+  readonly down: Parameter;
+  /** [outputs, rank]; B in the paper. */
+  readonly up: Parameter;
+  readonly scale: number;
+  /** Probability with which an input element does not reach the update; 0 outside training. */
+  readonly dropout: number;
+  /** The first output that it is added to. */
+  readonly firstOutput: number;
 }

@@ -10,7 +10,7 @@ export { openDirectFolder } from './direct-files/open-folder.js';
 export { matchTensors, type WantedTensor } from './hugging-face/match-tensors.js';
 export { ModelFolder, openModelFolder, type StoredTensor } from './hugging-face/model-folder.js';
 export { type ModelToSave, saveModelFolder } from './hugging-face/save-model-folder.js';
-export type { TensorEntry } from './safetensors/header.js';
+export type { TensorEntry } from './safetensors/tensor-entry.js';
 export {
   type TensorContent,
   type TensorDescription,

@@ -2,12 +2,8 @@ import { TrainyardError } from '../base/errors.js';
 import { quote } from '../base/printable.js';
 import { mapFile } from './map-file.js';
 import { describeFileError, withOpenFile } from './open-file.js';
-import {
-  type RefuseFile,
-  readHeader,
-  type SafetensorsHeader,
-  type TensorEntry,
-} from './safetensors/header.js';
+import { readHeader, type SafetensorsHeader } from './safetensors/header.js';
+import type { RefuseFile, TensorEntry } from './safetensors/tensor-entry.js';
 
 /** Options of `openSafetensors`. */
 export interface OpenOptions {

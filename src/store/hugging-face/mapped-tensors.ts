@@ -1,17 +1,9 @@
 import { mapConstantFile } from '../../tensor/constant-memory/mapped-file.js';
 import type { ConstantMemory } from '../../tensor/constant-memory.js';
 import { fromBytes } from '../../tensor/create.js';
-import { DTYPES, type DType } from '../../tensor/dtype.js';
+import { DTYPES } from '../../tensor/dtype.js';
 import type { Tensor } from '../../tensor/tensor.js';
-import type { ModelFolder } from './model-folder.js';
-
-/** Where a stored tensor lies in a file. */
-export interface StoredPlace {
-  readonly path: string;
-  readonly byteOffset: number;
-  readonly shape: readonly number[];
-  readonly dtype: DType;
-}
+import type { ModelFolder, StoredPlace } from './model-folder.js';
 
 /**
  * Tensors of a model folder over the pages of its files, to be read while this is open. Those that stay keep their

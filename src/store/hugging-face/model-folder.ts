@@ -6,9 +6,16 @@ import { engineDtypeOf } from '../safetensors/dtype.js';
 import type { SafetensorsFile } from '../safetensors.js';
 import { COMPANION_FILES, CONFIG_FILE, TOKENIZER_FILE } from './file-names.js';
 import { fileInFolder, type ModelFiles, modelFiles, modelUnreadable } from './folder-file.js';
-import type { StoredPlace } from './mapped-tensors.js';
 import { readJsonObject } from './read-json.js';
 import { openWeightFiles } from './weight-files.js';
+
+/** Where a stored tensor lies in a file. */
+export interface StoredPlace {
+  readonly path: string;
+  readonly byteOffset: number;
+  readonly shape: readonly number[];
+  readonly dtype: DType;
+}
 
 /** A stored tensor: little-endian bytes in C order, zero-copy (see `SafetensorsFile.bytes`). */
 export interface StoredTensor {

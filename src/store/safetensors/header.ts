@@ -3,6 +3,7 @@ import type { OpenFile } from '../open-file.js';
 import { type Refuse, StrictJsonReader } from '../strict-json.js';
 import { bitsOf, isSafetensorsDtype, type SafetensorsDtype } from './dtype.js';
 import { checkLayout } from './layout.js';
+import type { RefuseFile, TensorEntry } from './tensor-entry.js';
 
 /** The format's own limit. */
 export const MAXIMUM_HEADER_BYTES = 100_000_000;
@@ -17,23 +18,11 @@ const ENTRY_OVERHEAD = 192;
 /** A number in a growing array. */
 const NUMBER_OVERHEAD = 32;
 
-/** Where a tensor lies in its file, and what it is. */
-export interface TensorEntry {
-  readonly dtype: SafetensorsDtype;
-  readonly shape: readonly number[];
-  /** From the beginning of the file. */
-  readonly byteOffset: number;
-  readonly byteLength: number;
-}
-
 export interface SafetensorsHeader {
   readonly entries: ReadonlyMap<string, TensorEntry>;
   readonly metadata: ReadonlyMap<string, string>;
   readonly fileBytes: number;
 }
-
-/** Reports a broken rule of the format, about one tensor where `tensor` is given. */
-export type RefuseFile = (rule: string, got?: string, tensor?: string) => never;
 
 /**
  * Reads and checks everything a safetensors file says about itself; its tensors' bytes are not touched.

@@ -1,4 +1,4 @@
-import type { RefuseFile, TensorEntry } from './header.js';
+import type { RefuseFile, TensorEntry } from './tensor-entry.js';
 
 /**
  * Checks that the tensors tile the data exactly: the first begins it, each begins where another ends, the last
