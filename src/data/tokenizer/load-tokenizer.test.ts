@@ -181,6 +181,17 @@ describe('a bad tokenizer is refused', () => {
     'with components nested without end': changed((json) => {
       json.normalizer = nested(500) as Record<string, unknown>;
     }),
+    'with a component inside of another whose type is no text': changed((json) => {
+      const members = [{ type: 'NFC' }, { type: { type: 'NFC' } }];
+      json.normalizer = { type: 'Sequence', normalizers: members };
+    }),
+    'with a component that is none': changed((json) => {
+      json.pre_tokenizer = { type: 'Sequence', pretokenizers: [null] };
+    }),
+    // The library passes over it, and gives other tokens.
+    'that splits at a pattern of another name': changed((json) => {
+      json.pre_tokenizer = { type: 'Split', pattern: { Regexx: ' ' }, behavior: 'Isolated' };
+    }),
     'of an unknown model type': changed((json) => {
       json.model = { type: 'Mystery', vocab: { a: 0 } };
     }),
@@ -194,7 +205,8 @@ describe('a bad tokenizer is refused', () => {
         (error) =>
           error instanceof TrainyardError &&
           error.code === 'TOKENIZER_INVALID' &&
-          (error.report.where ?? '').startsWith(join(directory, 'tokenizer.json')),
+          (error.report.where ?? '').startsWith(join(directory, 'tokenizer.json')) &&
+          !/object Object/.test(error.message),
       );
       rmSync(directory, { recursive: true });
     });

@@ -11,16 +11,16 @@ import { readSmallFile, UnusableFile } from '../../store/open-file.js';
 import type { Tokenizer } from '../tokenizer.js';
 import { ByteLevelBpe } from './byte-level-bpe.js';
 import { ByteTokenizer } from './byte-tokenizer.js';
+import { faultOfComponents } from './check-components.js';
 import { HuggingFaceTokenizer } from './hugging-face-tokenizer.js';
 import { recognizeByteLevelBpe } from './recognize-byte-level-bpe.js';
 import { namedTokensSchema, specialTokenIds, statedIdsSchema } from './special-tokens.js';
 import { type TokenizerJson, tokenizerJsonSchema, vocabularyEntries } from './tokenizer-json.js';
 import type { TokenizerSetting } from './tokenizer-setting.js';
 
-/** Real files stay below 40 MB, 300,000 entries and a handful of nested components. */
+/** Real files stay below 40 MB and 300,000 entries. */
 const LARGEST_FILE_BYTES = 128 * 1024 * 1024;
 const LARGEST_ID = 2 ** 21 - 1;
-const DEEPEST_COMPONENT = 16;
 
 const chatTemplateSchema = z.union([
   z.string(),
@@ -60,7 +60,11 @@ function loadTokenizerFile(file: string): Tokenizer {
     });
   }
   const json = parse(file, source, tokenizerJsonSchema);
-  refuseDeepComponents(json, file);
+  const fault = faultOfComponents(json);
+  if (fault !== undefined) {
+    const { path, ...report } = fault;
+    throw invalid(path === '' ? file : `${file}: ${path}`, report);
+  }
   const configFile = join(directory, 'tokenizer_config.json');
   const configSource = readText(configFile);
   const config = parse(configFile, configSource ?? '{}', namedTokensSchema);
@@ -139,20 +143,6 @@ function templateInConfig(value: unknown, directory: string): string | undefined
 
 function presentFiles(files: Readonly<Record<string, string | undefined>>): ReadonlyMap<string, string> {
   return new Map(Object.entries(files).flatMap(([name, text]) => (text === undefined ? [] : [[name, text]])));
-}
-
-/** The library walks components by recursion; a file must not choose how deep. */
-function refuseDeepComponents(json: TokenizerJson, file: string): void {
-  const { normalizer, pre_tokenizer, post_processor, decoder } = json;
-  let level: unknown[] = [normalizer, pre_tokenizer, post_processor, decoder];
-  for (let depth = 0; level.length > 0; depth++) {
-    if (depth > DEEPEST_COMPONENT) {
-      throw invalid(file, { what: 'The components of the tokenizer are nested too deeply.' });
-    }
-    level = level.flatMap((value) =>
-      typeof value === 'object' && value !== null ? Object.values(value) : [],
-    );
-  }
 }
 
 function readText(file: string): string | undefined {
