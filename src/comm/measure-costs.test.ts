@@ -74,13 +74,13 @@ test('what is measured over links of much latency is that latency', () => {
   assert(Math.abs(betweenHosts.start - 0.05) < 0.001, JSON.stringify(betweenHosts));
 });
 
-test('measuring takes well under a second over any usual link, and not much more over a slow one', () => {
+test('measuring takes well under a second, over a slow link too', () => {
   for (const [link, most] of [
     [{ latencyMs: 0.05, bytesPerMs: 1e6 }, 400],
-    [{ latencyMs: 0.3, bytesPerMs: 1e5 }, 800],
+    [{ latencyMs: 0.3, bytesPerMs: 1e5 }, 650],
     // 25 and 10 Mbit/s.
-    [{ latencyMs: 0.5, bytesPerMs: 25e6 / 8000 }, 1200],
-    [{ latencyMs: 1, bytesPerMs: 10e6 / 8000 }, 1200],
+    [{ latencyMs: 0.5, bytesPerMs: 25e6 / 8000 }, 650],
+    [{ latencyMs: 1, bytesPerMs: 10e6 / 8000 }, 650],
   ] as const) {
     nowMs = 0;
     const { betweenHosts } = measure(linked(link).group);

@@ -18,8 +18,12 @@ const GROWTH = 2;
 
 /** In seconds: beside a relay that takes so long it is little that ranks begin a few milliseconds apart. */
 const TELLING = 0.06;
-/** How often it is tried whether one takes so long: what else a machine does must not look like a slow link. */
+/**
+ * How often it is tried whether one takes so long, where half of it took far less: what else a machine does must not look
+ * like a slow link.
+ */
 const TRIALS = 3;
+const FAR_LESS = 1 / 3;
 
 /** In seconds: what all turns are to take together. */
 const LONGEST = 0.25;
@@ -106,12 +110,15 @@ interface Extent {
 function extentOf(transport: ProcessGroup, { between }: Place, hosts: Hosts): Extent {
   if (hosts.length === 1) return { many: MANY, manyInBackend: MANY };
   const relay = relayOver(transport);
-  let many = LEAST_MANY;
+  let [many, took, before] = [LEAST_MANY, 0, 0];
   const isTelling = (): boolean => {
     const body = relay(between, many);
+    before = took;
     for (let trial = 0; trial < TRIALS; trial += 1) {
       transport.barrier().wait();
-      if (slowest(transport, body) < TELLING) return false;
+      took = slowest(transport, body);
+      if (took < TELLING) return false;
+      if (before > FAR_LESS * took) return true;
     }
     return true;
   };
@@ -139,7 +146,7 @@ function measure(
     insideMany: relay(inside, MANY),
     betweenFew: relay(between, FEW),
     betweenMany: relay(between, many),
-    bothWays: relay(hosts.length > 2 ? between : undefined, many, 1, [1, -1]),
+    bothWays: relay(hosts.length > 2 ? between : undefined, many / 2, 1, [1, -1]),
     moreMessages: relay(nearest, FEW, 1 + FURTHER),
     backendFew: reduce(transport, FEW),
     backendMany: reduce(transport, manyInBackend),
@@ -156,7 +163,12 @@ function measure(
       transport.barrier().wait();
       return seconds(bodies[name]);
     });
-  const times = inTurns(transport, turn, { seconds: LONGEST, least: LEAST_TURNS, most: TURNS });
+  const times = inTurns(transport, turn, {
+    seconds: LONGEST,
+    // Beside what takes so long, noise is little.
+    least: (first) => (first > LONGEST ? 1 : LEAST_TURNS),
+    most: TURNS,
+  });
   return byName((name) => lowerQuartile(times.flatMap((each) => each[name] ?? [])) ?? 0);
 }
 
@@ -217,7 +229,7 @@ function costsFrom(
     insideHost: link(largest, MANY, times.insideFew, times.insideMany),
     betweenHosts: link(lanesOf(hosts), many, times.betweenFew, times.betweenMany),
     ...(hosts.length > 2 && {
-      betweenManyHosts: link(lanesOf(hosts), 2 * many, times.betweenFew, times.bothWays),
+      betweenManyHosts: link(lanesOf(hosts), many, times.betweenFew, times.bothWays),
     }),
     perMessage: Math.max(0, times.moreMessages - oneMessage) / RELAY_ROUNDS / FURTHER,
     combinePerByte: times.combined / MANY,

@@ -125,7 +125,7 @@ function timesInTurns(
   };
   const turn = () => makers.map(timeOf);
   // In the first, memory is touched for the first time.
-  const [, ...turns] = inTurns(transport, turn, { seconds: LONGEST, least: LEAST_TURNS, most: TURNS });
+  const [, ...turns] = inTurns(transport, turn, { seconds: LONGEST, least: () => LEAST_TURNS, most: TURNS });
   const typical = bytes < LONG ? middle : least;
   const measured = makers.map((_, index) => typical(turns.flatMap((times) => times[index] ?? [])));
   const means = meansOverRanks(transport, measured);

@@ -36,7 +36,8 @@ export function meansOverRanks(transport: ProcessGroup, times: readonly number[]
 export interface TurnLimits {
   /** What all turns are to take together, on the slowest rank. */
   readonly seconds: number;
-  readonly least: number;
+  /** By what the first one took. */
+  readonly least: (first: number) => number;
   readonly most: number;
 }
 
@@ -48,7 +49,7 @@ export function inTurns<Result>(
 ): readonly Result[] {
   const results: Result[] = [];
   const first = slowest(transport, () => void results.push(turn()));
-  const turns = Math.max(least, Math.min(most, Math.floor(limit / first)));
+  const turns = Math.max(least(first), Math.min(most, Math.floor(limit / first)));
   while (results.length < turns) results.push(turn());
   return results;
 }
