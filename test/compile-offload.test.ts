@@ -1,13 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { TrainyardError } from '../base/errors.js';
-import { planFlatLayout } from '../nn/flat-layout.js';
-import type { OffloadStateOptions } from '../offload/offload-state.js';
-import { checkPrograms } from '../step/checker.js';
-import type { Instruction } from '../step/instruction.js';
-import type { Program } from '../step/program.js';
-import { compileProgram } from './compile-program.js';
+import { TrainyardError } from '../src/base/errors.js';
+import type { OffloadStateOptions } from '../src/offload/offload-state.js';
+import { checkPrograms } from '../src/step/checker.js';
+import type { Instruction } from '../src/step/instruction.js';
+import type { Program } from '../src/step/program.js';
+import { compileSample } from './compile-sample.js';
 
 const anyCase = fc.record({
   sizes: fc.array(fc.integer({ min: 1, max: 60 }), { minLength: 1, maxLength: 5 }),
@@ -42,41 +41,14 @@ function optionsOf({ moves, tier, ...of }: Case): OffloadStateOptions {
 
 function compile(of: Case): readonly Program[] {
   const { sizes, ranks, micros, overlap, stage, sameOrder, dtype } = of;
-  const initializer = { kind: 'constant', value: 0 } as const;
-  const blocks = sizes.map((elements, index) => ({
-    name: `block${index}`,
-    parameters: [{ name: 'p', shape: [elements], initializer }],
-  }));
-  const layout = planFlatLayout(blocks, undefined, ranks);
-  return Array.from({ length: ranks }, (_, rank) =>
-    compileProgram({
-      rank,
-      mesh: { pipeline: 1, data: ranks, tensor: 1 },
-      goal: 'update',
-      microBatches: micros,
-      blocks: blocks.map(({ name }) => ({ name, activationBytes: 100, outputBytes: 10 })),
-      layout,
-      bytesPerElement: 4,
-      batchBytes: 16,
-      optimizerBytes: layout.trainableElements * 8,
-      schedule: { maximumNorm: 1 },
-      recomputed: new Set(),
-      gradients: { bucketElements: 50, overlap },
-      zero: {
-        stage,
-        bucketElements: 50,
-        overlap,
-        sameOrder,
-        persistenceThreshold: 0,
-        mostPersistentElements: 0,
-        mostReuseDistance: 0,
-        prefetchElements: 100,
-        mostLiveElements: 200,
-      },
+  const zero = { stage, bucketElements: 50, sameOrder };
+  return compileSample(
+    { sizes, ranks, micros, overlap, zero },
+    {
       offload: optionsOf(of),
       hostIsApart: of.tier === 'host',
       precision: dtype === 'float32' ? { dtype } : { dtype, checksOverflow: true },
-    }),
+    },
   );
 }
 

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { TrainyardError } from '../base/errors.js';
-import { planFlatLayout } from '../nn/flat-layout.js';
-import { checkPrograms } from '../step/checker.js';
-import type { Instruction } from '../step/instruction.js';
-import type { Program } from '../step/program.js';
-import { compileProgram, type ProgramInputs } from './compile-program.js';
+import { TrainyardError } from '../src/base/errors.js';
+import type { ProgramInputs } from '../src/engine/compile-program.js';
+import { checkPrograms } from '../src/step/checker.js';
+import type { Instruction } from '../src/step/instruction.js';
+import type { Program } from '../src/step/program.js';
+import { compileSample } from './compile-sample.js';
 
 const anyCase = fc.record({
   sizes: fc.array(fc.integer({ min: 1, max: 60 }), { minLength: 1, maxLength: 4 }),
@@ -24,42 +24,8 @@ function compile(
   { sizes, groups, size, micros, bucketElements, overlap, stage }: Case,
   redundancy: Pick<ProgramInputs, 'groupSize' | 'secondarySize'> = { groupSize: size },
 ): readonly Program[] {
-  const initializer = { kind: 'constant', value: 0 } as const;
-  const blocks = sizes.map((elements, index) => ({
-    name: `block${index}`,
-    parameters: [{ name: 'p', shape: [elements], initializer }],
-  }));
-  const worldSize = groups * size;
-  const layout = planFlatLayout(blocks, undefined, worldSize);
-  return Array.from({ length: worldSize }, (_, rank) =>
-    compileProgram({
-      rank,
-      mesh: { pipeline: 1, data: worldSize, tensor: 1 },
-      goal: 'update',
-      microBatches: micros,
-      blocks: blocks.map(({ name }) => ({ name, activationBytes: 100, outputBytes: 10 })),
-      layout,
-      bytesPerElement: 4,
-      batchBytes: 16,
-      optimizerBytes: layout.trainableElements * 8,
-      schedule: { maximumNorm: 1 },
-      recomputed: new Set(),
-      gradients: { bucketElements, overlap },
-      zero: {
-        stage,
-        bucketElements,
-        overlap,
-        sameOrder: false,
-        persistenceThreshold: 0,
-        mostPersistentElements: 0,
-        mostReuseDistance: 0,
-        prefetchElements: 100,
-        mostLiveElements: 200,
-      },
-      ...redundancy,
-      precision: { dtype: 'float32' },
-    }),
-  );
+  const zero = { stage, bucketElements, sameOrder: false };
+  return compileSample({ sizes, ranks: groups * size, micros, overlap, zero }, redundancy);
 }
 
 test('once per step every slice is summed over the groups, and nothing else leaves a group', () => {
