@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { ALGORITHM_NAMES } from '../src/comm/algorithm.js';
-import type { Job } from './matrix/jobs.js';
+import { type Job, USUAL } from './matrix/jobs.js';
 import { faultsOf, runJobs } from './matrix/run.js';
 
 const MODELS = join(import.meta.dirname, '../../test/fixtures/models');
@@ -14,8 +14,7 @@ describe('every algorithm of our own comes to the same training', { concurrency:
       test(`${algorithm} on ${world}, stages 0, 2 and 3`, async () => {
         const jobs = ([0, 2, 3] as const).map((stage): Job => {
           const folder = join(MODELS, 'llama-gqa-tied');
-          const plain = { policy: 'none', granularity: 'block', overlap: true, offload: 'none' } as const;
-          return { folder, stage, deterministic: false, accumulation: 2, bucket: 'some', ...plain };
+          return { ...USUAL, folder, stage, accumulation: 2 };
         });
         const outcomes = await runJobs(world, jobs, algorithm);
         assert.equal(outcomes.length, world * jobs.length);

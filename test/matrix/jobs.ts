@@ -44,20 +44,20 @@ export interface Outcome {
   readonly weights: string;
 }
 
+/** Where nothing else is said. */
+export const USUAL = {
+  policy: 'none',
+  granularity: 'block',
+  bucket: 'some',
+  overlap: true,
+  deterministic: false,
+  offload: 'none',
+} as const satisfies Partial<Job>;
+
 /** Every combination for one folder. */
 export function allJobs(folder: string): readonly Job[] {
   const plain = combine(
-    (stage, policy, accumulation, bucket): Job => ({
-      folder,
-      stage,
-      policy,
-      granularity: 'block',
-      accumulation,
-      bucket,
-      overlap: true,
-      deterministic: false,
-      offload: 'none',
-    }),
+    (stage, policy, accumulation, bucket): Job => ({ ...USUAL, folder, stage, policy, accumulation, bucket }),
   );
   return [...plain, ...halvesJobs(folder), ...deterministicJobs(folder), ...offloadJobs(folder)];
 }
@@ -77,17 +77,10 @@ export function offloadJobs(folder: string): readonly Job[] {
         (offload) => offload === 'optimizer' || offload === 'half' || (offload !== 'none' && stage === 3),
       ).flatMap((offload) =>
         [true, false].flatMap((deterministic) =>
-          [true, false].map((overlap) => ({
-            folder,
-            stage,
-            policy: overlap ? ('none' as const) : ('always' as const),
-            granularity: 'block' as const,
-            accumulation,
-            bucket: 'some' as const,
-            overlap,
-            deterministic,
-            offload,
-          })),
+          [true, false].map((overlap): Job => {
+            const policy = overlap ? 'none' : 'always';
+            return { ...USUAL, folder, stage, policy, accumulation, overlap, deterministic, offload };
+          }),
         ),
       ),
     ),
@@ -96,19 +89,9 @@ export function offloadJobs(folder: string): readonly Job[] {
 
 /** Those that train layers in halves. */
 export function halvesJobs(folder: string): readonly Job[] {
-  const whole = combine(
-    (stage, policy, accumulation, bucket): Job => ({
-      folder,
-      stage,
-      policy,
-      granularity: 'half',
-      accumulation,
-      bucket,
-      overlap: true,
-      deterministic: false,
-      offload: 'none',
-    }),
-  );
+  const whole = combine((stage, policy, accumulation, bucket): Job => {
+    return { ...USUAL, folder, stage, policy, granularity: 'half', accumulation, bucket };
+  });
   return whole.filter(({ policy, bucket }) => policy !== 'none' && bucket === 'some');
 }
 
@@ -117,17 +100,10 @@ function deterministicJobs(folder: string): readonly Job[] {
   return ACCUMULATIONS.flatMap((accumulation) =>
     STAGES.flatMap((stage) =>
       BUCKETS.flatMap((bucket) =>
-        [true, false].map((overlap) => ({
-          folder,
-          stage,
-          policy: overlap ? ('none' as const) : ('always' as const),
-          granularity: 'block' as const,
-          accumulation,
-          bucket,
-          overlap,
-          deterministic: true,
-          offload: 'none' as const,
-        })),
+        [true, false].map((overlap): Job => {
+          const policy = overlap ? 'none' : 'always';
+          return { ...USUAL, folder, stage, policy, accumulation, bucket, overlap, deterministic: true };
+        }),
       ),
     ),
   );
