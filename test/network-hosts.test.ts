@@ -206,7 +206,7 @@ function isBestByLinksAlone({ network, reports }: HostSums, best: Choice): void 
 
 /**
  * No load makes a link faster than it is, and of its time at least an eighth is taken to be that of bytes, however long few of
- * them took (`lineThrough`): a thousand times what they take where there is no link.
+ * them took (`lineThrough`): that is still many times what they take where nothing limits it.
  */
 function measuredTheLinks({ network, reports }: HostSums): void {
   const isReally = linkCosts(network).betweenHosts.perByte;
