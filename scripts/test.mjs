@@ -10,8 +10,8 @@ import { inRoot, root } from './setup/paths.mjs';
 import { setUp } from './setup/set-up.mjs';
 import { filesUnder } from './setup/stamp.mjs';
 
-/** Test files at once: several start processes of their own, and many wait for a deadline. */
-const CONCURRENCY = 3;
+/** Test files at once: several start processes of their own. */
+const CONCURRENCY = 2;
 
 /** A test file that takes longer hangs. */
 const LONGEST_MS = 300_000;
