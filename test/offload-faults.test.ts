@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { after, before, test } from 'node:test';
 import { initialize, TrainyardError, type UserConfig } from '../src/index.js';
+import { ODD_MODEL } from './odd-model.js';
 
 const PROGRAM = join(import.meta.dirname, 'offload-faults-program.js');
 const STEPS = 9;
@@ -20,14 +21,7 @@ after(() => rmSync(root, { recursive: true }));
 function configOf(disk: string): UserConfig {
   const files = { device: 'nvme', nvme_path: disk } as const;
   return {
-    model: {
-      architecture: 'llama',
-      vocab_size: 37,
-      hidden_size: 20,
-      intermediate_size: 47,
-      num_hidden_layers: 2,
-      num_attention_heads: 2,
-    },
+    model: ODD_MODEL,
     train_batch_size: 4,
     optimizer: { type: 'AdamW', params: { lr: 0.01 } },
     zero_optimization: {

@@ -54,7 +54,7 @@ function faultOf(component: unknown, path: JsonPath): ComponentFault | undefined
   if (SEARCHING.includes(component.type) && !isPattern(component.pattern)) {
     return {
       path: formatPath([...path, 'pattern']),
-      what: 'A component of the tokenizer has nothing to look for.',
+      what: 'A component of the tokenizer does not say what to look for.',
       expected: '{"Regex": …} or {"String": …}',
     };
   }
