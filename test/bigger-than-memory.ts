@@ -17,7 +17,7 @@ import { enforceMemory } from './enforce-memory.js';
  *
  *   FOLDER        on the disk to be used; left out, `build/offload`
  *   --size small  152 million parameters in place of 1.1 billion
- *   --steps 3     on one batch that is repeated
+ *   --steps 4     on one batch that is repeated
  *   --limit GIB   the most resident memory; 6, or 1 for the small one
  *   --json        one object with everything
  */
@@ -25,7 +25,7 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     size: { type: 'string', default: 'large' },
-    steps: { type: 'string', default: '3' },
+    steps: { type: 'string', default: '4' },
     limit: { type: 'string' },
     json: { type: 'boolean', default: false },
   },
@@ -37,6 +37,7 @@ const SIZES = {
     heads: { num_attention_heads: 32, num_key_value_heads: 4 },
     length: 128,
     limit: 6,
+    tile: 2 ** 22,
     probeBytes: 2 ** 31,
   },
   small: {
@@ -44,13 +45,14 @@ const SIZES = {
     heads: { num_attention_heads: 16, num_key_value_heads: 4 },
     length: 64,
     limit: 1,
-    probeBytes: 2 ** 28,
+    tile: 2 ** 20,
+    probeBytes: 2 ** 30,
   },
 } as const;
 
 const { size } = values;
 if (size !== 'large' && size !== 'small') throw new Error('--size takes large or small');
-const { model, heads, length, limit, probeBytes } = SIZES[size];
+const { model, heads, length, limit, tile, probeBytes } = SIZES[size];
 const limitBytes = Number(values.limit ?? limit) * 2 ** 30;
 const KIBIBYTE = 1024;
 /** The most so far. */
@@ -58,7 +60,8 @@ const residentBytes = (): number => process.resourceUsage().maxRSS * KIBIBYTE;
 
 const folder = resolve(positionals[0] ?? join('build', 'offload'));
 mkdirSync(folder, { recursive: true });
-const disk = measureDisk(folder);
+const disk = openProbe(folder);
+const first = disk.measure();
 // From here on, with the code of libtorch in memory.
 const bound = enforceMemory(limitBytes);
 
@@ -66,8 +69,8 @@ const files = { device: 'nvme', nvme_path: folder } as const;
 const written = {
   model: { architecture: 'llama', max_position_embeddings: length, ...model, ...heads },
   train_batch_size: 1,
-  optimizer: { type: 'AdamW', params: { lr: 3e-4 } },
-  zero_optimization: { stage: 3, offload_optimizer: files, offload_param: files },
+  optimizer: { type: 'AdamW', params: { lr: 1e-4 } },
+  zero_optimization: { stage: 3, offload_optimizer: files, offload_param: files, sub_group_size: tile },
   memory_limit: limitBytes,
 } as const;
 const config = resolveConfig(written, { requires: ['model'] });
@@ -81,28 +84,33 @@ const inputIds = [Array.from({ length }, (_, i) => (i * 7919 + 13) % model.vocab
 const stateBytes = 16 * engine.parameterCount;
 const say = (text: string): void => void (values.json || process.stdout.write(`${text}\n`));
 say(
-  `${engine.parameterCount} parameters, ${gigabytes(stateBytes)} of state; disk ${gigabytes(disk.readBytesPerSecond)}/s ` +
-    `read, ${gigabytes(disk.writtenBytesPerSecond)}/s written; ${gigabytes(residentBytes())} resident so far`,
+  `${engine.parameterCount} parameters, ${gigabytes(stateBytes)} of state; disk ${gigabytes(first.read)}/s ` +
+    `read, ${gigabytes(first.written)}/s written; ${gigabytes(residentBytes())} resident so far`,
 );
 
 say(`limit of ${gigabytes(limitBytes)} enforced by ${bound.by}: ${bound.explanation}`);
 
 const steps = Array.from({ length: Number(values.steps) }, () => {
-  const before = { ...trafficOf() };
-  const { loss, milliseconds, exposedOffloadMs = 0 } = engine.trainBatch({ inputIds });
-  const after = trafficOf();
-  const [read, written] = [after.readBytes - before.readBytes, after.writtenBytes - before.writtenBytes];
-  const diskMs = 1000 * (read / disk.readBytesPerSecond + written / disk.writtenBytesPerSecond);
-  const computeMs = milliseconds - exposedOffloadMs;
-  const ratio = milliseconds / Math.max(diskMs, computeMs);
-  say(
-    `loss ${loss.toFixed(4)}  ${(milliseconds / 1000).toFixed(1)} s  compute ${(computeMs / 1000).toFixed(1)} s  ` +
-      `disk ${(diskMs / 1000).toFixed(1)} s for ${gigabytes(read)} read and ${gigabytes(written)} written  ` +
-      `${ratio.toFixed(2)}× the larger  ${gigabytes(residentBytes())} resident at most`,
-  );
-  return { loss, milliseconds, computeMs, diskMs, ratio };
+  let loss = Number.NaN;
+  const measured = measure(() => {
+    ({ loss } = engine.trainBatch({ inputIds }));
+  });
+  say(`loss ${loss.toFixed(4)}  ${timesOf(measured)}  ${gigabytes(residentBytes())} resident at most`);
+  return { loss, ...measured };
 });
+// Each step has left its update to the next; whoever looks at the weights sees those after the last one.
+const left = measure(() => engine.gathered(['model.norm.weight'], () => {}));
+say(`the update that was left  ${timesOf(left)}`);
 engine.close();
+disk.close();
+
+// The first step has no update to make.
+const ratios = steps
+  .slice(1)
+  .map(({ ratio }) => ratio)
+  .sort((left, right) => left - right);
+const ratio = ratios[Math.floor(ratios.length / 2)];
+say(`${ratio?.toFixed(2)} × the larger in the middle of steps with an update`);
 
 const losses = steps.map(({ loss }) => loss);
 const falls = losses.every(
@@ -112,26 +120,29 @@ const peakBytes = residentBytes();
 const isInside = peakBytes <= limitBytes && 2 * limitBytes < stateBytes;
 if (values.json)
   process.stdout.write(
-    `${JSON.stringify({ stateBytes, limitBytes, peakBytes, bound, falls, steps, disk })}\n`,
+    `${JSON.stringify({ stateBytes, limitBytes, peakBytes, bound, falls, steps, left, ratio, disk: disk.way })}\n`,
   );
 say(falls && isInside ? 'all as it should be' : `FAULT falls ${falls}, inside its limit ${isInside}`);
 if (positionals[0] === undefined) rmSync(folder, { recursive: true });
 process.exitCode = falls && isInside ? 0 : 1;
 
-/** Bytes a second. */
-function measureDisk(path: string) {
+/** Measures the disk, in bytes a second: again and again, since others may use it too. */
+function openProbe(path: string) {
   const aio = aioSchema.parse(undefined);
   const opened = openDirectFolder(path, { setting: 'FOLDER', mark: 'measure', aio });
   const file = opened.create('what is measured', probeBytes);
   // The first pass gives the file its places on the disk.
   measureFile(file);
-  const { read, write } = measureFile(file);
-  file.close();
-  opened.close();
   return {
     way: opened.describe(),
-    readBytesPerSecond: file.bytes / read,
-    writtenBytesPerSecond: file.bytes / write,
+    measure: () => {
+      const { read, write } = measureFile(file);
+      return { read: file.bytes / read, written: file.bytes / write };
+    },
+    close: () => {
+      file.close();
+      opened.close();
+    },
   };
 }
 
@@ -139,6 +150,44 @@ function trafficOf() {
   const { tierTraffic } = engine;
   if (tierTraffic === undefined) throw new Error('nothing is in files');
   return tierTraffic;
+}
+
+/** How long it takes, how long of that this thread computes, and how long the disk alone, measured before it and after it. */
+function measure(body: () => void) {
+  const rates = [disk.measure()];
+  const before = { ...trafficOf() };
+  const startMs = performance.now();
+  body();
+  const milliseconds = performance.now() - startMs;
+  const after = trafficOf();
+  rates.push(disk.measure());
+  const [read, written] = [after.readBytes - before.readBytes, after.writtenBytes - before.writtenBytes];
+  const seconds = rates.map((rate) => read / rate.read + written / rate.written);
+  const diskMs = (1000 * seconds.reduce((sum, each) => sum + each, 0)) / seconds.length;
+  const computeMs = milliseconds - (after.waitedMs - before.waitedMs);
+  return {
+    milliseconds,
+    computeMs,
+    diskMs,
+    read,
+    written,
+    ratio: milliseconds / Math.max(diskMs, computeMs),
+  };
+}
+
+function timesOf({
+  milliseconds,
+  computeMs,
+  diskMs,
+  read,
+  written,
+  ratio,
+}: ReturnType<typeof measure>): string {
+  return (
+    `${(milliseconds / 1000).toFixed(1)} s  compute ${(computeMs / 1000).toFixed(1)} s  ` +
+    `disk ${(diskMs / 1000).toFixed(1)} s for ${gigabytes(read)} read and ${gigabytes(written)} written  ` +
+    `${ratio.toFixed(2)}× the larger`
+  );
 }
 
 function gigabytes(bytes: number): string {

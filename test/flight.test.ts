@@ -80,8 +80,12 @@ for (const transport of TRANSPORTS) {
       /Results so far are wrong: the ranks are not in the same/.test(what),
     );
     assert(named.length > 0, JSON.stringify(failures));
+    // Records keep the last collectives: a rank that is early enough finds the one in them.
     for (const { got } of named)
-      assert.match(got, /up to collective \d+, this rank's were others than those of rank \d/);
+      assert.match(
+        got,
+        /up to collective \d+, this rank's were others than those of rank \d|ranks 0, 2 in .*bucket\.3 start.*; rank 1 in .*bucket\.8 start/,
+      );
     for (const { waitedMs } of failures) assert(waitedMs < AT_ONCE_MS, `it took ${waitedMs} ms`);
   });
 

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { compileDescribed } from '../src/engine/describe-program.js';
 import { effectsOf } from '../src/step/effects.js';
-import { meetingText } from '../src/step/instruction.js';
+import { meetingText } from '../src/step/instruction-text.js';
 import { type GroupName, membersOf, type Program } from '../src/step/program.js';
 
 const FIXTURES = join(import.meta.dirname, '../../test/fixtures');

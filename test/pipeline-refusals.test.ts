@@ -3,7 +3,8 @@ import { test } from 'node:test';
 import { TrainyardError } from '../src/base/errors.js';
 import { checkProgress } from '../src/step/checker/progress.js';
 import { checkPrograms } from '../src/step/checker.js';
-import { type Instruction, instructionText } from '../src/step/instruction.js';
+import type { Instruction } from '../src/step/instruction.js';
+import { instructionText } from '../src/step/instruction-text.js';
 import type { Program } from '../src/step/program.js';
 import { pipelinePrograms } from './pipeline/programs.js';
 

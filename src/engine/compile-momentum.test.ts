@@ -5,7 +5,7 @@ import { TrainyardError } from '../base/errors.js';
 import { planFlatLayout } from '../nn/flat-layout.js';
 import type { Precision } from '../precision/config.js';
 import { checkPrograms } from '../step/checker.js';
-import { instructionText } from '../step/instruction.js';
+import { instructionText } from '../step/instruction-text.js';
 import type { Program } from '../step/program.js';
 import { compileProgram, type ProgramInputs } from './compile-program.js';
 

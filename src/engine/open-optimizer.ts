@@ -1,6 +1,6 @@
 import { invariant } from '../base/errors.js';
 import type { ProcessGroup } from '../comm/process-group.js';
-import { DelayedOptimizer, type DelayedSlices } from '../offload/delayed-optimizer.js';
+import { type DelayedSlices, LeavingOptimizer } from '../offload/leaving-optimizer.js';
 import { TiledOptimizer, type TiledOptimizerOptions, type TiledPiece } from '../offload/tiled-optimizer.js';
 import { TwinStore } from '../offload/twin-store.js';
 import { createUpdateRule } from '../optim/optimizer.js';
@@ -51,7 +51,7 @@ function openTiledOptimizer(
 ): TrainingOptimizer {
   const pieces = tiledPieces(config, memory);
   const twins = memory.stores?.twins;
-  if (twins === undefined) return new TiledOptimizer(config, pieces, tiles);
+  if (twins === undefined) return new LeavingOptimizer(new TiledOptimizer(config, pieces, tiles));
   const resident: DelayedSlices['resident'][number][] = [];
   const otherOf = (slice: FlatSlice): FlatSlice => {
     if (slice instanceof TwinStore) return slice.other;
@@ -67,7 +67,7 @@ function openTiledOptimizer(
     return { ...piece, gradients: gradients.other, ...made };
   });
   const tiled = new TiledOptimizer(config, delayed, tiles);
-  return new DelayedOptimizer(tiled, { ...twins, stored: twins.parameters, resident });
+  return new LeavingOptimizer(tiled, { ...twins, stored: twins.parameters, resident });
 }
 
 /** What a rank owns, wherever it lies; states that are in no other tier get memory of zeros. */

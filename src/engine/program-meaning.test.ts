@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type AsynchronousOperation, type Instruction, startName } from '../step/instruction.js';
+import type { AsynchronousOperation, Instruction } from '../step/instruction.js';
+import { startName } from '../step/instruction-text.js';
 import type { Program } from '../step/program.js';
 
 // The other reading of programs, for `compile-program.test.ts`: by what they compute.

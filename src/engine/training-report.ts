@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import type { EventSink, StepEvent } from '../launch/events.js';
 import type { TimedInstruction } from '../step/executor.js';
-import { instructionText } from '../step/instruction.js';
+import { instructionText } from '../step/instruction-text.js';
 import type { Program } from '../step/program.js';
 import { chromeTrace } from '../step/timeline.js';
 import type { ResolvedConfig } from './config.js';

@@ -24,10 +24,10 @@ const offloadOptimizerSchema = z
     device,
     nvme_path: nvmePath,
     buffer_count: positiveInteger()
-      .default(3)
+      .default(8)
       .describe(
-        'Tiles of the update in memory at once: 3 are one that is read, one that is updated and one that is written. ' +
-          "DeepSpeed's counts single tensors, of which its tile has 4.",
+        'Tiles of the update in memory at once, half of which are read ahead and half written, so that the disk works while ' +
+          "blocks compute; with 3 one is read, one updated and one written. DeepSpeed's counts single tensors, of which its tile has 4.",
       ),
     pin_memory: pinMemory,
     pipeline_read: z

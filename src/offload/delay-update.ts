@@ -10,7 +10,7 @@ export const delayUpdate: Pass = (program) => {
   const shares = program.instructions.filter(isCompute).length;
   let share = 0;
   const instructions = program.instructions.flatMap((instruction): readonly Instruction[] => {
-    if (instruction.op === 'step') return [{ ...instruction, delayed: true }];
+    if (instruction.op === 'step') return [{ ...instruction, left: true }];
     if (!isCompute(instruction)) return [instruction];
     const update: Instruction = { op: 'update', share, shares };
     share += 1;

@@ -3,6 +3,7 @@ import { isOffloaded, offloadedElements, ownElements } from '../step/sharding.js
 import { delayUpdate } from './delay-update.js';
 import { evictGradients } from './evict-gradients.js';
 import { fetchParameters } from './fetch-parameters.js';
+import { updateBeforeUse } from './update-before-use.js';
 
 /** What lies elsewhere than on the device, as plain data. */
 export interface OffloadStateOptions {
@@ -11,7 +12,7 @@ export interface OffloadStateOptions {
     readonly tier: TierName;
     /** The share of the elements that lies there at least; the blocks of the others have nothing in any tier. */
     readonly ratio: number;
-    /** Whether each update is made under the next step (DeepSpeed: overlap_step). */
+    /** Whether the next step computes with weights that lack the update under it (DeepSpeed: overlap_step). */
     readonly isDelayed: boolean;
   };
   /** Absent: own slices of parameters stay on the device. */
@@ -32,8 +33,8 @@ export interface OffloadStateOptions {
 }
 
 /**
- * Keeps training state elsewhere than on the device (ZeRO-Offload, ZeRO-Infinity). The optimizer's part concerns no
- * instruction but `step`. Parameters that are released are fetched before they are gathered, as early as there is
+ * Keeps training state elsewhere than on the device (ZeRO-Offload, ZeRO-Infinity). The update is left to the next step,
+ * which makes it block by block. Parameters that are released are fetched before they are gathered, as early as there is
  * room for them. Gradients that are released go where the optimizer reads them, as soon as they are summed.
  */
 export function offloadState(options: OffloadStateOptions): Pass {
@@ -53,7 +54,7 @@ export function offloadState(options: OffloadStateOptions): Pass {
           blocks: fetchedBlocks(program, parameters.mostResident).filter((block) => updated.includes(block)),
         },
       }),
-      ...(optimizer?.isDelayed && { delaysUpdate: true }),
+      updates: optimizer?.isDelayed ? 'delayed' : 'before use',
       tiles: tilesOf(program, updated, options.tiles),
     };
     const described: Program = {
@@ -64,7 +65,7 @@ export function offloadState(options: OffloadStateOptions): Pass {
     const passes: readonly Pass[] = [
       ...(parameters ? [fetchParameters(parameters)] : []),
       ...(offload.gradients ? [evictGradients] : []),
-      ...(offload.delaysUpdate ? [delayUpdate] : []),
+      offload.updates === 'delayed' ? delayUpdate : updateBeforeUse,
     ];
     return passes.reduce((result, pass) => pass(result), described);
   };
@@ -129,7 +130,7 @@ function featuresOf(program: Program, offload: Offloading, ratio = 1): readonly 
   return [
     ...tiers,
     ...(ratio < 1 ? [shareOf(program)] : []),
-    ...(offload.delaysUpdate ? ['each update delayed by one step (other mathematics)'] : []),
+    ...(offload.updates === 'delayed' ? ['each update delayed by one step (other mathematics)'] : []),
   ];
 }
 

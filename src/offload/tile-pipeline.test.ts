@@ -82,6 +82,11 @@ class Disk {
   }
 }
 
+/** Half of the slots are for tiles on their way back, where these may be late. */
+function mostAhead({ slots, writesBehind }: TilePipelineOptions): number {
+  return writesBehind ? Math.floor(slots / 2) : slots - 1;
+}
+
 const options = fc.record({
   slots: fc.integer({ min: 1, max: 6 }),
   readsAhead: fc.boolean(),
@@ -110,10 +115,7 @@ test('at any pace, with work beside: each once and in order, and what is on its 
       const done: number[] = [];
       const beside = Array.from({ length: besides }, (_, index) => () => void done.push(index));
       const run = new TilePipeline(disk.tiles(), pipeline, beside);
-      assert.equal(
-        disk.reading,
-        pipeline.readsAhead && pipeline.slots > 1 ? Math.min(count, Math.max(1, pipeline.slots - 2)) : 0,
-      );
+      assert.equal(disk.reading, pipeline.readsAhead ? Math.min(count, mostAhead(pipeline)) : 0);
       for (const share of shares.sort((left, right) => left - right)) {
         run.advance(share);
         assert.ok(done.length >= Math.floor(share * besides));
@@ -124,6 +126,35 @@ test('at any pace, with work beside: each once and in order, and what is on its 
         disk.values,
         Array.from({ length: count }, (_, index) => index + 1000),
       );
+      assert.equal(disk.reading + disk.writing, 0);
+    }),
+  );
+});
+
+test('up to a tile, and up to work beside: no further than need be, and what is waited for is written', () => {
+  const aims = fc.array(fc.record({ tiles: fc.nat(12), beside: fc.nat(12) }), { maxLength: 6 });
+  fc.assert(
+    fc.property(fc.nat(12), fc.nat(12), options, aims, (count, besides, pipeline, ends) => {
+      const disk = new Disk(count, pipeline.slots);
+      let done = 0;
+      const beside = Array.from({ length: besides }, () => () => {
+        done += 1;
+      });
+      const run = new TilePipeline(disk.tiles(), pipeline, beside);
+      for (const end of ends) {
+        const [tiles, works] = [Math.min(count, end.tiles), Math.min(besides, end.beside)];
+        const written = run.advanceTo({ tiles, beside: works });
+        assert.ok(done >= works);
+        written.wait();
+        assert.deepEqual(
+          disk.values.slice(0, tiles),
+          Array.from({ length: tiles }, (_, index) => index + 1000),
+        );
+        const furthest = Math.max(...ends.slice(0, ends.indexOf(end) + 1).map((each) => each.tiles));
+        assert.ok(disk.values.slice(furthest).every((value) => value < 1000));
+      }
+      run.advance(1);
+      assert.equal(done, besides);
       assert.equal(disk.reading + disk.writing, 0);
     }),
   );

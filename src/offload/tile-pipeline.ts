@@ -20,6 +20,12 @@ export interface TilePipelineOptions {
   readonly writesBehind: boolean;
 }
 
+/** How many tiles are done, and how much of the work beside them. */
+export interface Progress {
+  readonly tiles: number;
+  readonly beside: number;
+}
+
 /**
  * Takes tiles through memory in their order, and at any pace: with three slots tile i + 1 is read, i updated and i − 1
  * written at once. Tile i is always in slot i modulo their number. What needs no tile is done between them, while the
@@ -30,7 +36,7 @@ export class TilePipeline {
   /** Work on what is in memory, spread evenly over the tiles. */
   readonly #beside: readonly (() => void)[];
   readonly #options: TilePipelineOptions;
-  /** By slot. */
+  /** By tile. */
   readonly #reads = new Map<number, readonly Transfer[]>();
   readonly #writes = new Map<number, readonly Transfer[]>();
   #nextRead = 0;
@@ -56,12 +62,25 @@ export class TilePipeline {
    * @throws TrainyardError of the first transfer that failed, when no other is on its way any more
    */
   advance(share: number): void {
-    this.#guarded(() => {
-      const end = Math.floor(share * this.#tiles.length);
-      while (this.#nextTile < end) this.#turn(this.#nextTile);
-      this.#workBeside(share);
+    this.advanceTo({
+      tiles: Math.floor(share * this.#tiles.length),
+      beside: Math.floor(share * this.#beside.length),
     });
     if (share === 1) this.settle();
+  }
+
+  /**
+   * Goes on until so many are done, at least.
+   *
+   * @returns when these tiles are written
+   * @throws TrainyardError as `advance`
+   */
+  advanceTo({ tiles, beside }: Progress): Transfer {
+    this.#guarded(() => {
+      while (this.#nextTile < tiles) this.#turn(this.#nextTile);
+      this.#workBesideTo(beside);
+    });
+    return { wait: () => this.#guarded(() => this.#finishWrites(tiles)) };
   }
 
   /** Waits for all that is on its way, so that nothing touches the slots' memory any more. */
@@ -102,35 +121,39 @@ export class TilePipeline {
     const { slots, writesBehind } = this.#options;
     const slot = index % slots;
     this.#readUpTo(index + this.#ahead);
-    this.#workBeside((index + 1) / this.#tiles.length);
-    this.#finish(this.#reads, slot);
+    this.#workBesideTo(Math.floor(((index + 1) / this.#tiles.length) * this.#beside.length));
+    this.#finish(this.#reads, index);
     this.#tiles[index]?.update(slot);
-    this.#writes.set(slot, this.#tiles[index]?.write(slot) ?? []);
-    if (!writesBehind) this.#finish(this.#writes, slot);
+    this.#writes.set(index, this.#tiles[index]?.write(slot) ?? []);
+    if (!writesBehind) this.#finish(this.#writes, index);
     this.#nextTile = index + 1;
   }
 
-  /** One slot is the tile's own; of three or more, one stays with the tile that is being written. */
+  /** As many tiles are read ahead as may be on their way back: whatever comes between two tiles, the disk has both to do. */
   get #ahead(): number {
-    const { slots, readsAhead } = this.#options;
-    return readsAhead ? Math.min(slots - 1, Math.max(1, slots - 2)) : 0;
+    const { slots, readsAhead, writesBehind } = this.#options;
+    if (!readsAhead) return 0;
+    return writesBehind ? Math.floor(slots / 2) : slots - 1;
   }
 
-  #workBeside(share: number): void {
-    const end = Math.floor(share * this.#beside.length);
+  #workBesideTo(end: number): void {
     for (; this.#nextBeside < end; this.#nextBeside += 1) this.#beside[this.#nextBeside]?.();
   }
 
   #readUpTo(last: number): void {
+    const { slots } = this.#options;
     for (; this.#nextRead <= last && this.#nextRead < this.#tiles.length; this.#nextRead += 1) {
-      const slot = this.#nextRead % this.#options.slots;
-      this.#finish(this.#writes, slot);
-      this.#reads.set(slot, this.#tiles[this.#nextRead]?.read(slot) ?? []);
+      this.#finish(this.#writes, this.#nextRead - slots);
+      this.#reads.set(this.#nextRead, this.#tiles[this.#nextRead]?.read(this.#nextRead % slots) ?? []);
     }
   }
 
-  #finish(transfers: Map<number, readonly Transfer[]>, slot: number): void {
-    for (const transfer of transfers.get(slot) ?? []) transfer.wait();
-    transfers.delete(slot);
+  #finishWrites(end: number): void {
+    for (const tile of [...this.#writes.keys()]) if (tile < end) this.#finish(this.#writes, tile);
+  }
+
+  #finish(transfers: Map<number, readonly Transfer[]>, tile: number): void {
+    for (const transfer of transfers.get(tile) ?? []) transfer.wait();
+    transfers.delete(tile);
   }
 }

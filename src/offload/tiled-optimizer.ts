@@ -11,6 +11,7 @@ import { empty } from '../tensor/generated/functions.js';
 import { keep, scope, Tensor } from '../tensor/tensor.js';
 import { sliceStore } from './tier/host-tier.js';
 import { TilePipeline, type TilePipelineOptions, type TileWork } from './tile-pipeline.js';
+import { type PieceEnd, TiledUpdate } from './tiled-update.js';
 
 /** One of the slices that a rank updates: flat slices of equal length, wherever each of them lies. */
 export interface TiledPiece {
@@ -69,17 +70,22 @@ export class TiledOptimizer implements TrainingOptimizer {
   }
 
   /** Begins an update that goes on at whatever pace it is taken. */
-  begin(update: OptimizerUpdate): TilePipeline {
-    const stored = this.#pieces.filter((piece) => memoryOf(piece) === undefined);
-    const tiles = stored.flatMap((piece) =>
-      this.#cut(piece, (start, length) => this.#tile(piece, start, length, update)),
-    );
-    const beside = this.#pieces.flatMap((piece) => {
+  begin(update: OptimizerUpdate): TiledUpdate {
+    const tiles: TileWork[] = [];
+    const beside: (() => void)[] = [];
+    const ends = this.#pieces.map((piece): PieceEnd => {
       const memory = memoryOf(piece);
-      if (memory === undefined) return [];
-      return this.#cut(piece, (start, length) => () => this.#updateInPlace(memory, start, length, update));
+      if (memory === undefined) {
+        tiles.push(...this.#cut(piece, (start, length) => this.#tile(piece, start, length, update)));
+      } else {
+        beside.push(
+          ...this.#cut(piece, (start, length) => () => this.#updateInPlace(memory, start, length, update)),
+        );
+      }
+      const used = piece.copy ?? piece.newWeights ?? piece.weights;
+      return { tiles: tiles.length, beside: beside.length, isWritten: this.#residentOf(used) === undefined };
     });
-    return new TilePipeline(tiles, this.#options, beside);
+    return new TiledUpdate(new TilePipeline(tiles, this.#options, beside), ends);
   }
 
   #cut<Part>({ weights }: TiledPiece, part: (start: number, length: number) => Part): readonly Part[] {
@@ -137,11 +143,17 @@ export class TiledOptimizer implements TrainingOptimizer {
 
   /** Elements of a slice, in place or by way of the buffer that a slot has for slices of this kind. */
   #part(slice: FlatSlice, kind: string, start: number, length: number): TilePart {
-    const resident = slice instanceof Tensor ? slice : slice.memory;
-    if (resident?.device === this.#options.device) {
+    const resident = this.#residentOf(slice);
+    if (resident !== undefined) {
       return { read: () => [], memory: () => resident.narrow(0, start, length), write: () => [] };
     }
     return this.#passage(slice, slice, kind, start, length);
+  }
+
+  /** What is updated where it is. */
+  #residentOf(slice: FlatSlice): Tensor | undefined {
+    const memory = slice instanceof Tensor ? slice : slice.memory;
+    return memory?.device === this.#options.device ? memory : undefined;
   }
 
   /** Elements that come from one slice, change in the buffer of a slot, and go to the same slice or another. */

@@ -49,7 +49,8 @@ export function openStores(
     for (const tier of tiers.values()) tier.close();
   };
   const lengths = [...program.blocks.keys()].map((block) => ownElements(block, program));
-  const { optimizer, gradients, parameters, delaysUpdate = false } = offload;
+  const { optimizer, gradients, parameters } = offload;
+  const isDelayed = offload.updates === 'delayed';
   const allocate = (placed: PlacedSlices, name: string, dtype: DType = 'float32'): BlockStores => {
     const isStored = (block: number): boolean => placed.blocks.includes(block);
     const stored = lengths.map((length, block) => (isStored(block) ? length : 0));
@@ -60,7 +61,7 @@ export function openStores(
   const allocateTwice = (placed: PlacedSlices | undefined, name: string, dtype?: DType): BlockStores => {
     if (placed === undefined) return [];
     const stores = allocate(placed, name, dtype);
-    return delaysUpdate ? paired(stores, allocate(placed, `other ${name}`, dtype)) : stores;
+    return isDelayed ? paired(stores, allocate(placed, `other ${name}`, dtype)) : stores;
   };
   try {
     const own = {
@@ -69,7 +70,7 @@ export function openStores(
     };
     return {
       ...own,
-      ...(delaysUpdate && {
+      ...(isDelayed && {
         twins: { parameters: twinsIn(own.parameters), gradients: twinsIn(own.gradients) },
       }),
       ...(optimizer && precision && { masters: allocate(optimizer, 'masters') }),

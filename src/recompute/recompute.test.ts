@@ -5,7 +5,7 @@ import { TrainyardError } from '../base/errors.js';
 import { followValues } from '../step/checker/data-flow.js';
 import { checkPrograms } from '../step/checker.js';
 import { emptyProgram } from '../step/empty-program.js';
-import { instructionText } from '../step/instruction.js';
+import { instructionText } from '../step/instruction-text.js';
 import { schedule } from '../step/passes/schedule.js';
 import type { Program, ProgramBlock } from '../step/program.js';
 import { cheapestCover } from './cheapest-cover.js';

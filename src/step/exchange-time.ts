@@ -17,6 +17,7 @@ const GOES_BETWEEN_RANKS = {
   receive: true,
   evict: false,
   fetch: false,
+  update: false,
 } as const satisfies Readonly<Record<AsynchronousOperation, boolean>>;
 
 const EXCHANGES: ReadonlySet<string> = new Set(

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { TrainyardError } from '../base/errors.js';
 import { executeProgram, type Handlers, type TimedInstruction } from './executor.js';
-import { instructionText } from './instruction.js';
+import { instructionText } from './instruction-text.js';
 import type { Program } from './program.js';
 
 const PROGRAM: Program = {

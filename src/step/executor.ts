@@ -1,5 +1,6 @@
 import { TrainyardError } from '../base/errors.js';
-import { type Instruction, instructionText, type Operation } from './instruction.js';
+import type { Instruction, Operation } from './instruction.js';
+import { instructionText } from './instruction-text.js';
 import type { Program } from './program.js';
 
 /** What each operation does on this rank. The compiler asks for a new one with every new operation. */

@@ -3,7 +3,8 @@ import { scope, type Tensor } from '../tensor/tensor.js';
 import { executeProgram } from './executor.js';
 import { type StepInputs, type StepMetrics, type StepResources, StepState } from './handlers/step-state.js';
 import { createHandlers } from './handlers.js';
-import { type Instruction, instructionText } from './instruction.js';
+import type { Instruction } from './instruction.js';
+import { instructionText } from './instruction-text.js';
 import { type NonFiniteElements, nonFiniteElements } from './non-finite.js';
 import type { Program } from './program.js';
 
@@ -58,8 +59,8 @@ export function findNonFinite(
     },
     accumulate: () => undefined,
     step: () => undefined,
+    // The weights stay those of the step; the update that the one before left is through, and no `update` has anything to do.
     adopt: () => undefined,
-    update: () => undefined,
   };
   const runScoped = (body: () => void): void => {
     scope(body);

@@ -3,7 +3,7 @@ import type { ReductionStages } from '../comm/process-group.js';
 
 /**
  * What each instruction of a step program says beside its name. A new capability is a new row here; the
- * compiler then asks for its words (below), its effects (`effects.ts`) and its handler (`executor.ts`).
+ * compiler then asks for its words (`instruction-text.ts`), its effects (`effects.ts`) and its handler (`executor.ts`).
  *
  * Blocks, micro-batches and buckets are indices into the tables of the `Program`.
  */
@@ -123,14 +123,14 @@ export interface InstructionTable {
    */
   readonly accumulate: { readonly decay: number; readonly unlessOverflow?: true };
   /**
-   * One optimizer update of the parameters; with `unlessOverflow` none where `check` found an infinite gradient. With `delayed`
+   * One optimizer update of the parameters; with `unlessOverflow` none where `check` found an infinite gradient. With `left`
    * it is only left to the next step, with its gradients, and is made there by `update`.
    */
-  readonly step: { readonly unlessOverflow?: true; readonly delayed?: true };
+  readonly step: { readonly unlessOverflow?: true; readonly left?: true };
   /** Makes the weights of the update that the step before has made those that blocks compute with. */
   readonly adopt: object;
-  /** One of the shares, counted from 0, in which a step makes the update that the one before has left to it. */
-  readonly update: { readonly share: number; readonly shares: number };
+  /** Makes a part of the update that the step before has left. */
+  readonly update: UpdateOfBlock | UpdateShare;
   /**
    * Starts giving every rank its slice of the weights of all replicas, in the memory of gradients, which nobody
    * needs after the update; a `wait` must follow.
@@ -178,6 +178,17 @@ export interface FetchedParameters {
   readonly block: number;
 }
 
+/** Up to this block; where its weights are used from, they are written by the `wait` that must follow. */
+export interface UpdateOfBlock {
+  readonly block: number;
+}
+
+/** One of so many equal shares, counted from 0; what it reads and writes goes on after it. */
+export interface UpdateShare {
+  readonly share: number;
+  readonly shares: number;
+}
+
 /** What stages of a pipeline hand to each other: the output of a block for one micro-batch, or the gradient of that. */
 export interface Handed {
   readonly memory: 'output' | 'gradient';
@@ -202,6 +213,7 @@ export type AsynchronousOperation =
   | 'fetch'
   | 'send'
   | 'receive'
+  | 'update'
   | 'exchange'
   | 'publish'
   | 'compare';
@@ -210,91 +222,3 @@ export type AsynchronousOperation =
 export type Instruction<Op extends Operation = Operation> = {
   [K in Op]: { readonly op: K } & InstructionTable[K];
 }[Op];
-
-const WORDS: { readonly [Op in Operation]: (instruction: Instruction<Op>) => readonly string[] } = {
-  clear: () => ['gradients'],
-  load: ({ micro }) => [`micro ${micro}`],
-  forward: ({ block, micro, drop }) => [`block.${block}`, `micro ${micro}`, ...(drop ? ['(drop)'] : [])],
-  recompute: ({ block, micro }) => [`block.${block}`, `micro ${micro}`],
-  backward: ({ block, micro, half }) => [
-    `block.${block}`,
-    `micro ${micro}`,
-    ...(half === undefined ? [] : [`(${half})`]),
-  ],
-  send: (handed) => [movedName(handed), 'start', `to rank ${handed.peer}`],
-  receive: (handed) => [movedName(handed), 'start', `from rank ${handed.peer}`],
-  reduce: ({ bucket, of }) => [`${of === undefined ? 'bucket' : of}.${bucket}`, 'start'],
-  cast: ({ block }) => [`block.${block}`, 'parameters'],
-  gather: ({ block, of, from }) => [
-    `${of === undefined ? 'block' : of}.${block}`,
-    from === undefined ? 'start' : `start (${from})`,
-  ],
-  copy: ({ block }) => [`block.${block}`, 'parameters (secondary)'],
-  prepare: ({ block, micro }) => [`block.${block}`, `gradients${ofMicro(micro)}`],
-  scatter: ({ part, micro }) => [`part.${part}${ofMicro(micro)}`, 'start'],
-  sum: ({ block }) => [`slice.${block}`, 'start'],
-  release: (freed) => [
-    `block.${freed.block}`,
-    freed.memory === 'parameters' ? freed.memory : `${freed.memory}${ofMicro(freed.micro)}`,
-  ],
-  complete: ({ block, axis }) => [`block.${block}`, `start (gradients, ${axis})`],
-  agree: ({ gradients, over }) => [
-    over === undefined ? 'tally' : `tally.${over}`,
-    gradients === 'own' ? 'start (own gradients)' : 'start',
-  ],
-  evict: (moved) => [movedName(moved), 'start', ...('adds' in moved ? ['(adds)'] : [])],
-  fetch: (moved) => [movedName(moved), 'start', ...('continues' in moved ? ['(continues)'] : [])],
-  wait: ({ started }) => [startName(started)],
-  remember: () => ['errors'],
-  restore: () => ['errors', '(on overflow)'],
-  check: ({ loss = false }) => [loss ? 'loss and gradients' : 'overflow'],
-  clip: ({ maximumNorm }) => [maximumNorm === undefined ? 'none' : String(maximumNorm)],
-  accumulate: ({ decay, unlessOverflow = false }) => [
-    'momentum',
-    `${decay}${unlessOverflow ? ' (unless overflow)' : ''}`,
-  ],
-  step: ({ unlessOverflow = false, delayed = false }) => {
-    const notes = [...(delayed ? ['delayed'] : []), ...(unlessOverflow ? ['unless overflow'] : [])];
-    return notes.length === 0 ? [] : ['', `(${notes.join(', ')})`];
-  },
-  adopt: () => ['weights'],
-  update: ({ share, shares }) => [`${share + 1} of ${shares}`, '(of the step before)'],
-  exchange: () => ['replicas', 'start'],
-  merge: () => ['replicas'],
-  publish: () => ['common', 'start'],
-  compare: () => ['replicas', 'start'],
-};
-
-function movedName(moved: Instruction<'evict' | 'fetch'> | Handed): string {
-  const micro = 'micro' in moved ? moved.micro : undefined;
-  return `block.${moved.block} ${moved.memory}${ofMicro(micro)}`;
-}
-
-function ofMicro(micro: number | undefined): string {
-  return micro === undefined ? '' : ` micro ${micro}`;
-}
-
-/** What stands behind the operation in print: the subject first, then what happens to it. */
-export function instructionWords<Op extends Operation>(instruction: Instruction<Op>): readonly string[] {
-  return WORDS[instruction.op](instruction);
-}
-
-/** One line for errors and traces ("backward block.3 micro 0"). */
-export function instructionText(instruction: Instruction): string {
-  return [instruction.op, ...instructionWords(instruction)].join(' ');
-}
-
-/**
- * The same in words that all ranks have which start it together, for those who compare what ranks do: a parameter that
- * ties stages is in another block on each.
- */
-export function meetingText(instruction: Instruction): string {
-  return instruction.op === 'complete' && instruction.axis === 'tied'
-    ? 'complete tied parameters'
-    : instructionText(instruction);
-}
-
-/** The name under which a start and its wait find each other ("reduce bucket.2"). */
-export function startName(started: Instruction<AsynchronousOperation>): string {
-  return `${started.op} ${instructionWords(started)[0]}`;
-}

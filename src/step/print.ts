@@ -2,7 +2,7 @@ import type { ProgramReport } from './checker.js';
 import type { Collective } from './effects/effect-table.js';
 import { effectsOf } from './effects.js';
 import type { Instruction } from './instruction.js';
-import { instructionText, instructionWords } from './instruction.js';
+import { instructionText, instructionWords } from './instruction-text.js';
 import type { Program } from './program.js';
 
 /** A program as text: one line that says whose it is, then one aligned line per instruction. */

@@ -100,8 +100,11 @@ export interface Offloading {
   readonly gradients?: PlacedSlices;
   /** Fetched for each use. */
   readonly parameters?: PlacedSlices;
-  /** Whether the update of a step is made under the next, which computes with the weights from before it. */
-  readonly delaysUpdate?: true;
+  /**
+   * The update of a step is made in the next: of each block before that uses it, or under a whole step that computes with the
+   * weights from before.
+   */
+  readonly updates: 'before use' | 'delayed';
   /** How the update goes through what is not in memory. */
   readonly tiles: {
     /** Tiles in memory at a time. */

@@ -54,6 +54,11 @@ export function ownElements(
   return sharding === undefined ? 0 : rangeElements(sharding, block) / groups.data.length;
 }
 
+/** The blocks of which this rank owns something that it updates. */
+export function updatedBlocks(program: Pick<Program, 'blocks' | 'sharding' | 'groups'>): readonly number[] {
+  return [...program.blocks.keys()].filter((block) => ownElements(block, program) > 0);
+}
+
 /** Whether what this rank owns of a block lies in another tier, of one kind of training state. */
 export function isOffloaded(
   kind: 'optimizer' | 'gradients' | 'parameters',

@@ -1,6 +1,7 @@
 import { effectsOf } from './effects.js';
 import type { TimedInstruction } from './executor.js';
-import { type Instruction, instructionText } from './instruction.js';
+import type { Instruction } from './instruction.js';
+import { instructionText } from './instruction-text.js';
 import type { Program } from './program.js';
 
 /** Something that took time on one rank: an instruction, or a started operation until it was done. */

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { planFlatLayout } from '../nn/flat-layout.js';
 import { checkPrograms } from '../step/checker.js';
 import { emptyProgram, laidOut } from '../step/empty-program.js';
-import { instructionText } from '../step/instruction.js';
+import { instructionText } from '../step/instruction-text.js';
 import { schedule } from '../step/passes/schedule.js';
 import type { Program } from '../step/program.js';
 import { type GatherParametersOptions, gatherParameters } from './gather-parameters.js';

@@ -1,5 +1,5 @@
 import type { Instruction } from '../step/instruction.js';
-import { startName } from '../step/instruction.js';
+import { startName } from '../step/instruction-text.js';
 import type { Pass } from '../step/program.js';
 
 type Reduction = Instruction<'reduce' | 'scatter'>;

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import type { FlatSlot } from '../nn/flat-layout.js';
 import { emptyProgram } from '../step/empty-program.js';
-import { instructionText } from '../step/instruction.js';
+import { instructionText } from '../step/instruction-text.js';
 import { schedule } from '../step/passes/schedule.js';
 import { bucketElements, type Program, type ProgramBlock } from '../step/program.js';
 import { assignBuckets } from './buckets.js';

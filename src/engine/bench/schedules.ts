@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { bubbleFraction } from '../../step/bubble.js';
-import { type Instruction, instructionText } from '../../step/instruction.js';
+import type { Instruction } from '../../step/instruction.js';
+import { instructionText } from '../../step/instruction-text.js';
 import type { Program } from '../../step/program.js';
 import { simulate } from '../../step/simulator.js';
 import type { Slice } from '../../step/timeline.js';

@@ -223,11 +223,11 @@ function idleKeys(): readonly ConditionalKey[] {
   });
   return [
     aio('block_size', 1_048_576),
-    aio('queue_depth', 8),
+    aio('queue_depth', 32),
     aio('intra_op_parallelism', 1),
     aio('single_submit', false),
     aio('overlap_events', true),
-    states('buffer_count', 3),
+    states('buffer_count', 8),
     states('pipeline_read', true),
     states('pipeline_write', true),
     states('ratio', 1),

@@ -584,8 +584,9 @@ export interface UserConfig {
                */
               readonly nvme_path?: string | undefined;
               /**
-               * Tiles of the update in memory at once: 3 are one that is read, one that is updated and one that is
-               * written. DeepSpeed's counts single tensors, of which its tile has 4. Default: `3`.
+               * Tiles of the update in memory at once, half of which are read ahead and half written, so that the
+               * disk works while blocks compute; with 3 one is read, one updated and one written. DeepSpeed's counts
+               * single tensors, of which its tile has 4. Default: `8`.
                */
               readonly buffer_count?: number | undefined;
               /**
@@ -663,7 +664,8 @@ export interface UserConfig {
         /** Bytes that the disk is asked for at once; a multiple of 4096. Default: `1048576`. */
         readonly block_size?: number | undefined;
         /**
-         * Requests under way at once on each thread; without io_uring a thread for each. Default: `8`.
+         * Requests under way at once on each thread; without io_uring a thread for each. DeepSpeed's default
+         * of 8 keeps fewer disks busy. Default: `32`.
          */
         readonly queue_depth?: number | undefined;
         /** Threads that hand requests to the disk. Default: `1`. */

@@ -13,6 +13,7 @@ import type { DirectFolder } from '../../store/direct-files.js';
 import { tensor } from '../../tensor/create.js';
 import type { FlatStore } from '../../tensor/flat-store.js';
 import { scope, type Tensor } from '../../tensor/tensor.js';
+import { LeavingOptimizer } from '../leaving-optimizer.js';
 import { TiledOptimizer, type TiledPiece } from '../tiled-optimizer.js';
 import { FileTier } from './file-tier.js';
 
@@ -124,6 +125,66 @@ function contentOf(store: FlatStore): number[] {
     return whole.toArray();
   });
 }
+
+const HALVES = { slots: 4, elements: 2048, readsAhead: true, writesBehind: true } as const;
+
+test('an update that was left, piece by piece and broken off anywhere, comes to the same bits', () => {
+  const finished = new FileTier(openFolder());
+  const expected = pieces(finished);
+  const atOnce = new TiledOptimizer(CONFIG, expected, { ...HALVES, device: 'cpu', isPinned: false });
+  for (const step of [1, 2, 3]) atOnce.step({ ...UPDATE, step });
+  const bits = expected.map(({ weights }) => contentOf(weights as FlatStore));
+  for (const last of [...LENGTHS.keys()]) {
+    const tier = new FileTier(openFolder());
+    const parts = pieces(tier);
+    const leaving = new LeavingOptimizer(
+      new TiledOptimizer(CONFIG, parts, { ...HALVES, device: 'cpu', isPinned: false }),
+    );
+    for (const step of [1, 2, 3]) {
+      leaving.step({ ...UPDATE, step });
+      for (let piece = 0; piece <= last; piece += 1) {
+        scope(() => leaving.pending.bringUpTo(piece).wait());
+        // Its weights can be read, whatever is still on its way.
+        if (step === 3) assert.deepEqual(contentOf(parts[piece]?.weights as FlatStore), bits[piece]);
+      }
+      if (last < LENGTHS.length - 1) leaving.pending.finish();
+    }
+    leaving.pending.finish();
+    assert.deepEqual(
+      parts.map(({ weights }) => contentOf(weights as FlatStore)),
+      bits,
+    );
+    leaving.dispose();
+    tier.close();
+  }
+  atOnce.dispose();
+  finished.close();
+});
+
+test('an update that failed half way is not gone on with: whoever would use its weights is told again', () => {
+  const tier = new FileTier(openFolder({ at: 20, error: constants.errno.EIO }));
+  const leaving = new LeavingOptimizer(
+    new TiledOptimizer(CONFIG, pieces(tier), { ...HALVES, device: 'cpu', isPinned: false }),
+  );
+  const fails = (body: () => void): void =>
+    assert.throws(
+      () => scope(body),
+      (thrown) => thrown instanceof TrainyardError && thrown.code === 'OFFLOAD_FAILED',
+    );
+  fails(() => {
+    for (const step of [1, 2, 3]) {
+      leaving.step({ ...UPDATE, step });
+      leaving.pending.finish();
+    }
+  });
+  fails(() => leaving.pending.finish());
+  fails(() => leaving.pending.bringUpTo(0));
+  // Weights and states are read from elsewhere.
+  leaving.pending.discard();
+  scope(() => leaving.pending.finish());
+  leaving.dispose();
+  tier.close();
+});
 
 test('a disk that fails ends the update with an error that says where, and nothing is left', () => {
   for (const error of [constants.errno.EIO, constants.errno.ENOSPC]) {

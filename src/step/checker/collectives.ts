@@ -1,7 +1,7 @@
 import { groupBy } from '../../base/group-by.js';
 import type { Collective } from '../effects/effect-table.js';
 import { effectsOf } from '../effects.js';
-import { instructionText } from '../instruction.js';
+import { instructionText } from '../instruction-text.js';
 import { type GroupName, membersOf, type Program } from '../program.js';
 import { refusal } from './refusal.js';
 

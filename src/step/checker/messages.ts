@@ -1,6 +1,7 @@
 import type { Message } from '../effects/effect-table.js';
 import { effectsOf } from '../effects.js';
-import { type Handed, instructionText } from '../instruction.js';
+import type { Handed } from '../instruction.js';
+import { instructionText } from '../instruction-text.js';
 import type { Program } from '../program.js';
 import { refusal } from './refusal.js';
 

@@ -1,6 +1,6 @@
 import type { Effects } from '../effects/effect-table.js';
 import { effectsOf } from '../effects.js';
-import { instructionText } from '../instruction.js';
+import { instructionText } from '../instruction-text.js';
 import type { Program } from '../program.js';
 import { refusal } from './refusal.js';
 

@@ -1,5 +1,5 @@
 import { TrainyardError } from '../../base/errors.js';
-import { instructionText } from '../instruction.js';
+import { instructionText } from '../instruction-text.js';
 import type { Program } from '../program.js';
 
 /** The error for a program that cannot run: which rank, which instruction breaks it, and why. */

@@ -1,6 +1,7 @@
-import type { Instruction } from '../instruction.js';
+import type { Instruction, UpdateShare } from '../instruction.js';
+import { startName } from '../instruction-text.js';
 import type { BlockExchanges, Program } from '../program.js';
-import { blocksUsedBy, hasMasters, remadeBlocks } from '../sharding.js';
+import { blocksUsedBy, hasMasters, remadeBlocks, updatedBlocks } from '../sharding.js';
 import { isInputReceived, stageBlocks } from '../stage-blocks.js';
 import type { Collective, Effects, EffectTable, Made } from './effect-table.js';
 import { finishedGradients } from './finished-gradients.js';
@@ -29,6 +30,7 @@ import {
   scratchName,
   shards,
   update,
+  updatedBlock,
   updatedShare,
   wholeMomentum,
 } from './value-names.js';
@@ -51,7 +53,12 @@ export const computeEffects: Pick<
   | 'adopt'
   | 'update'
 > = {
-  clear: () => ({ reads: [gradients], makes: [{ value: cleared }], frees: [] }),
+  // Until then the update before reads what was there.
+  clear: (_, program) => ({
+    reads: [gradients, ...(program.offload?.updates === 'before use' ? updatesBefore(program) : [])],
+    makes: [{ value: cleared }],
+    frees: [],
+  }),
 
   load: ({ micro }, program) => ({
     reads: [],
@@ -131,7 +138,7 @@ export const computeEffects: Pick<
     frees: [],
   }),
 
-  step: ({ unlessOverflow = false, delayed = false }, program) => ({
+  step: ({ unlessOverflow = false, left = false }, program) => ({
     reads: [
       gradientNorm,
       gradients,
@@ -139,7 +146,7 @@ export const computeEffects: Pick<
       ...(program.exchanges === 'momentum' ? finishedMomentum(program) : []),
       ...(hasMasters(program) ? [shards] : program.blocks.map((_, block) => parameters(block))),
       ...(unlessOverflow ? [checked] : []),
-      ...(delayed ? [earlierUpdate] : []),
+      ...(left ? updatesBefore(program) : []),
     ],
     makes: [{ value: update }],
     // What other ranks own and what is a copy is out of date from here on, until the next step makes it anew.
@@ -148,12 +155,30 @@ export const computeEffects: Pick<
 
   adopt: () => ({ reads: [shards, optimizerStates], makes: [{ value: adopted }], frees: [] }),
 
-  update: ({ share, shares }) => ({
+  update: (instruction) =>
+    'block' in instruction
+      ? {
+          reads: [shards, optimizerStates],
+          makes: [{ value: updatedBlock(instruction.block) }],
+          frees: [],
+          starts: startName(instruction),
+        }
+      : updateShare(instruction),
+};
+
+/** All of the update that the step before has left. */
+function updatesBefore(program: Program): readonly string[] {
+  if (program.offload?.updates === 'delayed') return [earlierUpdate];
+  return updatedBlocks(program).map(updatedBlock);
+}
+
+function updateShare({ share, shares }: UpdateShare): Effects {
+  return {
     reads: [shards, optimizerStates, adopted, ...(share === 0 ? [] : [updatedShare(share - 1)])],
     makes: [{ value: updatedShare(share) }, ...(share === shares - 1 ? [{ value: earlierUpdate }] : [])],
     frees: [],
-  }),
-};
+  };
+}
 
 /** A whole backward, or the half that the stage before waits for. */
 function backwardOf({ block, micro, half }: Instruction<'backward'>, program: Program): Effects {

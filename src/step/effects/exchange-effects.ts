@@ -7,7 +7,7 @@ import {
   compressedReduceScatter,
 } from '../compressed-messages.js';
 import type { Instruction } from '../instruction.js';
-import { startName } from '../instruction.js';
+import { startName } from '../instruction-text.js';
 import { bucketElements, membersOf, type Program } from '../program.js';
 import {
   contributorsTo,
@@ -133,7 +133,7 @@ export const exchangeEffects: Pick<
       reads: isInPlace
         ? [fetchedParameters(block)]
         : from === undefined
-          ? weightsToUse(program)
+          ? weightsToUse(block, program)
           : [copied(block)],
       makes: [
         isKept || isInPlace

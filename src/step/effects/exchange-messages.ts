@@ -1,7 +1,7 @@
 import type { ActiveCompression } from '../../comm/config.js';
 import { type CompressedMessages, compressionName } from '../compressed-messages.js';
 import type { Instruction } from '../instruction.js';
-import { startName } from '../instruction.js';
+import { startName } from '../instruction-text.js';
 import type { Program } from '../program.js';
 import type { Collective, Made } from './effect-table.js';
 

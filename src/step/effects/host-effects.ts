@@ -1,11 +1,11 @@
-import {
-  type EvictedGradients,
-  type FetchedGradients,
-  type FetchedParameters,
-  type Instruction,
-  type MovedOutput,
-  startName,
+import type {
+  EvictedGradients,
+  FetchedGradients,
+  FetchedParameters,
+  Instruction,
+  MovedOutput,
 } from '../instruction.js';
+import { startName } from '../instruction-text.js';
 import type { Program } from '../program.js';
 import { ownElements, rangeElements, requiredScatters } from '../sharding.js';
 import type { Effects, EffectTable } from './effect-table.js';
@@ -79,7 +79,7 @@ function fetchParameters(instruction: Instruction<'fetch'> & FetchedParameters, 
   const elementBytes = precision?.bytesPerElement ?? bytesPerElement;
   const bytes = sharding === undefined ? 0 : rangeElements(sharding, block) * elementBytes;
   return {
-    reads: weightsToUse(program),
+    reads: weightsToUse(block, program),
     makes: [{ value: fetchedParameters(block), memory: { account: 'gathered', bytes, pool: 'blocks' } }],
     frees: [],
     starts: startName(instruction),

@@ -146,7 +146,7 @@ function initialShards(program: Program, sharding: Sharding): readonly Made[] {
 
 /** What a delayed update makes of slices in memory, while blocks compute with what they were. */
 function newWeights(program: Program): readonly Made[] {
-  if (!program.offload?.delaysUpdate) return [];
+  if (program.offload?.updates !== 'delayed') return [];
   const elements = offloadedElements('optimizer', program) - offloadedElements('parameters', program);
   const bytes = elements * (program.precision?.bytesPerElement ?? program.bytesPerElement);
   return [{ value: updatedWeights, memory: { account: 'parameters', bytes } }];
@@ -163,7 +163,7 @@ function initialTiers(program: Program): readonly Made[] {
   if (offload === undefined) return [];
   const masterBytes = precision === undefined ? 0 : bytesPerElement;
   // Gradients of one step and of the next, weights before an update and after it.
-  const copies = offload.delaysUpdate ? 2 : 1;
+  const copies = offload.updates === 'delayed' ? 2 : 1;
   const inTier = (kind: 'optimizer' | 'gradients' | 'parameters', what: string, each: number) => {
     const account = offload[kind]?.tier;
     const bytes = offloadedElements(kind, program) * each;
@@ -194,15 +194,14 @@ function tileBytes(program: Program, offload: Offloading): number {
   const isPassed = offload.optimizer !== undefined;
   const areFetched = offload.parameters !== undefined;
   // A delayed update makes new weights of those that blocks go on computing with.
-  const arePassed = areFetched || offload.delaysUpdate === true;
+  const arePassed = areFetched || offload.updates === 'delayed';
   const areWeights = precision === undefined ? arePassed : isPassed;
   const perElement =
     (isPassed ? states : 0) +
     (areWeights ? bytesPerElement : 0) +
     (precision !== undefined && areFetched ? precision.bytesPerElement : 0) +
     (offload.gradients === undefined ? 0 : bytesPerElement);
-  // Only a delayed update has transfers on their way when other things take most.
-  const pages = offload.delaysUpdate ? Math.ceil(perElement / bytesPerElement) * PAGE_BYTES : 0;
+  const pages = Math.ceil(perElement / bytesPerElement) * PAGE_BYTES;
   return offload.tiles.count * (offload.tiles.elements * perElement + pages);
 }
 

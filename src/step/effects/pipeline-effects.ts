@@ -1,4 +1,5 @@
-import { type Handed, type Instruction, startName } from '../instruction.js';
+import type { Handed, Instruction } from '../instruction.js';
+import { startName } from '../instruction-text.js';
 import type { Program } from '../program.js';
 import type { EffectTable, Message } from './effect-table.js';
 import { batch, output, outputGradient } from './value-names.js';

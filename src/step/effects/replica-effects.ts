@@ -1,4 +1,4 @@
-import { startName } from '../instruction.js';
+import { startName } from '../instruction-text.js';
 import { membersOf, type Program } from '../program.js';
 import { hasMasters } from '../sharding.js';
 import type { EffectTable } from './effect-table.js';

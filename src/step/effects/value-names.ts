@@ -1,6 +1,7 @@
 import type { Instruction } from '../instruction.js';
-import { startName } from '../instruction.js';
+import { startName } from '../instruction-text.js';
 import type { Bucket, Program } from '../program.js';
+import { ownElements } from '../sharding.js';
 import { hasLoss } from '../stage-blocks.js';
 
 // The names of values that instructions read, make and free: see [Note: values] in effect-table.ts.
@@ -35,6 +36,7 @@ export const earlierGradients = (block: number) => `sum so far of the gradients 
 export const tiles = 'tiles of the update';
 export const updatedWeights = 'weights after the update under way';
 export const adopted = 'adopted weights';
+export const updatedBlock = (block: number) => `update before of block.${block}`;
 export const updatedShare = (share: number) => `share ${share} of the update before`;
 export const earlierUpdate = 'update of the step before';
 export const tierMemory = (tier: string, what: string) => `${what} (${tier})`;
@@ -71,9 +73,11 @@ export function contributionsTo(
   ];
 }
 
-/** The own slices, as this step computes with them. */
-export function weightsToUse({ offload }: Pick<Program, 'offload'>): readonly string[] {
-  return offload?.delaysUpdate ? [shards, adopted] : [shards];
+/** The own slice of a block, as this step computes with it. */
+export function weightsToUse(block: number, program: Program): readonly string[] {
+  const { offload } = program;
+  if (offload === undefined || ownElements(block, program) === 0) return [shards];
+  return [shards, offload.updates === 'delayed' ? adopted : updatedBlock(block)];
 }
 
 /** What has to be complete before the gradients of these blocks can be used. */

@@ -3,7 +3,7 @@ import { tensor as makeTensor } from '../../tensor/create.js';
 import { zeros } from '../../tensor/generated/functions.js';
 import { keep } from '../../tensor/tensor.js';
 import type { Handlers } from '../executor.js';
-import { startName } from '../instruction.js';
+import { startName } from '../instruction-text.js';
 import { membersOf, type Program } from '../program.js';
 import type { ReplicaDrift, StepState } from './step-state.js';
 

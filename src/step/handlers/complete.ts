@@ -5,7 +5,7 @@ import { noGrad } from '../../tensor/autograd.js';
 import { zeros } from '../../tensor/generated/functions.js';
 import { keep, type Tensor } from '../../tensor/tensor.js';
 import type { Handlers } from '../executor.js';
-import { startName } from '../instruction.js';
+import { startName } from '../instruction-text.js';
 import type { StepState } from './step-state.js';
 
 /**

@@ -1,7 +1,8 @@
 import { invariant } from '../../base/errors.js';
 import { noGrad } from '../../tensor/autograd.js';
 import { keep } from '../../tensor/tensor.js';
-import { type EvictedGradients, type Instruction, startName } from '../instruction.js';
+import type { EvictedGradients, Instruction } from '../instruction.js';
+import { startName } from '../instruction-text.js';
 import type { Program } from '../program.js';
 import { dataPlace, ownElements } from '../sharding.js';
 import { countedSquares } from './counted-squares.js';

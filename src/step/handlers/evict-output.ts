@@ -1,7 +1,8 @@
 import type { Activations } from '../../nn/block.js';
 import { copyToHost, dropMemory } from '../../tensor/host-memory.js';
 import { keep } from '../../tensor/tensor.js';
-import { type Instruction, type MovedOutput, startName } from '../instruction.js';
+import type { Instruction, MovedOutput } from '../instruction.js';
+import { startName } from '../instruction-text.js';
 import { isDifferentiable } from './is-differentiable.js';
 import type { StepState } from './step-state.js';
 

@@ -1,7 +1,8 @@
 import { invariant } from '../../base/errors.js';
 import { empty } from '../../tensor/generated/functions.js';
 import { keep, type Tensor } from '../../tensor/tensor.js';
-import { type FetchedGradients, type Instruction, startName } from '../instruction.js';
+import type { FetchedGradients, Instruction } from '../instruction.js';
+import { startName } from '../instruction-text.js';
 import type { Program } from '../program.js';
 import { ownElements } from '../sharding.js';
 import type { StepState } from './step-state.js';

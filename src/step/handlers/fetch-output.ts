@@ -1,7 +1,8 @@
 import { invariant } from '../../base/errors.js';
 import { copyToDevice, replaceMemory } from '../../tensor/host-memory.js';
 import { keep } from '../../tensor/tensor.js';
-import { type Instruction, type MovedOutput, startName } from '../instruction.js';
+import type { Instruction, MovedOutput } from '../instruction.js';
+import { startName } from '../instruction-text.js';
 import type { StepState } from './step-state.js';
 
 /** `fetch` of an output: copies what was evicted back to the device, and at its wait puts it under the output that it was. */

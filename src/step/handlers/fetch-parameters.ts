@@ -1,6 +1,7 @@
 import { invariant } from '../../base/errors.js';
 import { keep } from '../../tensor/tensor.js';
-import { type FetchedParameters, type Instruction, startName } from '../instruction.js';
+import type { FetchedParameters, Instruction } from '../instruction.js';
+import { startName } from '../instruction-text.js';
 import type { Program } from '../program.js';
 import { dataPlace, ownElements } from '../sharding.js';
 import { sameMemory } from './same-memory.js';

@@ -5,7 +5,7 @@ import { finishedWork } from '../../comm/work.js';
 import { noGrad } from '../../tensor/autograd.js';
 import { keep } from '../../tensor/tensor.js';
 import type { Handlers } from '../executor.js';
-import { startName } from '../instruction.js';
+import { startName } from '../instruction-text.js';
 import type { Program } from '../program.js';
 import { dataPlace, isFetched, isOffloaded, ownElements } from '../sharding.js';
 import { sameMemory } from './same-memory.js';

@@ -1,6 +1,6 @@
 import { invariant } from '../../base/errors.js';
 import type { Handlers } from '../executor.js';
-import { startName } from '../instruction.js';
+import { startName } from '../instruction-text.js';
 import type { StepState } from './step-state.js';
 
 /** `publish`: the slices of the common weights become the weights of every replica. */

@@ -1,7 +1,8 @@
 import type { Activations } from '../../nn/block.js';
 import { keep } from '../../tensor/tensor.js';
 import type { Handlers } from '../executor.js';
-import { type Handed, startName } from '../instruction.js';
+import type { Handed } from '../instruction.js';
+import { startName } from '../instruction-text.js';
 import type { Program } from '../program.js';
 import { stageOfRank } from '../stage-blocks.js';
 import { isDifferentiable } from './is-differentiable.js';

@@ -7,7 +7,7 @@ import { finishedWork, followedBy, type Work } from '../../comm/work.js';
 import { TALLY_ELEMENTS } from '../../nn/flat-layout.js';
 import { keep, type Tensor } from '../../tensor/tensor.js';
 import type { Handlers } from '../executor.js';
-import { startName } from '../instruction.js';
+import { startName } from '../instruction-text.js';
 import { bucketElements, type Program } from '../program.js';
 import { errorFeedback } from './error-feedback.js';
 import type { StepState } from './step-state.js';

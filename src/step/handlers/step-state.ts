@@ -211,7 +211,10 @@ export class StepState {
 
   get pending(): PendingUpdate {
     const { pending } = this.resources;
-    invariant(pending, 'a program with a delayed update ran with an optimizer that makes it at once');
+    invariant(
+      pending,
+      'a program whose update is left to the next step ran with an optimizer that makes it at once',
+    );
     return pending;
   }
 

@@ -2,7 +2,7 @@ import { invariant } from '../../base/errors.js';
 import { createCodec } from '../../comm/codec.js';
 import { CompressedReductions } from '../../comm/compressed-reductions.js';
 import type { Handlers } from '../executor.js';
-import { startName } from '../instruction.js';
+import { startName } from '../instruction-text.js';
 import type { StepState } from './step-state.js';
 
 /** `sum`: this rank's slice of a block's gradients, summed in place over the ranks that own the same slice. */

@@ -1,5 +1,5 @@
 import type { Handlers } from '../executor.js';
-import { startName } from '../instruction.js';
+import { startName } from '../instruction-text.js';
 import type { StepState } from './step-state.js';
 
 /** `wait`: blocks until what was started is done. */

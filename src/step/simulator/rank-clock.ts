@@ -1,7 +1,8 @@
 import { followValues } from '../checker/data-flow.js';
 import type { Collective, Message, TierCopy } from '../effects/effect-table.js';
 import { effectsOf } from '../effects.js';
-import { type Instruction, instructionText } from '../instruction.js';
+import type { Instruction } from '../instruction.js';
+import { instructionText } from '../instruction-text.js';
 import type { Program } from '../program.js';
 import type { Slice } from '../timeline.js';
 import type { CostModel, SimulatedRank } from './simulation.js';

@@ -3,13 +3,13 @@ import type { OptimizerUpdate } from '../optim/optimizer/update-rule.js';
 import type { TrainingOptimizer } from '../optim/optimizer-group.js';
 import type { PendingUpdate } from '../optim/pending-update.js';
 import { noGrad } from '../tensor/autograd.js';
-import type { FlatSlice } from '../tensor/flat-store.js';
+import { type FlatSlice, finishedTransfer, type Transfer } from '../tensor/flat-store.js';
 import { scope, type Tensor } from '../tensor/tensor.js';
-import type { TilePipeline } from './tile-pipeline.js';
 import type { TiledOptimizer } from './tiled-optimizer.js';
+import type { TiledUpdate } from './tiled-update.js';
 import type { TwinStore } from './twin-store.js';
 
-/** What changes places between steps, and what is copied then. */
+/** What is apart where blocks compute with the weights from before an update while it is made: changes places between steps. */
 export interface DelayedSlices {
   /** Those of the step that runs, and those of the update under it. */
   readonly gradients: readonly TwinStore[];
@@ -19,26 +19,32 @@ export interface DelayedSlices {
   readonly resident: readonly { readonly weights: Tensor; readonly newWeights: Tensor }[];
 }
 
-/**
- * An optimizer whose `step` only leaves the update to the next step, which makes it while it computes with the weights from
- * before it (ZeRO-Offload, arXiv 2101.06840, section 5.2).
- */
-export class DelayedOptimizer implements TrainingOptimizer {
+/** Where every block is updated before it is used. */
+const IN_PLACE: DelayedSlices = { gradients: [], stored: [], resident: [] };
+
+/** An optimizer whose `step` only leaves the update to the next step. */
+export class LeavingOptimizer implements TrainingOptimizer {
   readonly pending: PendingUpdate;
   readonly #tiled: TiledOptimizer;
   readonly #slices: DelayedSlices;
   /** What the last step has left. */
   #left: OptimizerUpdate | undefined;
   /** The update that goes on, or is through and not adopted. */
-  #underWay: TilePipeline | undefined;
+  #underWay: TiledUpdate | undefined;
+  /** After it the weights are neither those from before an update nor those from after it. */
+  #failure: { readonly error: unknown } | undefined;
 
   /** @param tiled updates what the gradients' other stores hold, and leaves the weights that blocks compute with alone */
-  constructor(tiled: TiledOptimizer, slices: DelayedSlices) {
+  constructor(tiled: TiledOptimizer, slices: DelayedSlices = IN_PLACE) {
     this.#tiled = tiled;
     this.#slices = slices;
     this.pending = {
+      bringUpTo: (piece) => this.#bringUpTo(piece),
       adopt: () => this.#adopt(),
-      advance: (share) => this.#advance(share),
+      advance: (share) => {
+        this.#begun();
+        this.#advance(share);
+      },
       finish: () => this.#finish(),
       discard: () => this.#discard(),
     };
@@ -67,8 +73,18 @@ export class DelayedOptimizer implements TrainingOptimizer {
     }
   }
 
+  #bringUpTo(piece: number): Transfer {
+    return this.#guarded(() => {
+      const update = this.#begun();
+      const done = update?.bringUpTo(piece) ?? finishedTransfer;
+      return { wait: () => this.#guarded(() => done.wait()) };
+    });
+  }
+
+  /** What a step that failed has not come to is made first. */
   #adopt(): void {
     if (this.#underWay === undefined) return;
+    this.#advance(1);
     this.#underWay = undefined;
     for (const twin of this.#slices.stored) twin.changePlaces();
     noGrad(() => {
@@ -77,27 +93,42 @@ export class DelayedOptimizer implements TrainingOptimizer {
   }
 
   #advance(share: number): void {
-    if (this.#left !== undefined) {
-      invariant(this.#underWay === undefined, 'an update begins before the one before it is adopted');
-      this.#underWay = this.#tiled.begin(this.#left);
-      this.#left = undefined;
-    }
-    this.#underWay?.advance(share);
+    this.#guarded(() => this.#underWay?.advance(share));
+  }
+
+  /** The update that goes on; begins the one that was left. */
+  #begun(): TiledUpdate | undefined {
+    if (this.#left === undefined) return this.#underWay;
+    this.#adopt();
+    this.#underWay = this.#tiled.begin(this.#left);
+    this.#left = undefined;
+    return this.#underWay;
   }
 
   #finish(): void {
     noGrad(() =>
       scope(() => {
-        this.#adopt();
-        this.#advance(1);
+        this.#begun();
         this.#adopt();
       }),
     );
+  }
+
+  /** What has failed half way fails again, whoever would use the weights. */
+  #guarded<Result>(body: () => Result): Result {
+    if (this.#failure !== undefined) throw this.#failure.error;
+    try {
+      return body();
+    } catch (error) {
+      this.#failure = { error };
+      throw error;
+    }
   }
 
   #discard(): void {
     this.#underWay?.settle();
     this.#underWay = undefined;
     this.#left = undefined;
+    this.#failure = undefined;
   }
 }
