@@ -1,3 +1,4 @@
+import { invariant } from '../base/errors.js';
 import { DTYPES, type DType } from '../tensor/dtype.js';
 import type { PlannedCollective } from './algorithm/algorithm.js';
 import { directPlan } from './algorithm/direct.js';
@@ -33,7 +34,7 @@ export function choicesFor(hosts: Hosts): readonly Choice[] {
 }
 
 /**
- * Chooses for each collective what is predicted to be fastest. All ranks choose the same where they have agreed on the
+ * Chooses for each collective what is predicted to be fastest, and the backend where nothing is clearly faster. All ranks choose the same where they have agreed on the
  * costs, since nothing else is asked.
  */
 export function createChooser(hosts: Hosts, costs: CommunicationCosts): ChooseAlgorithm {
@@ -46,12 +47,26 @@ export function createChooser(hosts: Hosts, costs: CommunicationCosts): ChooseAl
   };
 }
 
+/** What is measured of the backend's sums differs more than this from start to start: it is left for what is clearly faster. */
+const CLEARLY = 0.92;
+
+interface Predicted {
+  readonly choice: Choice;
+  readonly seconds: number;
+}
+
 function fastest(hosts: Hosts, call: CollectiveCall, costs: CommunicationCosts): Choice {
-  const predicted = choicesFor(hosts).map((choice) => ({
-    choice,
-    seconds: predictSeconds(choice, hosts, call, costs),
-  }));
-  return predicted.reduce((best, each) => (each.seconds < best.seconds ? each : best)).choice;
+  const predicted = choicesFor(hosts).map(
+    (choice): Predicted => ({
+      choice,
+      seconds: predictSeconds(choice, hosts, call, costs),
+    }),
+  );
+  const shorter = (least: number) => (best: Predicted, each: Predicted) =>
+    each.seconds < least * best.seconds ? each : best;
+  const [backend, ...ours] = predicted;
+  invariant(backend, 'there is always the backend');
+  return ours.length === 0 ? backend.choice : shorter(CLEARLY)(backend, ours.reduce(shorter(1))).choice;
 }
 
 /**

@@ -74,7 +74,7 @@ test('combining and further messages cost what they say', () => {
   near(predictSeconds('ring', hosts, scatter, { ...FREE, perMessage: 1, combinePerByte: 1 }), 3 * 200);
 });
 
-test('the choice is what is predicted to be fastest, by size', () => {
+test('the choice is what is predicted to be fastest, by size; the backend where nothing is clearly faster', () => {
   const hosts = hostsOfSize(8, 1);
   const choose = createChooser(hosts, {
     ...FREE,
@@ -96,7 +96,8 @@ test('the choice is what is predicted to be fastest, by size', () => {
       const chosen = createChooser(hosts, costs)(allReduce(elements));
       const ours = choicesFor(hosts).filter((choice) => choice !== 'backend');
       const best = Math.min(...ours.map(seconds));
-      assert.equal(seconds(chosen), Math.min(best, seconds('backend')));
+      const isClear = best < 0.92 * seconds('backend');
+      assert.equal(seconds(chosen), isClear ? best : seconds('backend'));
     }),
     { numRuns: 30 },
   );

@@ -12,13 +12,18 @@ import type { SharedMemory } from './shared-memory.js';
 import type { Hosts } from './topology.js';
 import type { Work } from './work.js';
 
-/** In bytes: where rounds count, where bytes do, and between. */
-const SIZES = [1 << 12, 1 << 17, 1 << 22, 1 << 24] as const;
+/**
+ * Where rounds count, where bytes do, and between. The time is for all sums of one size; what is predicted to take longer is
+ * not measured, nor what is larger.
+ */
+const SIZES = [
+  { bytes: 1 << 12, longest: 0.1 },
+  { bytes: 1 << 17, longest: 0.12 },
+  { bytes: 1 << 22, longest: 0.15 },
+  { bytes: 1 << 24, longest: 0.24 },
+] as const;
 
 const FLOAT_BYTES = 4;
-
-/** In seconds, for all sums of one size. What is predicted to take longer is not measured, nor what is larger. */
-const LONGEST = 0.12;
 
 /** How often each has its turn, so that what else the machine does meets all alike. */
 const TURNS = 20;
@@ -47,9 +52,9 @@ export function measureSums(
       const distinct = [...new Set(makers.values())];
       const sums = startSums(transport, hosts, shared);
       const measured = new Map<SumMaker, MeasuredSum[]>(distinct.map((maker) => [maker, []]));
-      for (const bytes of SIZES) {
-        if (LEAST_TURNS * secondsOfTurn(bytes, distinct, hosts, costs) > LONGEST) break;
-        const times = timesInTurns(transport, sums, distinct, bytes);
+      for (const { bytes, longest } of SIZES) {
+        if (LEAST_TURNS * secondsOfTurn(bytes, distinct, hosts, costs) > longest) break;
+        const times = timesInTurns(transport, sums, distinct, bytes, longest);
         for (const [maker, seconds] of times) measured.get(maker)?.push({ bytes, seconds });
       }
       sums.dispose();
@@ -112,6 +117,7 @@ function timesInTurns(
   sums: Sums,
   makers: readonly SumMaker[],
   bytes: number,
+  longest: number,
 ): ReadonlyMap<SumMaker, number> {
   const values = sums.allocate(bytes);
   const call = (maker: SumMaker): void => scope(() => sums.start(maker, values).wait());
@@ -125,8 +131,8 @@ function timesInTurns(
   };
   const turn = () => makers.map(timeOf);
   // In the first, memory is touched for the first time.
-  const [, ...turns] = inTurns(transport, turn, { seconds: LONGEST, least: () => LEAST_TURNS, most: TURNS });
-  const typical = bytes < LONG ? middle : least;
+  const [, ...turns] = inTurns(transport, turn, { seconds: longest, least: () => LEAST_TURNS, most: TURNS });
+  const typical = bytes < LONG ? least : middle;
   const measured = makers.map((_, index) => typical(turns.flatMap((times) => times[index] ?? [])));
   const means = meansOverRanks(transport, measured);
   return new Map(makers.map((maker, index) => [maker, means[index] ?? Number.NaN]));
@@ -136,12 +142,12 @@ function repeat(times: number, body: () => void): void {
   for (let time = 0; time < times; time += 1) body();
 }
 
-/** Of few turns that take long: noise only adds. */
+/** Of few bytes: a rank that is woken late adds more than they take, and is so every other time. */
 function least(values: readonly number[]): number {
   return Math.min(...values);
 }
 
-/** Of two the shorter. */
+/** Of many: what caches and memory give differs both ways. Of two the shorter. */
 function middle(values: readonly number[]): number {
   return [...values].sort((left, right) => left - right)[(values.length - 1) >> 1] ?? Number.NaN;
 }
