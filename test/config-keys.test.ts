@@ -273,7 +273,12 @@ function rows(): readonly Row[] {
     });
   const files = { device: 'nvme', nvme_path: join(root, 'nvme') };
   const states = (name: string, values: Row['values']): Row =>
-    zero(`offload_optimizer.${name}`, values, { stage: 2, sub_group_size: 2048, offload_optimizer: files });
+    zero(`offload_optimizer.${name}`, values, {
+      stage: 2,
+      sub_group_size: 2048,
+      // Fewer than there are tiles.
+      offload_optimizer: { ...files, buffer_count: 3 },
+    });
   const weights = (name: string, values: Row['values'], beside: JsonObject = {}): Row =>
     zero(`offload_param.${name}`, values, { stage: 3, offload_param: { ...files, ...beside } });
   const aio = Object.entries({

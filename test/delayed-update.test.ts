@@ -265,7 +265,8 @@ test('what a delay and a ratio add to memory is what the ledger says', () => {
     stage: 2 | 3,
     states: object,
   ): { readonly measured: number; readonly predicted: number } => {
-    const offload_optimizer = { ...files, ...states };
+    // As many tiles of half of the state as of all of it.
+    const offload_optimizer = { ...files, buffer_count: 3, ...states };
     const config: UserConfig = {
       ...COMMON,
       zero_optimization: { stage, offload_optimizer, sub_group_size: 2048 },

@@ -11,7 +11,8 @@ const MODEL = {
   vocab_size: 512,
   hidden_size: 64,
   intermediate_size: 128,
-  num_hidden_layers: 6,
+  // Of which the tiles of an update are a part.
+  num_hidden_layers: 20,
   num_attention_heads: 4,
 } as const;
 
@@ -75,9 +76,14 @@ test('the keys that would make it fit are those that do', () => {
   assert.doesNotMatch(forEverything, /stage 1/);
   assert.match(forEverything, /stage 3, offload_optimizer and offload_param/);
   compileStep(stepOf({ memory_limit: everything, zero_optimization: EVERYTHING }));
+  const { cure = '' } = refusal({ memory_limit: everything - 1, zero_optimization: EVERYTHING });
+  assert.match(cure, /offload_optimizer\.buffer_count 3/);
 });
 
 test('where nothing would help the least that is possible is said', () => {
   const { cure = '' } = refusal({ memory_limit: 1000, zero_optimization: EVERYTHING });
-  assert.match(cure, /^With recompute\.policy "always" it takes \d+ MiB\. Take a smaller micro-batch/);
+  assert.match(
+    cure,
+    /^With recompute\.policy "always", offload_optimizer\.buffer_count 3 it takes \d+ MiB\. Take a smaller micro-batch/,
+  );
 });

@@ -60,6 +60,9 @@ function cureOf(fitting: readonly Tried[], least: Tried | undefined): string {
     : `With ${least.keys} it takes ${inMebibytes(least.bytes)}. ${smaller}`;
 }
 
+/** Tiles of an update of which one is read, one updated and one written. */
+const FEW_TILES = 3;
+
 /** From the least change to the greatest, each with those before it. */
 function remediesFor(config: ResolvedConfig): readonly Remedy[] {
   const { zero_optimization: zero, recompute } = config;
@@ -100,6 +103,14 @@ function remediesFor(config: ResolvedConfig): readonly Remedy[] {
       : []),
     ...(updated.device !== 'none' && updated.ratio < 1
       ? [{ keys: 'offload_optimizer.ratio 1', config: withStates({ ratio: 1 }) }]
+      : []),
+    ...(updated.device === 'nvme' && updated.buffer_count > FEW_TILES
+      ? [
+          {
+            keys: `offload_optimizer.buffer_count ${FEW_TILES}`,
+            config: withStates({ buffer_count: FEW_TILES }),
+          },
+        ]
       : []),
     ...(zero.offload_optimizer.device === 'nvme'
       ? []

@@ -94,7 +94,7 @@ test("DeepSpeed's defaults are ours, but for the two that docs/config.md names",
     mics_shard_size: -1,
     offload_optimizer: {
       device: 'none',
-      buffer_count: 3,
+      buffer_count: 8,
       pin_memory: true,
       pipeline_read: true,
       pipeline_write: true,
