@@ -131,6 +131,39 @@ test('at least the ratio of the state is offloaded, in whole blocks, and no bloc
   );
 });
 
+test('each block is updated once, before it is used, while a block before it computes', () => {
+  const sizes = fc.array(fc.integer({ min: 1, max: 60 }), { minLength: 8, maxLength: 10 });
+  fc.assert(
+    fc.property(anyCase, sizes, (of, blocks) => {
+      // Alike, so that all come to their turn by the same way.
+      const alike = { ratio: 1, mostResident: 0, elementsAhead: 1000, isDelayed: false } as const;
+      const [program] = compile({ ...of, ...alike, sizes: blocks });
+      assert.ok(program);
+      const at = (isWanted: (each: Instruction) => boolean): number =>
+        program.instructions.findIndex(isWanted);
+      for (const block of blocks.keys()) {
+        const start = at((each) => each.op === 'update' && 'block' in each && each.block === block);
+        const written = at(
+          (each) =>
+            each.op === 'wait' &&
+            each.started.op === 'update' &&
+            'block' in each.started &&
+            each.started.block === block,
+        );
+        const used = at((each) => (each.op === 'fetch' || each.op === 'gather') && each.block === block);
+        assert.ok(start !== -1 && start < written && written < used, `block ${block}`);
+        const under = program.instructions.slice(start, written);
+        // The first ones are fetched ahead, before any block computes.
+        if (block > of.blocksAhead + 1)
+          assert.ok(
+            under.some(({ op }) => op === 'forward'),
+            `block ${block}`,
+          );
+      }
+    }),
+  );
+});
+
 /** What moves training state between tiers, and what a delayed update is made by. */
 function isMove(instruction: Instruction): boolean {
   const subject = instruction.op === 'wait' ? instruction.started : instruction;
