@@ -59,7 +59,7 @@ export function findNonFinite(
     },
     accumulate: () => undefined,
     step: () => undefined,
-    // The weights stay those of the step; the update that the one before left is through, and no `update` has anything to do.
+    // The weights stay those of the step. An `update` finds that what the step before left is through.
     adopt: () => undefined,
   };
   const runScoped = (body: () => void): void => {
