@@ -1,9 +1,10 @@
 #!/usr/bin/env node
 /**
  * `npm run check`: types, lint and format, floors, file sizes, exports, environment access, error
- * documentation. Every rule that is broken is named with its place; the exit code is 1 if there is any.
+ * documentation, links in documents. Every rule that is broken is named with its place; the exit code is 1 if there is any.
  */
 import { existsSync } from 'node:fs';
+import { checkDocumentLinks } from './check/document-links.mjs';
 import { checkEnvironmentAccess } from './check/environment-access.mjs';
 import { checkErrorDocuments } from './check/error-documents.mjs';
 import { checkExports } from './check/exports.mjs';
@@ -35,6 +36,7 @@ const results = [
   { name: 'exports', problems: checkExports(modules) },
   { name: 'environment access', problems: checkEnvironmentAccess(modules) },
   { name: 'error documents', problems: checkErrorDocuments() },
+  { name: 'links in documents', problems: checkDocumentLinks() },
 ];
 for (const { name, problems } of results) {
   console.log(`${problems.length === 0 ? 'ok    ' : 'FAILED'} ${name}`);

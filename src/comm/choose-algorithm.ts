@@ -34,8 +34,8 @@ export function choicesFor(hosts: Hosts): readonly Choice[] {
 }
 
 /**
- * Chooses for each collective what is predicted to be fastest, and the backend where nothing is clearly faster. All ranks choose the same where they have agreed on the
- * costs, since nothing else is asked.
+ * Chooses for each collective what is predicted to be fastest, and the backend where nothing is clearly faster. All ranks
+ * choose the same where they have agreed on the costs, since nothing else is asked.
  */
 export function createChooser(hosts: Hosts, costs: CommunicationCosts): ChooseAlgorithm {
   const known = new Map<string, Choice>();
@@ -47,7 +47,7 @@ export function createChooser(hosts: Hosts, costs: CommunicationCosts): ChooseAl
   };
 }
 
-/** What is measured of the backend's sums differs more than this from start to start: it is left for what is clearly faster. */
+/** What is measured differs more than this from start to start: the backend is left for what is clearly faster. */
 const CLEARLY = 0.92;
 
 interface Predicted {
@@ -62,11 +62,11 @@ function fastest(hosts: Hosts, call: CollectiveCall, costs: CommunicationCosts):
       seconds: predictSeconds(choice, hosts, call, costs),
     }),
   );
-  const shorter = (least: number) => (best: Predicted, each: Predicted) =>
-    each.seconds < least * best.seconds ? each : best;
   const [backend, ...ours] = predicted;
   invariant(backend, 'there is always the backend');
-  return ours.length === 0 ? backend.choice : shorter(CLEARLY)(backend, ours.reduce(shorter(1))).choice;
+  const isClear = ({ seconds }: Predicted): boolean => seconds < CLEARLY * backend.seconds;
+  return ours.filter(isClear).reduce((best, each) => (each.seconds < best.seconds ? each : best), backend)
+    .choice;
 }
 
 /**

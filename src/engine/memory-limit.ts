@@ -104,24 +104,37 @@ function remediesFor(config: ResolvedConfig): readonly Remedy[] {
     ...(updated.device !== 'none' && updated.ratio < 1
       ? [{ keys: 'offload_optimizer.ratio 1', config: withStates({ ratio: 1 }) }]
       : []),
-    ...(updated.device === 'nvme' && updated.buffer_count > FEW_TILES
-      ? [
-          {
-            keys: `offload_optimizer.buffer_count ${FEW_TILES}`,
-            config: withStates({ buffer_count: FEW_TILES }),
-          },
-        ]
-      : []),
+    ...(updated.device === 'nvme' ? fewerTiles('', config) : []),
     ...(zero.offload_optimizer.device === 'nvme'
       ? []
-      : [{ keys: `${stage}offload_optimizer.device "nvme"`, config: optimizer }]),
+      : withFewerTiles({ keys: `${stage}offload_optimizer.device "nvme"`, config: optimizer })),
     ...(zero.offload_param.device === 'nvme'
       ? []
-      : [{ keys: `${stage3}offload_optimizer and offload_param with device "nvme"`, config: everything }]),
+      : withFewerTiles({
+          keys: `${stage3}offload_optimizer and offload_param with device "nvme"`,
+          config: everything,
+        })),
   ];
   const alone = recomputed === undefined ? [] : [recomputed];
   if (!mayOffload || !isWhole) return alone;
   return [...alone, ...moves, ...(recomputed === undefined ? [] : moves.map(withRecompute))];
+}
+
+/** A remedy that takes tiles, and the same with fewer of them. */
+function withFewerTiles(remedy: Remedy): readonly Remedy[] {
+  return [remedy, ...fewerTiles(`${remedy.keys}, `, remedy.config)];
+}
+
+function fewerTiles(keys: string, config: ResolvedConfig): readonly Remedy[] {
+  const { zero_optimization: zero } = config;
+  if (zero.offload_optimizer.buffer_count <= FEW_TILES) return [];
+  const states = { ...zero.offload_optimizer, buffer_count: FEW_TILES };
+  return [
+    {
+      keys: `${keys}offload_optimizer.buffer_count ${FEW_TILES}`,
+      config: { ...config, zero_optimization: { ...zero, offload_optimizer: states } },
+    },
+  ];
 }
 
 function inMebibytes(bytes: number): string {

@@ -2,7 +2,6 @@ import { invariant } from '../base/errors.js';
 import type { OptimizerConfig } from '../optim/config.js';
 import type { OptimizerUpdate, UpdatePiece, UpdateRule } from '../optim/optimizer/update-rule.js';
 import { createUpdateRule } from '../optim/optimizer.js';
-import type { TrainingOptimizer } from '../optim/optimizer-group.js';
 import { alignedZeros } from '../tensor/aligned-buffers.js';
 import { noGrad } from '../tensor/autograd.js';
 import { type Device, DTYPES, type DType } from '../tensor/dtype.js';
@@ -43,7 +42,7 @@ export interface TiledOptimizerOptions extends TilePipelineOptions {
  * their own device, while tiles are read (ZeRO-Offload++'s Twin-Flow; DeepSpeed: offload_optimizer.ratio). Every element is
  * computed as it is without tiles, to the last bit.
  */
-export class TiledOptimizer implements TrainingOptimizer {
+export class TiledOptimizer {
   readonly states: ReadonlyMap<string, readonly FlatSlice[]>;
   readonly #rule: UpdateRule;
   readonly #pieces: readonly TiledPiece[];
@@ -63,10 +62,6 @@ export class TiledOptimizer implements TrainingOptimizer {
   get bytes(): number {
     const slices = [...this.states.values()].flat();
     return slices.reduce((sum, { elements, dtype }) => sum + elements * DTYPES[dtype].bytes, 0);
-  }
-
-  step(update: OptimizerUpdate): void {
-    scope(() => this.begin(update).advance(1));
   }
 
   /** Begins an update that goes on at whatever pace it is taken. */

@@ -72,7 +72,7 @@ test('a cycle moves the momentum of an optimizer that has one', () => {
   assert.throws(() => movesMomentum({ type: 'SGD' }, true), /cycle_momentum/);
 });
 
-test("DeepSpeed's defaults are ours, but for the two that docs/config.md names", () => {
+test("the defaults are DeepSpeed's, but for those of which docs/config.md says what DeepSpeed's are", () => {
   const config = resolveConfig({ train_batch_size: 1 });
   assert.equal(config.gradient_clipping, 1);
   assert.deepEqual(config.optimizer, {

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import fc from 'fast-check';
 import { TrainyardError } from '../../base/errors.js';
+import type { OptimizerUpdate } from '../../optim/optimizer/update-rule.js';
 import { OptimizerGroup } from '../../optim/optimizer-group.js';
 import { aioSchema } from '../../store/config.js';
 import { openDirectFolder } from '../../store/direct-files/open-folder.js';
@@ -68,6 +69,10 @@ const CONFIG = {
 const UPDATE = { learningRate: 0.01, gradientScale: 0.5 };
 const LENGTHS = [7000, 0, 2049];
 
+function updateAll(tiled: TiledOptimizer, update: OptimizerUpdate): void {
+  scope(() => tiled.begin(update).advance(1));
+}
+
 function pieces(tier: FileTier): readonly TiledPiece[] {
   const [weights, gradients, first, second] = ['weights', 'gradients', 'exp_avg', 'exp_avg_sq'].map((name) =>
     tier.allocate(name, LENGTHS, 'float32'),
@@ -106,7 +111,7 @@ test('an update in tiles of files comes to the bits of one in memory', () => {
     const parts = pieces(tier);
     const options = { slots, elements: 2048, readsAhead: isBeside, writesBehind: isBeside } as const;
     const tiled = new TiledOptimizer(CONFIG, parts, { ...options, device: 'cpu', isPinned: false });
-    for (const step of [1, 2, 3]) tiled.step({ ...UPDATE, step });
+    for (const step of [1, 2, 3]) updateAll(tiled, { ...UPDATE, step });
     if (slots === 1) for (const step of [1, 2, 3]) inMemory.step({ ...UPDATE, step });
     for (const [index, { weights }] of parts.entries()) {
       const expected = memories[index]?.parameters.toArray();
@@ -132,7 +137,7 @@ test('an update that was left, piece by piece and broken off anywhere, comes to 
   const finished = new FileTier(openFolder());
   const expected = pieces(finished);
   const atOnce = new TiledOptimizer(CONFIG, expected, { ...HALVES, device: 'cpu', isPinned: false });
-  for (const step of [1, 2, 3]) atOnce.step({ ...UPDATE, step });
+  for (const step of [1, 2, 3]) updateAll(atOnce, { ...UPDATE, step });
   const bits = expected.map(({ weights }) => contentOf(weights as FlatStore));
   for (const last of [...LENGTHS.keys()]) {
     const tier = new FileTier(openFolder());
@@ -193,7 +198,7 @@ test('a disk that fails ends the update with an error that says where, and nothi
     const tiled = new TiledOptimizer(CONFIG, pieces(tier), { ...options, device: 'cpu', isPinned: false });
     assert.throws(
       () => {
-        for (const step of [1, 2, 3]) tiled.step({ ...UPDATE, step });
+        for (const step of [1, 2, 3]) updateAll(tiled, { ...UPDATE, step });
       },
       (thrown) => thrown instanceof TrainyardError && thrown.code === 'OFFLOAD_FAILED',
     );

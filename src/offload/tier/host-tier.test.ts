@@ -26,7 +26,7 @@ test('what lies in host memory is updated where it lies, to the bits of an updat
     const tiled = new TiledOptimizer(CONFIG, pieces, { ...options, device: 'cpu', isPinned: false });
     for (const step of [1, 2, 3]) {
       plain.step({ step, learningRate: 0.01, gradientScale: 0.5 });
-      tiled.step({ step, learningRate: 0.01, gradientScale: 0.5 });
+      scope(() => tiled.begin({ step, learningRate: 0.01, gradientScale: 0.5 }).advance(1));
     }
     assert.deepEqual(weights.toArray(), parameters.toArray());
     const read = tensor(new Float32Array(LENGTH));
