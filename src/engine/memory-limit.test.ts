@@ -70,8 +70,12 @@ test('the keys that would make it fit are those that do', () => {
   assert.ok(everything < states && states < plain);
   const forStates = refusal({ memory_limit: states }).cure ?? '';
   assert.match(forStates, /zero_optimization\.stage 1, offload_optimizer\.device "nvme"/);
+  assert.doesNotMatch(forStates, /buffer_count|always/, 'what fits is not changed further');
   const recompute = { policy: 'always' } as const;
-  const leastOfStates = needed({ recompute, zero_optimization: { stage: 1, offload_optimizer: FILES } });
+  const fewTiles = { ...FILES, buffer_count: 3 } as const;
+  const leastOfStates = needed({ recompute, zero_optimization: { stage: 1, offload_optimizer: fewTiles } });
+  const forFewTiles = refusal({ recompute, memory_limit: leastOfStates }).cure ?? '';
+  assert.match(forFewTiles, /stage 1, offload_optimizer\.device "nvme", offload_optimizer\.buffer_count 3/);
   const forEverything = refusal({ recompute, memory_limit: leastOfStates - 1 }).cure ?? '';
   assert.doesNotMatch(forEverything, /stage 1/);
   assert.match(forEverything, /stage 3, offload_optimizer and offload_param/);

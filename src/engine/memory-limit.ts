@@ -2,9 +2,9 @@ import { TrainyardError } from '../base/errors.js';
 import type { ResolvedConfig } from './config.js';
 
 /** A change of a configuration that may bring a run inside its limit. */
-export interface Remedy {
-  /** As one would write it. */
-  readonly keys: string;
+interface Remedy {
+  /** What is changed, as one would write it. */
+  readonly keys: readonly string[];
   readonly config: ResolvedConfig;
 }
 
@@ -45,19 +45,26 @@ export function demandMemory({ config, peakBytes, processBytes, peakWith }: Memo
 }
 
 interface Tried {
-  readonly keys: string;
+  readonly keys: readonly string[];
   readonly bytes: number;
+}
+
+function isPartOf(some: readonly string[], all: readonly string[]): boolean {
+  return some.length < all.length && some.every((key) => all.includes(key));
 }
 
 function cureOf(fitting: readonly Tried[], least: Tried | undefined): string {
   if (fitting.length > 0) {
-    const ways = fitting.map(({ keys, bytes }) => `${keys} (${inMebibytes(bytes)})`);
+    // What fits already need not be changed further.
+    const ways = fitting
+      .filter(({ keys }) => !fitting.some((other) => isPartOf(other.keys, keys)))
+      .map(({ keys, bytes }) => `${keys.join(', ')} (${inMebibytes(bytes)})`);
     return `It fits with ${ways.join(', or with ')}.`;
   }
   const smaller = 'Take a smaller micro-batch, more ranks, or raise the limit.';
   return least === undefined
     ? smaller
-    : `With ${least.keys} it takes ${inMebibytes(least.bytes)}. ${smaller}`;
+    : `With ${least.keys.join(', ')} it takes ${inMebibytes(least.bytes)}. ${smaller}`;
 }
 
 /** Tiles of an update of which one is read, one updated and one written. */
@@ -72,12 +79,12 @@ function remediesFor(config: ResolvedConfig): readonly Remedy[] {
   const recomputed: Remedy | undefined =
     recompute.policy === 'none'
       ? {
-          keys: 'recompute.policy "always"',
+          keys: ['recompute.policy "always"'],
           config: { ...config, recompute: { policy: 'always', granularity: 'block' } },
         }
       : undefined;
   const withRecompute = ({ keys, config: changed }: Remedy): Remedy => ({
-    keys: recomputed === undefined ? keys : `${recomputed.keys}, ${keys}`,
+    keys: [...(recomputed?.keys ?? []), ...keys],
     config: { ...changed, recompute: recomputed?.config.recompute ?? recompute },
   });
   const optimizer: ResolvedConfig = {
@@ -90,8 +97,8 @@ function remediesFor(config: ResolvedConfig): readonly Remedy[] {
   };
   const mayOffload = config.optimizer.type !== 'OneBitAdam' && config.redundancy === undefined;
   const isWhole = config.mesh.pipeline === 1 && config.mesh.tensor === 1;
-  const stage = zero.stage === 0 ? 'zero_optimization.stage 1, ' : '';
-  const stage3 = zero.stage === 3 ? '' : 'zero_optimization.stage 3, ';
+  const stage = zero.stage === 0 ? ['zero_optimization.stage 1'] : [];
+  const stage3 = zero.stage === 3 ? [] : ['zero_optimization.stage 3'];
   const updated = zero.offload_optimizer;
   const withStates = (changed: Partial<typeof updated>): ResolvedConfig => ({
     ...config,
@@ -99,19 +106,19 @@ function remediesFor(config: ResolvedConfig): readonly Remedy[] {
   });
   const moves: readonly Remedy[] = [
     ...(updated.device !== 'none' && updated.overlap_step
-      ? [{ keys: 'offload_optimizer.overlap_step false', config: withStates({ overlap_step: false }) }]
+      ? [{ keys: ['offload_optimizer.overlap_step false'], config: withStates({ overlap_step: false }) }]
       : []),
     ...(updated.device !== 'none' && updated.ratio < 1
-      ? [{ keys: 'offload_optimizer.ratio 1', config: withStates({ ratio: 1 }) }]
+      ? [{ keys: ['offload_optimizer.ratio 1'], config: withStates({ ratio: 1 }) }]
       : []),
-    ...(updated.device === 'nvme' ? fewerTiles('', config) : []),
+    ...(updated.device === 'nvme' ? fewerTiles([], config) : []),
     ...(zero.offload_optimizer.device === 'nvme'
       ? []
-      : withFewerTiles({ keys: `${stage}offload_optimizer.device "nvme"`, config: optimizer })),
+      : withFewerTiles({ keys: [...stage, 'offload_optimizer.device "nvme"'], config: optimizer })),
     ...(zero.offload_param.device === 'nvme'
       ? []
       : withFewerTiles({
-          keys: `${stage3}offload_optimizer and offload_param with device "nvme"`,
+          keys: [...stage3, 'offload_optimizer and offload_param with device "nvme"'],
           config: everything,
         })),
   ];
@@ -122,16 +129,16 @@ function remediesFor(config: ResolvedConfig): readonly Remedy[] {
 
 /** A remedy that takes tiles, and the same with fewer of them. */
 function withFewerTiles(remedy: Remedy): readonly Remedy[] {
-  return [remedy, ...fewerTiles(`${remedy.keys}, `, remedy.config)];
+  return [remedy, ...fewerTiles(remedy.keys, remedy.config)];
 }
 
-function fewerTiles(keys: string, config: ResolvedConfig): readonly Remedy[] {
+function fewerTiles(keys: readonly string[], config: ResolvedConfig): readonly Remedy[] {
   const { zero_optimization: zero } = config;
   if (zero.offload_optimizer.buffer_count <= FEW_TILES) return [];
   const states = { ...zero.offload_optimizer, buffer_count: FEW_TILES };
   return [
     {
-      keys: `${keys}offload_optimizer.buffer_count ${FEW_TILES}`,
+      keys: [...keys, `offload_optimizer.buffer_count ${FEW_TILES}`],
       config: { ...config, zero_optimization: { ...zero, offload_optimizer: states } },
     },
   ];
